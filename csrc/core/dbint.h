@@ -1,0 +1,17 @@
+/* dbint.h - the C core's public face: one header per noun, all of them here.
+ *
+ * The core is C11 over libpq and librdkafka. It knows nothing of Python, prints nothing, never exits, and takes all
+ * its memory through alloc.h. ARCHITECTURE.md has the map, the threads and the order of locks.
+ */
+#ifndef DBINT_H
+#define DBINT_H
+
+#include "alloc.h"
+#include "breaker.h"
+#include "clock.h"
+#include "consumer.h"
+#include "err.h"
+#include "metrics.h"
+#include "producer.h"
+
+#endif
