@@ -1,0 +1,82 @@
+# The commands that a newcomer needs. VERBOSE=1 shows what the phases print.
+
+PY := .venv/bin/python
+PHASE := stack/phase.sh
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+
+.PHONY: help verify test test-full bench sanitize lint wheel stack-up stack-down clean packages
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+verify: ## install what is missing, build, start the light stack, verify it
+	@$(PHASE) "Distribution packages" stack/bootstrap.sh build light
+	@$(PHASE) "Python environment, C extension, servers" $(MAKE) -j2 .venv/ready fetch-light
+	@$(PHASE) "Servers started" $(PY) -m stack up
+	@$(PHASE) "Migrations" $(PY) manage.py migrate_databases
+	@echo; $(PY) manage.py verify_database_integration --all; status=$$?; \
+	 echo; echo "The servers go on running. Stop them: $(PY) -m stack stop   Remove them and their data: $(PY) -m stack down"; \
+	 exit $$status
+
+# One environment for everything: the runtime, the emulators, the test tools, the peers that bench compares with.
+.venv/ready: pyproject.toml setup.py constraints.txt
+	python3 -m venv .venv
+	$(PIP) install --upgrade -c constraints.txt pip setuptools
+	$(PIP) install -c constraints.txt --no-build-isolation --editable '.[emulators]'
+	touch $@
+
+.venv/dev: .venv/ready
+	$(PIP) install -c constraints.txt --group dev --group bench --group wheel
+	touch $@
+
+# The extension is built in place; this rebuilds it when a source changed.
+.PHONY: extension
+extension: .venv/ready
+	$(PY) setup.py --quiet build_ext --inplace
+
+.PHONY: fetch-light
+fetch-light:
+	python3 -m stack fetch --profile light
+
+test: ## C, Python, Django, integration, crash and browser tests, with their real servers
+	@$(PHASE) "Distribution packages" stack/bootstrap.sh build light test
+	@$(PHASE) "Python environment, C extension, servers" $(MAKE) -j2 .venv/dev fetch-light
+	@$(PHASE) "C extension" $(MAKE) extension
+	@$(PHASE) "Lint and types" $(MAKE) lint
+	@$(PHASE) "C tests" $(MAKE) -C csrc test purity
+	$(PY) -m pytest tests
+
+test-full: test test-rest ## the same, and what takes long
+
+.PHONY: test-rest
+test-rest:
+	@$(PHASE) "C tests under the sanitizers" $(MAKE) sanitize
+	$(PY) -m tests.crash produce --rounds 20
+	$(PY) -m tests.crash stream_load --rounds 20
+
+lint: .venv/dev ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+sanitize: ## C tests under ASan, UBSan and TSan, and with every allocation failing in turn
+	$(MAKE) -C csrc sanitize
+
+bench: .venv/dev ## each promise of speed beside its peers (NAME=produce for one)
+	$(PY) -m bench $(or $(NAME),--all)
+
+wheel: .venv/dev ## a wheel that carries libpq and librdkafka, in wheelhouse/
+	rm -rf build/wheel wheelhouse
+	$(PY) -m build --wheel --no-isolation --outdir build/wheel
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(PY) -m auditwheel repair --wheel-dir wheelhouse build/wheel/*.whl
+
+stack-up: ## start the light stack
+	$(PY) -m stack up
+
+stack-down: ## stop the stack and remove its data
+	$(PY) -m stack down
+
+clean: ## remove what was built (not the stack, not the cache)
+	rm -rf build wheelhouse *.egg-info dbint/_core*.so
+	$(MAKE) -C csrc clean
