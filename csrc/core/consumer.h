@@ -1,0 +1,87 @@
+/* consumer.h - a Kafka consumer that hands out messages in batches.
+ *
+ * A batch holds librdkafka's own messages; nothing is copied until somebody looks, and values can be joined into one
+ * body without being parsed. Offsets are committed by the caller only: there is no automatic commit or store.
+ */
+#ifndef DBI_CONSUMER_H
+#define DBI_CONSUMER_H
+
+#include "kafka.h"
+
+typedef struct dbi_consumer dbi_consumer;
+typedef struct dbi_batch dbi_batch;
+
+/* Makes a consumer; checks every property, starts nothing. @thread any */
+DBI_NODISCARD dbi_rc dbi_consumer_new(dbi_consumer **consumer, const dbi_kafka_property *properties, size_t count,
+                                      dbi_err *err);
+
+/* Gives the owner's reference back; the client ends when the last batch is freed. NULL is allowed. @thread owner */
+void dbi_consumer_free(dbi_consumer *consumer);
+dbi_kafka *dbi_consumer_kafka(dbi_consumer *consumer);
+
+/* Takes part in the group (group.id) for these topics; "^…" is a pattern. @thread any */
+DBI_NODISCARD dbi_rc dbi_consumer_subscribe(dbi_consumer *consumer, const char *const *topics, size_t count,
+                                            dbi_err *err);
+
+/* Reads exactly these partitions, from their .offset (a number or RD_KAFKA_OFFSET_*). @thread any */
+DBI_NODISCARD dbi_rc dbi_consumer_assign(dbi_consumer *consumer, const rd_kafka_topic_partition_list_t *partitions,
+                                         dbi_err *err);
+DBI_NODISCARD dbi_rc dbi_consumer_unassign(dbi_consumer *consumer, dbi_err *err);
+
+/* What is assigned now; the caller's to destroy. @thread any */
+DBI_NODISCARD dbi_rc dbi_consumer_assignment(dbi_consumer *consumer, rd_kafka_topic_partition_list_t **partitions,
+                                             dbi_err *err);
+
+/* Waits for the first message until the deadline, then takes what is there at once: up to max_messages, and up to
+ * max_bytes of keys and values (0 = no limit; one message always fits). An empty batch is not an error; an end of
+ * partition ends the batch. *batch is the caller's: dbi_batch_free. @thread one at a time */
+DBI_NODISCARD dbi_rc dbi_consumer_poll(dbi_consumer *consumer, size_t max_messages, size_t max_bytes,
+                                       int64_t deadline, dbi_batch **batch, dbi_err *err);
+
+/* Goes to each partition's .offset. @thread any */
+DBI_NODISCARD dbi_rc dbi_consumer_seek(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions,
+                                       int64_t deadline, dbi_err *err);
+DBI_NODISCARD dbi_rc dbi_consumer_pause(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions,
+                                        dbi_err *err);
+DBI_NODISCARD dbi_rc dbi_consumer_resume(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions,
+                                         dbi_err *err);
+
+/* Commits each partition's .offset (the next one to read) with its .metadata, and waits for the answer. @thread any */
+DBI_NODISCARD dbi_rc dbi_consumer_commit(dbi_consumer *consumer, const rd_kafka_topic_partition_list_t *offsets,
+                                         dbi_err *err);
+
+/* Fills .offset (and .metadata) with what the group has committed; RD_KAFKA_OFFSET_INVALID = nothing. @thread any */
+DBI_NODISCARD dbi_rc dbi_consumer_committed(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions,
+                                            int64_t deadline, dbi_err *err);
+
+/* Fills .offset with the next offset to be read. @thread any */
+DBI_NODISCARD dbi_rc dbi_consumer_position(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions,
+                                           dbi_err *err);
+
+/* The first offset kept and the one after the last, asked of the broker. @thread any */
+DBI_NODISCARD dbi_rc dbi_consumer_watermarks(dbi_consumer *consumer, const char *topic, int32_t partition,
+                                             int64_t deadline, int64_t *low, int64_t *high, dbi_err *err);
+
+/* The group's metadata for a transaction's offsets; the caller's to destroy. @thread any */
+DBI_NODISCARD dbi_rc dbi_consumer_group(dbi_consumer *consumer, rd_kafka_consumer_group_metadata_t **group,
+                                        dbi_err *err);
+
+/* Leaves the group. Batches stay readable. Only the first call does it. @thread any */
+DBI_NODISCARD dbi_rc dbi_consumer_close(dbi_consumer *consumer, dbi_err *err);
+bool dbi_consumer_closed(const dbi_consumer *consumer);
+
+/* The batch. Messages are borrowed and live as long as it does. @thread any, one at a time for free */
+void dbi_batch_free(dbi_batch *batch);
+size_t dbi_batch_count(const dbi_batch *batch);
+size_t dbi_batch_bytes(const dbi_batch *batch); /* of keys and values */
+const rd_kafka_message_t *dbi_batch_message(const dbi_batch *batch, size_t index);
+
+/* The partitions whose end this batch reached: topic, partition, and in .offset the next offset. */
+const rd_kafka_topic_partition_list_t *dbi_batch_ends(const dbi_batch *batch);
+
+/* Values [start, stop) joined by the separator; null values (tombstones) are left out. The first call with
+ * out = NULL gives *size, the second writes exactly that many bytes. */
+void dbi_batch_concat(const dbi_batch *batch, size_t start, size_t stop, const void *separator, size_t separator_len,
+                      void *out, size_t *size);
+
+#endif
