@@ -1,0 +1,116 @@
+/* module.c - the extension module dbint._core: its state, and where its types come together. */
+#include "binding.h"
+
+static const char *const error_names[] = {
+#define ERROR_NAME(name, text) text,
+    DBI_ERROR_MAP(ERROR_NAME)
+#undef ERROR_NAME
+};
+
+static int module_exec(PyObject *module) {
+    dbi_state *state = PyModule_GetState(module);
+    PyObject *errors = PyImport_ImportModule("dbint.errors");
+
+    if (errors == NULL)
+        return -1;
+    for (size_t i = 0; i < DBI_ERROR_COUNT; i++) {
+        state->errors[i] = PyObject_GetAttrString(errors, error_names[i]);
+        if (state->errors[i] == NULL) {
+            Py_DECREF(errors);
+            return -1;
+        }
+    }
+    Py_DECREF(errors);
+#define TYPE_ADD(noun)                                                                                                 \
+    if (dbi_add_##noun(module, state) < 0)                                                                             \
+        return -1;
+    DBI_TYPE_MAP(TYPE_ADD)
+#undef TYPE_ADD
+    return 0;
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg) {
+    dbi_state *state = PyModule_GetState(module);
+
+    for (size_t i = 0; i < DBI_ERROR_COUNT; i++)
+        Py_VISIT(state->errors[i]);
+#define TYPE_VISIT(noun) Py_VISIT(state->noun##_type);
+    DBI_TYPE_MAP(TYPE_VISIT)
+#undef TYPE_VISIT
+    return 0;
+}
+
+static int module_clear(PyObject *module) {
+    dbi_state *state = PyModule_GetState(module);
+
+    for (size_t i = 0; i < DBI_ERROR_COUNT; i++)
+        Py_CLEAR(state->errors[i]);
+#define TYPE_CLEAR(noun) Py_CLEAR(state->noun##_type);
+    DBI_TYPE_MAP(TYPE_CLEAR)
+#undef TYPE_CLEAR
+    return 0;
+}
+
+static void module_free(void *module) {
+    (void)module_clear(module);
+}
+
+PyDoc_STRVAR(error_class_doc, "error_class(code, sqlstate='', /)\n--\n\n"
+                              "The exception class that the core's result code raises.\n\n"
+                              "code is a result code (csrc/core/err.h); sqlstate, when given, decides by its class.");
+
+static PyObject *module_error_class(PyObject *module, PyObject *args) {
+    dbi_err err = {0};
+    int code;
+    const char *sqlstate = "";
+
+    if (!PyArg_ParseTuple(args, "i|s:error_class", &code, &sqlstate))
+        return NULL;
+    err.rc = (dbi_rc)code;
+    if (strcmp(dbi_rc_name(err.rc), "unknown") == 0 || err.rc == DBI_OK)
+        return PyErr_Format(PyExc_ValueError, "error_class: %d is not a result code of an error", code);
+    if (strlen(sqlstate) >= sizeof err.sqlstate)
+        return PyErr_Format(PyExc_ValueError, "error_class: a SQLSTATE has 5 characters");
+    strcpy(err.sqlstate, sqlstate);
+    return Py_NewRef(dbi_error_class(PyModule_GetState(module), &err));
+}
+
+static PyMethodDef module_methods[] = {
+    {"error_class", module_error_class, METH_VARARGS, error_class_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+struct PyModuleDef dbi_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "dbint._core",
+    .m_doc = "The C core of dbint: circuit breaker, metrics, Kafka producer and consumer.",
+    .m_size = sizeof(dbi_state),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__core(void) {
+    return PyModuleDef_Init(&dbi_module);
+}
+
+dbi_state *dbi_state_of(PyTypeObject *type) {
+    PyObject *module = PyType_GetModuleByDef(type, &dbi_module);
+
+    return module != NULL ? PyModule_GetState(module) : NULL;
+}
+
+PyTypeObject *dbi_type_add(PyObject *module, PyType_Spec *spec) {
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+
+    if (type != NULL && PyModule_AddType(module, type) < 0)
+        Py_CLEAR(type);
+    return type;
+}

@@ -1,0 +1,3 @@
+"""The C extension module. ``mypy.stubtest`` holds this file to it."""
+
+def error_class(code: int, sqlstate: str = "", /) -> type[Exception]: ...
