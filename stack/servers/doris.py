@@ -1,0 +1,106 @@
+"""The Doris emulator of this checkout (docs/emulators.md): there is no Apache Doris to be had as a package."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from stack import probe
+from stack.errors import StackError
+from stack.packages import Requirement
+from stack.paths import CHECKOUT
+from stack.process import run
+from stack.servers.base import Command, Server, Site, clean_environment, new_password
+from stack.state import Entry, write_private
+
+VERSION = "4.0.2"
+DATABASE = "agent_analytics"
+_MODULE = "dbint.emulators.doris"
+
+
+def python() -> Path:
+    """The interpreter that has the project's packages: the checkout's environment, else the one that runs us."""
+    environment = CHECKOUT / ".venv" / "bin" / "python"
+    return environment if environment.exists() else Path(sys.executable)
+
+
+class Doris(Server):
+    name = "doris"
+    summary = "Apache Doris (emulator)"
+    roles = ("query", "http", "be_http")
+    emulated = True
+
+    def version(self) -> str:
+        return VERSION
+
+    def requirements(self) -> list[Requirement]:
+        return []  # Python packages only, which prepare() looks for: they come after the distribution's
+
+    def credentials(self) -> dict[str, Any]:
+        return {"username": "root", "password": new_password(), "database": DATABASE}
+
+    def prepare(self, site: Site) -> None:
+        outcome = run([python(), "-c", "import duckdb, mysql_mimic, sqlglot, pymysql"], environment=_environment())
+        if outcome.returncode != 0:
+            reason = (outcome.stdout.strip().splitlines() or ["it cannot be imported"])[-1]
+            raise StackError(
+                f"the Doris emulator does not run with {python()}: {reason}. "
+                "Make the checkout's environment (make .venv/ready), or: pip install -e '.[emulators]'"
+            )
+        (site.directory / "data").mkdir(mode=0o700, exist_ok=True)
+        write_private(site.directory / "password", site.credential("password") + "\n")
+
+    def command(self, site: Site) -> Command:
+        ports = [f"--{role.replace('_', '-')}-port={site.port(role)}" for role in self.roles]
+        argv: list[str | Path] = [python(), "-m", _MODULE, f"--host={site.host}", *ports]
+        argv += [f"--user={site.credential('username')}", f"--password-file={site.directory / 'password'}"]
+        argv += [f"--data-dir={site.directory / 'data'}"]
+        return Command(argv, environment=_environment())
+
+    def probe(self, site: Site) -> None:
+        probe.mysql(site.host, site.port("query"))
+        probe.http_get(site.host, site.port("http"), "/api/bootstrap")
+        probe.http_get(site.host, site.port("be_http"), "/api/health")
+
+    def settle(self, site: Site) -> None:
+        """Doris has no database but its own at first; the project's is made here."""
+        create_database(site.entry)
+
+    def environment(self, entry: Entry) -> dict[str, str]:
+        return {
+            "DORIS_HOST": entry.host,
+            "DORIS_QUERY_PORT": str(entry.ports["query"]),
+            "DORIS_HTTP_PORT": str(entry.ports["http"]),
+            "DORIS_BE_HTTP_PORT": str(entry.ports["be_http"]),
+            "DORIS_USER": entry.credentials["username"],
+            "DORIS_PASSWORD": entry.credentials["password"],
+            "DORIS_DATABASE": entry.credentials["database"],
+        }
+
+
+def create_database(entry: Entry) -> None:
+    """Creates the database of the credentials through the MySQL protocol. Raises StackError."""
+    credentials = entry.credentials
+    program = (
+        "import os, pymysql\n"
+        "connection = pymysql.connect(host=os.environ['H'], port=int(os.environ['P']), user=os.environ['U'],\n"
+        "                             password=os.environ['W'], connect_timeout=5, read_timeout=30)\n"
+        "connection.cursor().execute('CREATE DATABASE IF NOT EXISTS `' + os.environ['D'] + '`')\n"
+    )
+    values = {"H": entry.host, "P": str(entry.ports["query"]), "U": credentials["username"]}
+    values |= {"W": credentials["password"], "D": credentials["database"]}
+    try:
+        outcome = run([python(), "-c", program], environment=_environment() | values)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise StackError(f"creating database {credentials['database']} in Doris failed: {error}") from error
+    if outcome.returncode != 0:
+        reason = (outcome.stdout.strip().splitlines() or ["no reason given"])[-1]
+        raise StackError(f"creating database {credentials['database']} in Doris failed: {reason}")
+
+
+def _environment() -> dict[str, str]:
+    return clean_environment() | {"PYTHONPATH": os.fspath(CHECKOUT), "PYTHONUNBUFFERED": "1"}

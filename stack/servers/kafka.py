@@ -1,0 +1,169 @@
+"""Apache Kafka: one broker that is its own controller (KRaft), from its Maven artifacts."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+from stack import maven, probe
+from stack.cache import cached
+from stack.errors import StackError
+from stack.packages import Requirement
+from stack.process import run
+from stack.progress import Progress
+from stack.servers.base import Command, Server, Site, clean_environment
+from stack.state import Entry
+
+VERSION = "4.3.1"
+LOG4J = (
+    # Kafka speaks slf4j 1.7, whose binding this is (log4j-slf4j2-impl would be slf4j 2's).
+    maven.Artifact("org.apache.logging.log4j:log4j-slf4j-impl:2.26.1"),
+    maven.Artifact("org.apache.logging.log4j:log4j-core:2.26.1"),
+)
+ARTIFACTS = (
+    # kafka-tools-api serves the console tools only.
+    maven.Artifact(f"org.apache.kafka:kafka_2.13:{VERSION}", exclude=("org.apache.kafka:kafka-tools-api",)),
+    *LOG4J,
+)
+# A small heap, a collector without threads of its own and the quick compiler only: a third of the memory and half of
+# the CPU to start with. Throughput is not what a development broker is for.
+JVM = (
+    "-Xms64m",
+    "-Xmx256m",
+    "-Xss512k",
+    "-XX:MaxDirectMemorySize=64m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+)
+_FORMAT_TIMEOUT = 60.0
+
+
+class Kafka(Server):
+    name = "kafka"
+    summary = "Apache Kafka"
+    roles = ("bootstrap", "controller")
+
+    def version(self) -> str:
+        return VERSION
+
+    def requirements(self) -> list[Requirement]:
+        return [maven.JAVA, maven.MAVEN]
+
+    def install(self, progress: Progress) -> None:
+        self._jars(progress)
+
+    def _jars(self, progress: Progress | None = None) -> Path:
+        progress = progress or Progress()
+
+        def build(directory: Path) -> None:
+            progress.step(self.name, f"fetching {self.summary} {VERSION} by Maven")
+            maven.fetch(ARTIFACTS, directory)
+
+        return cached(self.name, VERSION, maven.project(ARTIFACTS), build, progress)
+
+    def prepare(self, site: Site) -> None:
+        directory = site.directory
+        (directory / "log4j2.properties").write_text(LOGGING)
+        (directory / "server.properties").write_text(self._configuration(site, directory / "data"))
+        if (directory / "data").exists():
+            return
+        # Formatted under another name, so that a format that was cut off is done again.
+        fresh = directory / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        configuration = directory / "format.properties"
+        configuration.write_text(self._configuration(site, fresh))
+        java = self._java(site)
+        tool = ["kafka.tools.StorageTool", "format", "--cluster-id", _cluster_id(), "--config", configuration]
+        try:
+            outcome = run([*java, *tool], cwd=directory, environment=clean_environment(), timeout=_FORMAT_TIMEOUT)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise StackError(f"formatting Kafka's data directory failed: {error}") from error
+        if outcome.returncode != 0:
+            raise StackError(f"formatting Kafka's data directory failed:\n{outcome.stdout[-1500:].strip()}")
+        configuration.unlink()
+        fresh.rename(directory / "data")
+
+    def _configuration(self, site: Site, data: Path) -> str:
+        listener, controller = (f"{site.host}:{site.port(role)}" for role in self.roles)
+        settings: dict[str, str | int] = {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.voters": f"1@{controller}",
+            "listeners": f"PLAINTEXT://{listener},CONTROLLER://{controller}",
+            "advertised.listeners": f"PLAINTEXT://{listener}",
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": str(data),
+            "auto.create.topics.enable": "true",
+            "num.partitions": 1,
+            # One broker: one replica. And one partition for the internal topics, whose 50 are slow to create.
+            "default.replication.factor": 1,
+            "min.insync.replicas": 1,
+            "offsets.topic.replication.factor": 1,
+            "offsets.topic.num.partitions": 1,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1,
+            "transaction.state.log.num.partitions": 1,
+            "share.coordinator.state.topic.replication.factor": 1,
+            "share.coordinator.state.topic.min.isr": 1,
+            "share.coordinator.state.topic.num.partitions": 1,
+            "num.network.threads": 2,
+            "num.io.threads": 2,
+            "background.threads": 2,
+            "num.recovery.threads.per.data.dir": 1,
+            "group.initial.rebalance.delay.ms": 0,
+            "log.segment.bytes": 64 << 20,
+            # On the heap, and 128 MiB by default.
+            "log.cleaner.dedupe.buffer.size": 8 << 20,
+            # After a kill -9 the controller refuses the same broker until its old session ends: 9 s by default. Much
+            # less than 3 s would fence a live broker on a busy machine.
+            "broker.session.timeout.ms": 3000,
+            "broker.heartbeat.interval.ms": 500,
+        }
+        return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+    def command(self, site: Site) -> Command:
+        return Command([*self._java(site), "kafka.Kafka", site.directory / "server.properties"])
+
+    def probe(self, site: Site) -> None:
+        probe.kafka(site.host, site.port("bootstrap"))
+
+    def environment(self, entry: Entry) -> dict[str, str]:
+        return {"KAFKA_BOOTSTRAP_SERVERS": f"{entry.host}:{entry.ports['bootstrap']}"}
+
+    def _java(self, site: Site) -> list[str | Path]:
+        return java_command(JVM, self._jars(), site)
+
+
+def java_command(jvm: tuple[str, ...], jars: Path, site: Site) -> list[str | Path]:
+    """The command line up to the main class, logging as log4j2.properties in the server's directory says."""
+    java = maven.java()
+    if java is None:
+        raise StackError(f"not found: {maven.JAVA.what}")
+    logging = f"-Dlog4j2.configurationFile=file:{site.directory / 'log4j2.properties'}"
+    return [java, *jvm, logging, "-cp", maven.classpath(jars)]
+
+
+LOGGING = """\
+status = error
+appender.out.type = Console
+appender.out.name = OUT
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d{ISO8601} %-5p [%t] %m (%c{1})%n
+rootLogger.level = INFO
+rootLogger.appenderRef.out.ref = OUT
+"""
+
+
+def _cluster_id() -> str:
+    """22 characters of URL-safe base64, not beginning with a dash, which the tool would take for an option."""
+    while True:
+        name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not name.startswith("-"):
+            return name
