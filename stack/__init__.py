@@ -1,11 +1,11 @@
 """The development stack: real servers from packages, without a container engine. ``python3 -m stack --help``.
 
-    from stack import Stack
-    stack = Stack(Path("/tmp/example"))
-    stack.up(["postgres", "kafka"])
-    stack.endpoint("kafka").port
-    stack.kill("kafka")
-    stack.down()
+from stack import Stack
+stack = Stack(Path("/tmp/example"))
+stack.up(["postgres", "kafka"])
+stack.endpoint("kafka").port
+stack.kill("kafka")
+stack.down()
 """
 
 import sys

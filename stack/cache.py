@@ -1,7 +1,7 @@
 """Downloaded servers, kept outside the checkout and keyed by name and version.
 
-A directory of the cache appears by one rename, when it is complete, and carries a manifest of its files (SHA-256) and
-of the recipe that made it. What does not match its manifest is made again.
+A directory of the cache appears by one rename, when it is complete, and carries a manifest of its files
+(SHA-256) and of the recipe that made it. What does not match its manifest is made again.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _MANIFEST = "manifest.json"
 def cached(name: str, version: str, recipe: str, build: Callable[[Path], None], progress: Progress) -> Path:
     """The directory ``name-version`` of the cache, built by ``build(directory)`` where it is absent or damaged.
 
-    ``recipe`` is any text that changes when the outcome of ``build`` would. Raises StackError, also when the disk is
-    full or the cache cannot be written.
+    ``recipe`` is any text that changes when the outcome of ``build`` would. Raises StackError, also when
+    the disk is full or the cache cannot be written.
     """
     cache = cache_directory()
     target = cache / f"{name}-{version}"
@@ -35,7 +35,9 @@ def cached(name: str, version: str, recipe: str, build: Callable[[Path], None], 
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _intact(target, recipe):
             return target
-        with _locked(cache / f".{target.name}.lock", lambda: progress.step(name, "waiting for another download")):
+        with _locked(
+            cache / f".{target.name}.lock", lambda: progress.step(name, "waiting for another download")
+        ):
             if _intact(target, recipe):
                 return target
             # We hold the lock, so whatever lies here was left by a build that was killed.

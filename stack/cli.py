@@ -70,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.set_defaults(run=run)
         if servers:
-            sub.add_argument("servers", nargs="*", metavar="SERVER", type=_server, help="default: all of the stack")
+            sub.add_argument(
+                "servers", nargs="*", metavar="SERVER", type=_server, help="default: all of the stack"
+            )
         return sub
 
     for name, run, text in (
@@ -78,9 +80,13 @@ def _parser() -> argparse.ArgumentParser:
         ("fetch", _fetch, "only install what the servers are made of"),
     ):
         sub = command(name, run, text)
-        sub.add_argument("--profile", choices=PROFILES, default="light", help="which servers, when none is named")
         sub.add_argument(
-            "--no-install", action="store_true", help="never install packages of the distribution, not even as root"
+            "--profile", choices=PROFILES, default="light", help="which servers, when none is named"
+        )
+        sub.add_argument(
+            "--no-install",
+            action="store_true",
+            help="never install packages of the distribution, not even as root",
         )
     sub = command("down", _down, "stop servers and remove their data, logs and entries")
     sub.add_argument("--keep-data", action="store_true", help="only stop")
@@ -91,9 +97,15 @@ def _parser() -> argparse.ArgumentParser:
     command("restart", _restart, "stop and start servers")
     sub = command("status", _status, "show what runs, where")
     sub.add_argument("--json", action="store_true", help="the same as JSON")
-    command("env", _env, "print shell commands that export addresses AND PASSWORDS (the one command that shows them)")
+    command(
+        "env",
+        _env,
+        "print shell commands that export addresses AND PASSWORDS (the one command that shows them)",
+    )
     sub = command("logs", _logs, "show the servers' logs")
-    sub.add_argument("-n", "--lines", type=_count, default=100, help="how many of the last lines (default: 100)")
+    sub.add_argument(
+        "-n", "--lines", type=_count, default=100, help="how many of the last lines (default: 100)"
+    )
     sub.add_argument("-f", "--follow", action="store_true", help="go on showing what is written")
     sub = command("prerequisites", _prerequisites, "check what has to be on this machine", servers=False)
     sub.add_argument(
@@ -103,7 +115,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=[*packages.SETS, *PROFILES, []],
         help=f"{', '.join([*packages.SETS, *PROFILES])} (default: {', '.join(_DEFAULT_SETS)})",
     )
-    sub.add_argument("--install", action="store_true", help="install what is missing (as root on Debian or Ubuntu)")
+    sub.add_argument(
+        "--install", action="store_true", help="install what is missing (as root on Debian or Ubuntu)"
+    )
     sub.add_argument("--also", nargs="+", default=[], metavar="PACKAGE", help="further Debian packages")
     return parser
 
@@ -194,7 +208,11 @@ def _status(options: argparse.Namespace) -> int:
     stack = _open()
     rows = stack.status(options.servers)
     if options.json:
-        print(json.dumps({"directory": os.fspath(stack.directory), "servers": [vars(row) for row in rows]}, indent=1))
+        print(
+            json.dumps(
+                {"directory": os.fspath(stack.directory), "servers": [vars(row) for row in rows]}, indent=1
+            )
+        )
     elif rows:
         _table(rows)
     else:

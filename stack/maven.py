@@ -78,7 +78,9 @@ def fetch(artifacts: Sequence[Artifact], directory: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise StackError(f"Maven did not finish within {_TIMEOUT:.0f} s") from error
     if outcome.returncode != 0:
-        words = [line.removeprefix("[ERROR]").strip() for line in outcome.stdout.splitlines() if "[ERROR]" in line]
+        words = [
+            line.removeprefix("[ERROR]").strip() for line in outcome.stdout.splitlines() if "[ERROR]" in line
+        ]
         said = " ".join(words)[:800] or outcome.stdout[-800:].strip()
         raise StackError(
             f"Maven could not fetch {artifacts[0].coordinates}: {said}\n"
@@ -104,7 +106,9 @@ def classpath(directory: Path) -> str:
     return f"{directory}/*"
 
 
-JAVA = Requirement(f"Java {_OLDEST_JAVA} or newer (java of JAVA_HOME or on PATH)", ("default-jre-headless",), java)
+JAVA = Requirement(
+    f"Java {_OLDEST_JAVA} or newer (java of JAVA_HOME or on PATH)", ("default-jre-headless",), java
+)
 MAVEN = Requirement(
     "Maven (mvn on PATH)",
     ("maven",),

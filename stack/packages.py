@@ -41,7 +41,9 @@ def program(name: str, package: str) -> Requirement:
 
 def debian_package(name: str) -> Requirement:
     """The requirement that a Debian package is installed, whatever it holds."""
-    return Requirement(f"package {name}", (name,), lambda: Path("/var/lib/dpkg") if _installed(name) else None)
+    return Requirement(
+        f"package {name}", (name,), lambda: Path("/var/lib/dpkg") if _installed(name) else None
+    )
 
 
 def _header(name: str, *arguments: str) -> Path | None:
@@ -49,7 +51,9 @@ def _header(name: str, *arguments: str) -> Path | None:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return None
-    outcome = run([compiler, *arguments, "-E", "-x", "c", "-o", os.devnull, "-"], stdin=f"#include <{name}>\n")
+    outcome = run(
+        [compiler, *arguments, "-E", "-x", "c", "-o", os.devnull, "-"], stdin=f"#include <{name}>\n"
+    )
     return Path(compiler) if outcome.returncode == 0 else None
 
 
@@ -76,7 +80,9 @@ BUILD = (
     program("make", "make"),
     program("pkg-config", "pkg-config"),
     Requirement(
-        "libpq's headers (libpq-fe.h)", ("libpq-dev",), lambda: _header("libpq-fe.h", f"-I{_postgres_include()}")
+        "libpq's headers (libpq-fe.h)",
+        ("libpq-dev",),
+        lambda: _header("libpq-fe.h", f"-I{_postgres_include()}"),
     ),
     program("pg_config", "libpq-dev"),
     Requirement(
@@ -104,7 +110,9 @@ def advice(requirements: Sequence[Requirement]) -> str:
     lines = [f"missing: {requirement.what}" for requirement in requirements]
     packages = " ".join(_packages(requirements))
     if shutil.which("apt-get"):
-        lines.append(f"install with: {'' if os.geteuid() == 0 else 'sudo '}python3 -m stack prerequisites --install")
+        lines.append(
+            f"install with: {'' if os.geteuid() == 0 else 'sudo '}python3 -m stack prerequisites --install"
+        )
         lines.append(f"(or: apt-get install --no-install-recommends {packages})")
     else:
         lines.append(f"install what your distribution calls: {packages}")
@@ -196,8 +204,9 @@ def _no_services() -> Iterator[None]:
 def _no_clusters() -> Iterator[None]:
     """While packages are installed, postgresql-common creates no cluster "main".
 
-    Its createcluster.conf belongs to the administrator; it reads createcluster.d after itself, and there we put, for
-    the time of the installation, one file of our own (createcluster.conf(5) in pg_createcluster(1)).
+    Its createcluster.conf belongs to the administrator; it reads createcluster.d after itself, and there we
+    put, for the time of the installation, one file of our own (createcluster.conf(5) in
+    pg_createcluster(1)).
     """
     created = [path for path in (_CREATECLUSTER.parent, _CREATECLUSTER) if not path.exists()]
     _CREATECLUSTER.mkdir(parents=True, exist_ok=True)

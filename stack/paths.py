@@ -13,8 +13,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 def stack_directory() -> Path:
     """The directory of the stack that commands work on.
 
-    ``DBINT_STACK_DIR``; else for root /var/lib/dbint/stack, because PostgreSQL runs as user postgres, who cannot enter
-    /root; else ``$XDG_STATE_HOME/dbint/stack``. Raises StackError when the variable holds a relative path.
+    ``DBINT_STACK_DIR``; else for root /var/lib/dbint/stack, because PostgreSQL runs as user postgres, who
+    cannot enter /root; else ``$XDG_STATE_HOME/dbint/stack``. Raises StackError when the variable holds a
+    relative path.
     """
     if chosen := os.environ.get("DBINT_STACK_DIR"):
         return _absolute("DBINT_STACK_DIR", chosen)

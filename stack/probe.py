@@ -19,7 +19,8 @@ def postgres(host: str, port: int, user: str, database: str) -> None:
     https://www.postgresql.org/docs/current/protocol-message-formats.html (StartupMessage)
     """
     parameters = b"".join(
-        word.encode() + b"\0" for word in ("user", user, "database", database, "application_name", "dbint stack")
+        word.encode() + b"\0"
+        for word in ("user", user, "database", database, "application_name", "dbint stack")
     )
     body = struct.pack(">i", 0x30000) + parameters + b"\0"
     with _connect(host, port) as connection:
@@ -31,7 +32,9 @@ def postgres(host: str, port: int, user: str, database: str) -> None:
         if kind != b"E" or not 4 <= length <= 65536:
             raise NotReadyError("something else than PostgreSQL answers")
         fields = _receive(connection, length - 4).split(b"\0")
-        message = next((field[1:] for field in fields if field.startswith(b"M")), b"an error without a message")
+        message = next(
+            (field[1:] for field in fields if field.startswith(b"M")), b"an error without a message"
+        )
         raise NotReadyError(message.decode(errors="replace"))
 
 

@@ -1,8 +1,8 @@
 """Processes that outlive us: recognised again by pid and birth, signalled without races.
 
-A pid alone is no name: the kernel hands it out again. A process is named here by its pid, the boot it lives in and
-its start time in clock ticks (proc(5), field 22 of /proc/PID/stat), and signals go through a pidfd that was opened
-before the birth was compared, so that a recycled pid is never hit.
+A pid alone is no name: the kernel hands it out again. A process is named here by its pid, the boot it lives
+in and its start time in clock ticks (proc(5), field 22 of /proc/PID/stat), and signals go through a pidfd
+that was opened before the birth was compared, so that a recycled pid is never hit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
-# Servers started by this process, kept so that they can be reaped; another process's children are init's business.
+# Servers started by this process, kept so that they can be reaped; another process's children are init's
+# business.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 

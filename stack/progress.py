@@ -77,7 +77,9 @@ class TerminalProgress(Progress):
 
     def _draw(self, above: str = "") -> None:
         now = time.monotonic()
-        line = "  ".join(f"{name}: {what} {now - since:.0f} s" for name, (what, since) in self._running.items())
+        line = "  ".join(
+            f"{name}: {what} {now - since:.0f} s" for name, (what, since) in self._running.items()
+        )
         width = max(20, shutil.get_terminal_size().columns - 1)
         self._stream.write(f"\r\x1b[K{above}{line[:width]}")
         self._stream.flush()

@@ -1,7 +1,7 @@
 """The state file: what runs where, with which credentials (ARCHITECTURE.md, "The state file").
 
-It is written whole, to a temporary file that then takes its place, so that a reader never sees half of it. Writers
-hold the stack's lock.
+It is written whole, to a temporary file that then takes its place, so that a reader never sees half of it.
+Writers hold the stack's lock.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from stack.process import Process
 
 FORMAT = 1
 HOST = "127.0.0.1"
-# Below the kernel's usual range for outgoing connections (32768 and up): a port that is kept over stop and start must
-# not be lent to somebody's connection meanwhile.
+# Below the kernel's usual range for outgoing connections (32768 and up): a port that is kept over stop and
+# start must not be lent to somebody's connection meanwhile.
 _PORTS = range(20000, 32768)
 
 
@@ -80,7 +80,9 @@ class State:
             services = {name: Entry(**entry) for name, entry in document["services"].items()}
             return cls(document["profile"], services, document.get("engine"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StackError(f"{path} is damaged ({error}): remove the file's directory and start afresh") from error
+            raise StackError(
+                f"{path} is damaged ({error}): remove the file's directory and start afresh"
+            ) from error
 
     def write(self, path: Path) -> None:
         """Puts the state into ``path``, mode 0600. Raises StackError when that cannot be done (disk full, …)."""

@@ -1,7 +1,7 @@
 """A stack: some servers, one directory, one state file; started, stopped and killed by name.
 
-Every command that changes something holds a lock on the stack's directory, so that two at once take turns. What runs
-is known from the state file alone: a command needs nothing from the one that started the servers.
+Every command that changes something holds a lock on the stack's directory, so that two at once take turns.
+What runs is known from the state file alone: a command needs nothing from the one that started the servers.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Endpoint:
 class Stack:
     """The stack in ``directory`` (default: the one that the commands work on).
 
-    Methods take names of servers and raise StackError. ``install`` False keeps ``up`` from installing packages of the
-    distribution; by default it does where it may (root on Debian or Ubuntu).
+    Methods take names of servers and raise StackError. ``install`` False keeps ``up`` from installing
+    packages of the distribution; by default it does where it may (root on Debian or Ubuntu).
     """
 
     def __init__(
@@ -353,7 +353,8 @@ class Stack:
                 self.progress.step(name, "stopping")
                 clean = _stop(process, server)
                 self.progress.done(
-                    name, "stopped" if clean else f"killed: it did not stop within {server.stop_timeout:.0f} s"
+                    name,
+                    "stopped" if clean else f"killed: it did not stop within {server.stop_timeout:.0f} s",
                 )
             self._record(state, name, None)
 
@@ -420,7 +421,11 @@ class Stack:
     def _last_words(self, name: str) -> str:
         with contextlib.suppress(OSError):
             lines = self.log(name).read_text(errors="replace").rpartition("\n== ")[2].splitlines()[1:]
-            return "\n" + "\n".join(f"  {line}" for line in lines[-_LOG_TAIL:]) + f"\nthe whole log: {self.log(name)}"
+            return (
+                "\n"
+                + "\n".join(f"  {line}" for line in lines[-_LOG_TAIL:])
+                + f"\nthe whole log: {self.log(name)}"
+            )
         return ""
 
     def _refuse_engine(self, state: State) -> None:

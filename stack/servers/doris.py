@@ -44,7 +44,9 @@ class Doris(Server):
         return {"username": "root", "password": new_password(), "database": DATABASE}
 
     def prepare(self, site: Site) -> None:
-        outcome = run([python(), "-c", "import duckdb, mysql_mimic, sqlglot, pymysql"], environment=_environment())
+        outcome = run(
+            [python(), "-c", "import duckdb, mysql_mimic, sqlglot, pymysql"], environment=_environment()
+        )
         if outcome.returncode != 0:
             reason = (outcome.stdout.strip().splitlines() or ["it cannot be imported"])[-1]
             raise StackError(

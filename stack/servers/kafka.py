@@ -28,8 +28,8 @@ ARTIFACTS = (
     maven.Artifact(f"org.apache.kafka:kafka_2.13:{VERSION}", exclude=("org.apache.kafka:kafka-tools-api",)),
     *LOG4J,
 )
-# A small heap, a collector without threads of its own and the quick compiler only: a third of the memory and half of
-# the CPU to start with. Throughput is not what a development broker is for.
+# A small heap, a collector without threads of its own and the quick compiler only: a third of the memory
+# and half of the CPU to start with. Throughput is not what a development broker is for.
 JVM = (
     "-Xms64m",
     "-Xmx256m",
@@ -80,7 +80,9 @@ class Kafka(Server):
         java = self._java(site)
         tool = ["kafka.tools.StorageTool", "format", "--cluster-id", _cluster_id(), "--config", configuration]
         try:
-            outcome = run([*java, *tool], cwd=directory, environment=clean_environment(), timeout=_FORMAT_TIMEOUT)
+            outcome = run(
+                [*java, *tool], cwd=directory, environment=clean_environment(), timeout=_FORMAT_TIMEOUT
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise StackError(f"formatting Kafka's data directory failed: {error}") from error
         if outcome.returncode != 0:
@@ -121,8 +123,8 @@ class Kafka(Server):
             "log.segment.bytes": 64 << 20,
             # On the heap, and 128 MiB by default.
             "log.cleaner.dedupe.buffer.size": 8 << 20,
-            # After a kill -9 the controller refuses the same broker until its old session ends: 9 s by default. Much
-            # less than 3 s would fence a live broker on a busy machine.
+            # After a kill -9 the controller refuses the same broker until its old session ends: 9 s by
+            # default. Much less than 3 s would fence a live broker on a busy machine.
             "broker.session.timeout.ms": 3000,
             "broker.heartbeat.interval.ms": 500,
         }

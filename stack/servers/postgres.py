@@ -112,7 +112,8 @@ class Postgres(Server):
         binaries = self._binaries(site)
         ids = {"user": owner.pw_uid, "group": owner.pw_gid} if owner else {}
         environment = clean_environment()
-        # The superuser has no password at all; pg_hba.conf lets the owner of the stack in through the unix socket.
+        # The superuser has no password at all; pg_hba.conf lets the owner of the stack in through the unix
+        # socket.
         _must(
             [binaries / "initdb", "-D", fresh, "-U", "postgres", "--auth-local=peer", "--auth-host=reject"]
             + ["--encoding=UTF8", f"--locale={_locale()}", "--data-checksums"],
@@ -129,8 +130,8 @@ class Postgres(Server):
             "".join(f"stack {name} postgres\n" for name in sorted({account, "root"})),
             owner=ours,
         )
-        # Single-user mode: roles and databases are there before the server first listens, and the password passes
-        # through a pipe only.
+        # Single-user mode: roles and databases are there before the server first listens, and the password
+        # passes through a pipe only.
         user, password = site.credential("username"), site.credential("password")
         statements = [f"CREATE ROLE {user} LOGIN CREATEDB REPLICATION PASSWORD '{password}'"]
         statements += [f"CREATE DATABASE {database} OWNER {user}" for database in DATABASES]
@@ -164,14 +165,16 @@ class Postgres(Server):
             "cluster_name": "'dbint'",
         }
         lines = [f"{name} = {value}" for name, value in settings.items()]
-        return "# Written anew at every start. ALTER SYSTEM, which comes after this file, stays.\n" + "\n".join(
-            [*lines, ""]
+        return (
+            "# Written anew at every start. ALTER SYSTEM, which comes after this file, stays.\n"
+            + "\n".join([*lines, ""])
         )
 
     def recover(self, site: Site) -> None:
         """Waits for the backends of a killed server, which would keep the next one from starting, then kills them.
 
-        The lock files go too: PostgreSQL believes them when their pid has passed to another process of its user.
+        The lock files go too: PostgreSQL believes them when their pid has passed to another process of its
+        user.
         """
         data = (site.directory / "data").resolve()
         deadline = time.monotonic() + _PATIENCE_WITH_ORPHANS

@@ -1,0 +1,78 @@
+"""Servers for the tests: a stack of their own, made for one run, each server started when it is first asked for.
+
+``postgres``, ``kafka`` and ``doris`` are shared by all tests of the run: leave them as they were found. A
+test that stops or breaks a server takes ``postgres_private``, ``kafka_private`` or ``doris_private``.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from dbint import discovery
+from stack import Endpoint, Stack
+from stack.disposable import disposable_stack
+from stack.servers import PROFILES
+
+_open = ExitStack()
+_shared: list[Stack] = []
+
+
+def pytest_configure() -> None:
+    """Points everything at the run's own stack before the first settings module is imported.
+
+    Ports and passwords are chosen here, servers start later. Variables that name other servers are removed:
+    they would win over the state file, and tests create and drop tables.
+    """
+    for service in discovery.SERVICES.values():
+        for variable in service.variables():
+            os.environ.pop(variable, None)
+            os.environ.pop(f"{variable}_FILE", None)
+    shared = _open.enter_context(disposable_stack())
+    shared.reserve(PROFILES["light"])
+    os.environ["DBINT_STACK_DIR"] = os.fspath(shared.directory)
+    _shared.append(shared)
+
+
+def pytest_unconfigure() -> None:
+    _open.close()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Stack:
+    """The run's stack; ``up([...])`` starts a server of it, ``endpoint(name)`` says where it is."""
+    return _shared[0]
+
+
+def _server(name: str) -> Callable[[Stack], Endpoint]:
+    @pytest.fixture(scope="session", name=name)
+    def server(stack: Stack) -> Endpoint:
+        stack.up([name])
+        return stack.endpoint(name)
+
+    return server
+
+
+postgres, kafka, doris = (_server(name) for name in ("postgres", "kafka", "doris"))
+
+
+@pytest.fixture
+def private_stack() -> Iterator[Stack]:
+    """An empty stack for one test, beside the run's own."""
+    with disposable_stack() as private:
+        yield private
+
+
+def _private_server(name: str) -> Callable[[Stack], Stack]:
+    @pytest.fixture(name=f"{name}_private")
+    def server(private_stack: Stack) -> Stack:
+        private_stack.up([name])
+        return private_stack
+
+    return server
+
+
+postgres_private, kafka_private, doris_private = (
+    _private_server(name) for name in ("postgres", "kafka", "doris")
+)
