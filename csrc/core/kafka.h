@@ -36,9 +36,6 @@ dbi_rc dbi_kafka_rc(rd_kafka_resp_err_t code);
 /* Fills *err with "<what>: <librdkafka's text>" and the code; returns its class. @thread any */
 dbi_rc dbi_kafka_err(dbi_err *err, rd_kafka_resp_err_t code, const char *fmt, ...) DBI_PRINTF(3, 4);
 
-/* Frees the client: never waits for a broker, and in a forked child leaves librdkafka's part alone. @thread owner */
-void dbi_kafka_free(dbi_kafka *kafka);
-
 /* New SASL user name and password (PLAIN, SCRAM), used from the next authentication on; open connections stay until
  * the broker asks again (connections.max.reauth.ms) or they break. @thread any */
 DBI_NODISCARD dbi_rc dbi_kafka_set_credentials(dbi_kafka *kafka, const char *username, const char *password,

@@ -21,7 +21,8 @@ typedef struct dbi_topic dbi_topic;
 typedef struct dbi_mailbox dbi_mailbox;
 
 typedef enum dbi_when_full {
-    DBI_WHEN_FULL_REFUSE, /* DBI_EFULL; callers that want to wait use dbi_producer_wait_room */
+    DBI_WHEN_FULL_REFUSE, /* DBI_EFULL, counted as refused */
+    DBI_WHEN_FULL_WAIT,   /* DBI_EFULL, not counted: the caller waits for room and tries again, or gives up */
     DBI_WHEN_FULL_DROP    /* the new message is dropped and counted; the call succeeds */
 } dbi_when_full;
 
@@ -96,6 +97,9 @@ DBI_NODISCARD dbi_rc dbi_producer_enqueue(dbi_producer *producer, dbi_topic *top
  * caller's. With DBI_WHEN_FULL_DROP a drop is DBI_EFULL here, for somebody waits for the answer. @thread any */
 DBI_NODISCARD dbi_rc dbi_producer_send(dbi_producer *producer, dbi_topic *topic, const dbi_message *message,
                                        dbi_mailbox *mailbox, void *user, dbi_err *err);
+
+/* Counts one message as refused: its sender has waited for room long enough. @thread any */
+void dbi_producer_gave_up(dbi_producer *producer);
 
 /* Waits until the queue may have room again: a report came in, or the deadline passed. @thread any @locks kafka */
 DBI_NODISCARD dbi_rc dbi_producer_wait_room(dbi_producer *producer, int64_t deadline, dbi_err *err);

@@ -1,0 +1,233 @@
+/* consumer.c - see consumer.h */
+#include "consumer.h"
+
+#include <string.h>
+
+#include "alloc.h"
+#include "clock.h"
+#include "consumer_int.h"
+
+/* -- life --------------------------------------------------------------------------------------------------------- */
+
+dbi_rc dbi_consumer_new(dbi_consumer **consumer_out, const dbi_kafka_property *properties, size_t count,
+                        dbi_err *err) {
+    static const dbi_kafka_property defaults[] = {
+        {"enable.auto.commit", "false"}, {"enable.auto.offset.store", "false"}, {"enable.partition.eof", "true"}};
+    dbi_consumer *consumer = dbi_calloc(1, sizeof *consumer);
+    dbi_rc rc;
+
+    *consumer_out = NULL;
+    if (consumer == NULL)
+        return dbi_err_set(err, DBI_ENOMEM, "no memory for a Kafka consumer");
+    atomic_store(&consumer->refs, 1);
+    rc = dbi__kafka_init(&consumer->kafka, RD_KAFKA_CONSUMER, defaults, sizeof defaults / sizeof *defaults,
+                         properties, count, 0, err);
+    if (rc != DBI_OK)
+        dbi_consumer_free(consumer);
+    else
+        *consumer_out = consumer;
+    return rc;
+}
+
+void dbi__consumer_release(dbi_consumer *consumer) {
+    if (atomic_fetch_sub(&consumer->refs, 1) != 1)
+        return;
+    if (consumer->kafka.rk != NULL && !dbi__kafka_forked(&consumer->kafka)) {
+        rd_kafka_queue_destroy(consumer->kafka.events);
+        /* Closed properly by dbi_consumer_close, or its owner did not care: no waiting for the group here. */
+        rd_kafka_destroy_flags(consumer->kafka.rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    }
+    dbi__kafka_reset(&consumer->kafka);
+    dbi_free(consumer);
+}
+
+void dbi_consumer_free(dbi_consumer *consumer) {
+    if (consumer == NULL)
+        return;
+    atomic_store(&consumer->kafka.state, DBI__KAFKA_CLOSED);
+    dbi__consumer_release(consumer);
+}
+
+dbi_kafka *dbi_consumer_kafka(dbi_consumer *consumer) {
+    return &consumer->kafka;
+}
+
+bool dbi_consumer_closed(const dbi_consumer *consumer) {
+    return atomic_load(&consumer->kafka.state) == DBI__KAFKA_CLOSED;
+}
+
+dbi_rc dbi_consumer_close(dbi_consumer *consumer, dbi_err *err) {
+    bool was_open;
+    rd_kafka_resp_err_t code;
+    dbi_rc rc = dbi__kafka_begin_close(&consumer->kafka, &was_open, err);
+
+    if (rc != DBI_OK || !was_open)
+        return rc;
+    code = rd_kafka_consumer_close(consumer->kafka.rk);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? DBI_OK : dbi_kafka_err(err, code, "leaving the consumer group");
+}
+
+/* -- what is read ------------------------------------------------------------------------------------------------- */
+
+dbi_rc dbi_consumer_subscribe(dbi_consumer *consumer, const char *const *topics, size_t count, dbi_err *err) {
+    rd_kafka_topic_partition_list_t *list;
+    rd_kafka_resp_err_t code;
+    dbi_rc rc = dbi__kafka_enter(&consumer->kafka, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    list = rd_kafka_topic_partition_list_new((int)count);
+    for (size_t i = 0; i < count; i++)
+        (void)rd_kafka_topic_partition_list_add(list, topics[i], RD_KAFKA_PARTITION_UA);
+    code = rd_kafka_subscribe(consumer->kafka.rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (code == RD_KAFKA_RESP_ERR__UNKNOWN_GROUP)
+        rc = dbi_err_set(err, DBI_ECONFIG, "subscribing needs a consumer group: set group.id");
+    else if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        rc = dbi_kafka_err(err, code, "subscribing");
+    dbi__kafka_leave(&consumer->kafka);
+    return rc;
+}
+
+/* One call of librdkafka on a list of partitions. */
+typedef rd_kafka_resp_err_t (*partitions_call)(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions);
+
+static dbi_rc consumer_call(dbi_consumer *consumer, partitions_call call,
+                            rd_kafka_topic_partition_list_t *partitions, const char *what, dbi_err *err) {
+    rd_kafka_resp_err_t code;
+    dbi_rc rc = dbi__kafka_enter(&consumer->kafka, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    code = call(consumer->kafka.rk, partitions);
+    dbi__kafka_serve(&consumer->kafka);
+    /* Some calls answer per partition: the first that failed speaks for all. */
+    for (int i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && partitions != NULL && i < partitions->cnt; i++)
+        code = partitions->elems[i].err;
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        rc = dbi__kafka_fail(&consumer->kafka, err, code, what);
+    dbi__kafka_leave(&consumer->kafka);
+    return rc;
+}
+
+static rd_kafka_resp_err_t call_assign(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions) {
+    return rd_kafka_assign(rk, partitions);
+}
+
+dbi_rc dbi_consumer_assign(dbi_consumer *consumer, const rd_kafka_topic_partition_list_t *partitions, dbi_err *err) {
+    rd_kafka_topic_partition_list_t *copy = rd_kafka_topic_partition_list_copy(partitions);
+    dbi_rc rc = consumer_call(consumer, call_assign, copy, "assigning partitions", err);
+
+    rd_kafka_topic_partition_list_destroy(copy);
+    return rc;
+}
+
+static rd_kafka_resp_err_t call_unassign(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions) {
+    rd_kafka_resp_err_t code = rd_kafka_unsubscribe(rk);
+
+    (void)partitions;
+    return code != RD_KAFKA_RESP_ERR_NO_ERROR ? code : rd_kafka_assign(rk, NULL);
+}
+
+dbi_rc dbi_consumer_unassign(dbi_consumer *consumer, dbi_err *err) {
+    return consumer_call(consumer, call_unassign, NULL, "giving the partitions back", err);
+}
+
+dbi_rc dbi_consumer_assignment(dbi_consumer *consumer, rd_kafka_topic_partition_list_t **partitions, dbi_err *err) {
+    rd_kafka_resp_err_t code;
+    dbi_rc rc = dbi__kafka_enter(&consumer->kafka, err);
+
+    *partitions = NULL;
+    if (rc != DBI_OK)
+        return rc;
+    code = rd_kafka_assignment(consumer->kafka.rk, partitions);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        rc = dbi_kafka_err(err, code, "asking for the assignment");
+    dbi__kafka_leave(&consumer->kafka);
+    return rc;
+}
+
+dbi_rc dbi_consumer_pause(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, dbi_err *err) {
+    return consumer_call(consumer, rd_kafka_pause_partitions, partitions, "pausing partitions", err);
+}
+
+dbi_rc dbi_consumer_resume(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, dbi_err *err) {
+    return consumer_call(consumer, rd_kafka_resume_partitions, partitions, "resuming partitions", err);
+}
+
+dbi_rc dbi_consumer_position(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, dbi_err *err) {
+    return consumer_call(consumer, rd_kafka_position, partitions, "asking for the position", err);
+}
+
+static rd_kafka_resp_err_t call_commit(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions) {
+    return rd_kafka_commit(rk, partitions, 0);
+}
+
+dbi_rc dbi_consumer_commit(dbi_consumer *consumer, const rd_kafka_topic_partition_list_t *offsets, dbi_err *err) {
+    rd_kafka_topic_partition_list_t *copy = rd_kafka_topic_partition_list_copy(offsets);
+    dbi_rc rc = consumer_call(consumer, call_commit, copy, "committing offsets", err);
+
+    rd_kafka_topic_partition_list_destroy(copy);
+    return rc;
+}
+
+dbi_rc dbi_consumer_seek(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, int64_t deadline,
+                         dbi_err *err) {
+    rd_kafka_error_t *error;
+    dbi_rc rc = dbi__kafka_enter(&consumer->kafka, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    error = rd_kafka_seek_partitions(consumer->kafka.rk, partitions, dbi__kafka_ms(deadline));
+    rc = dbi__kafka_error_take(err, error, "seeking");
+    for (int i = 0; rc == DBI_OK && i < partitions->cnt; i++)
+        if (partitions->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR)
+            rc = dbi_kafka_err(err, partitions->elems[i].err, "seeking in partition %d of topic \"%.200s\"",
+                               (int)partitions->elems[i].partition, partitions->elems[i].topic);
+    dbi__kafka_leave(&consumer->kafka);
+    return rc;
+}
+
+dbi_rc dbi_consumer_committed(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, int64_t deadline,
+                              dbi_err *err) {
+    rd_kafka_resp_err_t code;
+    dbi_rc rc = dbi__kafka_enter(&consumer->kafka, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    code = rd_kafka_committed(consumer->kafka.rk, partitions, dbi__kafka_ms(deadline));
+    dbi__kafka_serve(&consumer->kafka);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        rc = dbi__kafka_fail(&consumer->kafka, err, code, "asking for committed offsets");
+    dbi__kafka_leave(&consumer->kafka);
+    return rc;
+}
+
+dbi_rc dbi_consumer_watermarks(dbi_consumer *consumer, const char *topic, int32_t partition, int64_t deadline,
+                               int64_t *low, int64_t *high, dbi_err *err) {
+    rd_kafka_resp_err_t code;
+    dbi_rc rc = dbi__kafka_enter(&consumer->kafka, err);
+
+    *low = *high = RD_KAFKA_OFFSET_INVALID;
+    if (rc != DBI_OK)
+        return rc;
+    code = rd_kafka_query_watermark_offsets(consumer->kafka.rk, topic, partition, low, high, dbi__kafka_ms(deadline));
+    dbi__kafka_serve(&consumer->kafka);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        rc = dbi__kafka_fail(&consumer->kafka, err, code, "asking for the first and last offset");
+    dbi__kafka_leave(&consumer->kafka);
+    return rc;
+}
+
+dbi_rc dbi_consumer_group(dbi_consumer *consumer, rd_kafka_consumer_group_metadata_t **group, dbi_err *err) {
+    dbi_rc rc = dbi__kafka_enter(&consumer->kafka, err);
+
+    *group = NULL;
+    if (rc != DBI_OK)
+        return rc;
+    *group = rd_kafka_consumer_group_metadata(consumer->kafka.rk);
+    if (*group == NULL)
+        rc = dbi_err_set(err, DBI_ESTATE, "the consumer has no group: set group.id");
+    dbi__kafka_leave(&consumer->kafka);
+    return rc;
+}

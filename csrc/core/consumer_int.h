@@ -1,0 +1,24 @@
+/* consumer_int.h - what the consumer's files share */
+#ifndef DBI_CONSUMER_INT_H
+#define DBI_CONSUMER_INT_H
+
+#include "consumer.h"
+#include "kafka_int.h"
+
+/* Messages are librdkafka's and must be gone before its client is: so every batch holds a reference. */
+struct dbi_consumer {
+    dbi_kafka kafka;
+    atomic_int refs; /* the owner's and one per batch */
+};
+
+struct dbi_batch {
+    dbi_consumer *consumer;
+    rd_kafka_topic_partition_list_t *ends;
+    size_t count, capacity, bytes;
+    rd_kafka_message_t **messages;
+};
+
+/* Gives one reference back; the last one ends the client. @thread any */
+void dbi__consumer_release(dbi_consumer *consumer);
+
+#endif

@@ -1,0 +1,107 @@
+/* kafka_int.h - the client that producer, consumer and admin are built on; inside the core only.
+ *
+ * Life: NEW (properties checked, conf kept) -> OPEN (rd_kafka_new done) -> CLOSED. Every call that uses `rk` stands
+ * between dbi__kafka_enter and dbi__kafka_leave; closing waits until nobody is between them.
+ */
+#ifndef DBI_KAFKA_INT_H
+#define DBI_KAFKA_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "clock.h"
+#include "kafka.h"
+
+#define DBI__KAFKA_LOGS 128
+#define DBI__KAFKA_SLICE (100 * DBI_NS_PER_MS) /* waits look up this often, to see a close */
+
+typedef enum dbi__kafka_state { DBI__KAFKA_NEW, DBI__KAFKA_OPEN, DBI__KAFKA_CLOSED } dbi__kafka_state;
+
+struct dbi_kafka {
+    rd_kafka_type_t type;
+    rd_kafka_conf_t *conf; /* ours until the client is open */
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *events; /* librdkafka's main queue: delivery reports, errors, statistics */
+    atomic_int state;
+    atomic_int users;      /* calls in progress */
+    atomic_uint_fast64_t fork; /* the fork generation of the process that opened it; 0 = not opened */
+    atomic_bool troubled;  /* last_* below is set */
+
+    bool token_callback; /* librdkafka asks us for OAUTHBEARER tokens */
+
+    /* Called once, under the lock, when the client has been opened. */
+    dbi_rc (*on_open)(void *arg, dbi_err *err);
+    void *on_open_arg;
+
+    pthread_mutex_t lock; /* guards what follows, and opening */
+    pthread_cond_t wake;  /* CLOCK_MONOTONIC; something below changed, or room was made */
+    bool token_wanted;
+    char *stats;
+    rd_kafka_resp_err_t fatal;
+    char fatal_text[256];
+    rd_kafka_resp_err_t last_broker; /* the last error of one broker */
+    char last_text[256];
+    bool all_down;
+    bool refused; /* the credentials were */
+    size_t log_head, log_count;
+    uint64_t log_lost;
+    dbi_kafka_log logs[DBI__KAFKA_LOGS];
+};
+
+/* Initialises; builds librdkafka's configuration from `defaults`, then `properties`. @thread owner */
+DBI_NODISCARD dbi_rc dbi__kafka_init(dbi_kafka *kafka, rd_kafka_type_t type, const dbi_kafka_property *defaults,
+                                     size_t default_count, const dbi_kafka_property *properties, size_t count,
+                                     int events, dbi_err *err);
+
+/* Sets one property. DBI_ECONFIG says what is wrong, names the nearest property there is, and shows no secret. */
+DBI_NODISCARD dbi_rc dbi__kafka_conf_set(rd_kafka_conf_t *conf, const char *name, const char *value, dbi_err *err);
+
+/* Frees everything but librdkafka's client. @thread owner */
+void dbi__kafka_reset(dbi_kafka *kafka);
+
+/* Slow path of enter: opens a new client, or says why the call cannot be made. */
+DBI_NODISCARD dbi_rc dbi__kafka_enter_slow(dbi_kafka *kafka, dbi_err *err);
+
+/* Sets CLOSED and waits for calls in progress. *was_open says whether there is a client to end; DBI_ECLOSED when
+ * somebody else closes or has closed it, DBI_EFORK in a child. */
+DBI_NODISCARD dbi_rc dbi__kafka_begin_close(dbi_kafka *kafka, bool *was_open, dbi_err *err);
+
+/* Whether the client was opened by a process that this one was forked from. @thread any */
+bool dbi__kafka_forked(const dbi_kafka *kafka);
+
+/* Takes note of an error or statistics event; other kinds are ignored. @locks kafka */
+void dbi__kafka_note(dbi_kafka *kafka, rd_kafka_event_t *event);
+
+/* Takes note of what has arrived on the main queue, without waiting (clients with no thread of their own). */
+void dbi__kafka_serve(dbi_kafka *kafka);
+
+/* All went well: forget the last error. */
+void dbi__kafka_well(dbi_kafka *kafka);
+
+/* The client's trouble if it has one, else the error `code` of the call itself. */
+dbi_rc dbi__kafka_fail(dbi_kafka *kafka, dbi_err *err, rd_kafka_resp_err_t code, const char *what);
+
+/* Consumes an rd_kafka_error_t; NULL is DBI_OK. */
+dbi_rc dbi__kafka_error_take(dbi_err *err, rd_kafka_error_t *error, const char *what);
+
+/* Milliseconds left, rounded up, for librdkafka's timeouts. */
+int dbi__kafka_ms(int64_t deadline);
+
+extern atomic_uint_fast64_t dbi__fork_generation;
+
+static inline void dbi__kafka_leave(dbi_kafka *kafka) {
+    atomic_fetch_sub_explicit(&kafka->users, 1, memory_order_release);
+}
+
+/* Registers a call in progress. On DBI_OK it must be followed by dbi__kafka_leave. */
+DBI_NODISCARD static inline dbi_rc dbi__kafka_enter(dbi_kafka *kafka, dbi_err *err) {
+    atomic_fetch_add_explicit(&kafka->users, 1, memory_order_seq_cst);
+    if (atomic_load_explicit(&kafka->state, memory_order_seq_cst) == DBI__KAFKA_OPEN &&
+        atomic_load_explicit(&kafka->fork, memory_order_relaxed) ==
+            atomic_load_explicit(&dbi__fork_generation, memory_order_relaxed))
+        return DBI_OK;
+    dbi__kafka_leave(kafka);
+    return dbi__kafka_enter_slow(kafka, err);
+}
+
+#endif

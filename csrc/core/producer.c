@@ -1,0 +1,561 @@
+/* producer.c - handing messages over and counting their reports (see producer.h)
+ *
+ * Counting. `accepted` is added to after librdkafka took the message, so a report may be counted first. Whoever reads
+ * the counters takes accepted as at least what has been reported on: such a message was accepted, its caller has just
+ * not come to the counter yet. So accepted = delivered + failed + in_flight holds for every reader, and no counter
+ * ever goes back.
+ */
+#include "producer.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "clock.h"
+#include "producer_int.h"
+
+#define PRODUCER_IDLE_MS 500
+#define PRODUCER_PURGE_NS (10 * DBI_NS_PER_S) /* purging needs no broker: this is far more than it takes */
+
+static void add(atomic_uint_fast64_t *counter, uint64_t count) {
+    atomic_fetch_add_explicit(counter, count, memory_order_relaxed);
+}
+
+static uint64_t get(const atomic_uint_fast64_t *counter) {
+    return atomic_load_explicit(counter, memory_order_acquire);
+}
+
+static size_t code_index(rd_kafka_resp_err_t code) {
+    int index = (int)code + DBI__CODES / 2;
+
+    return index >= 0 && index < DBI__CODES ? (size_t)index : (size_t)(RD_KAFKA_RESP_ERR_UNKNOWN + DBI__CODES / 2);
+}
+
+/* -- reports ------------------------------------------------------------------------------------------------------ */
+
+/* Tickets for one mailbox, collected so that its reader is woken once. */
+typedef struct report_chain {
+    dbi_mailbox *mailbox;
+    dbi_ticket *first, *last;
+    size_t count;
+} report_chain;
+
+static void chain_deliver(report_chain *chain) {
+    if (chain->count > 0)
+        dbi__mailbox_deliver(chain->mailbox, chain->first, chain->last, chain->count);
+    chain->count = 0;
+}
+
+static void chain_add(report_chain *chain, const rd_kafka_message_t *message, bool fatal) {
+    dbi_ticket *ticket = message->_private;
+
+    if (chain->count > 0 && chain->mailbox != ticket->mailbox)
+        chain_deliver(chain);
+    ticket->error = message->err;
+    ticket->fatal = fatal;
+    ticket->partition = message->partition;
+    ticket->offset = message->offset;
+    ticket->timestamp_ms = rd_kafka_message_timestamp(message, NULL);
+    ticket->next = NULL;
+    if (chain->count == 0) {
+        chain->mailbox = ticket->mailbox;
+        chain->first = ticket;
+    } else {
+        chain->last->next = ticket;
+    }
+    chain->last = ticket;
+    chain->count++;
+}
+
+/* Counts one batch of reports and hands out their tickets. */
+static void producer_reports(dbi_producer *producer, rd_kafka_event_t *event) {
+    const rd_kafka_message_t *message;
+    report_chain chain = {0};
+    uint64_t delivered = 0, failed = 0, purged = 0;
+    bool fatal = false;
+
+    while ((message = rd_kafka_event_message_next(event)) != NULL) {
+        if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            delivered++;
+        } else {
+            failed++;
+            add(&producer->failed_by[code_index(message->err)], 1);
+            if (message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || message->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
+                purged++;
+            if (!fatal)
+                fatal = rd_kafka_fatal_error(producer->kafka.rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR;
+        }
+        if (message->_private != NULL)
+            chain_add(&chain, message, fatal);
+    }
+    add(&producer->purged, purged);
+    atomic_fetch_add_explicit(&producer->failed, failed, memory_order_release);
+    atomic_fetch_add_explicit(&producer->delivered, delivered, memory_order_release);
+    chain_deliver(&chain); /* after counting: who has a report finds it counted */
+    if (delivered > 0)
+        dbi__kafka_well(&producer->kafka);
+}
+
+static void producer_wake_waiters(dbi_producer *producer) {
+    if (atomic_load_explicit(&producer->room_waiters, memory_order_relaxed) == 0)
+        return;
+    (void)pthread_mutex_lock(&producer->kafka.lock);
+    (void)pthread_cond_broadcast(&producer->kafka.wake);
+    (void)pthread_mutex_unlock(&producer->kafka.lock);
+}
+
+static uint64_t producer_in_flight(const dbi_producer *producer) {
+    dbi_producer_counts counts;
+
+    dbi_producer_counts_get(producer, &counts);
+    return counts.in_flight;
+}
+
+static void producer_destroy(dbi_producer *producer);
+
+/* The thread: librdkafka's main queue is its alone. */
+static void *producer_main(void *arg) {
+    dbi_producer *producer = arg;
+
+    while (!atomic_load(&producer->stop)) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(producer->kafka.events, PRODUCER_IDLE_MS);
+
+        if (event != NULL) {
+            if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
+                producer_reports(producer, event);
+            else
+                dbi__kafka_note(&producer->kafka, event);
+            rd_kafka_event_destroy(event); /* only now is there room in librdkafka's queue */
+            producer_wake_waiters(producer);
+        }
+        if (atomic_load(&producer->abandoned) && producer_in_flight(producer) == 0) {
+            (void)pthread_detach(pthread_self());
+            producer_destroy(producer);
+            break;
+        }
+    }
+    return NULL;
+}
+
+/* Called when the client has been opened. */
+static dbi_rc producer_opened(void *arg, dbi_err *err) {
+    dbi_producer *producer = arg;
+    sigset_t all, before;
+    int sys;
+
+    /* Signals are the application's: none is to be handled on this thread. */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    sys = pthread_create(&producer->thread, NULL, producer_main, producer);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (sys != 0)
+        return dbi_err_sys(err, DBI_ESYS, sys, "the thread for Kafka's delivery reports");
+    return DBI_OK;
+}
+
+/* -- life --------------------------------------------------------------------------------------------------------- */
+
+dbi_rc dbi_producer_new(dbi_producer **producer_out, const dbi_kafka_property *properties, size_t count,
+                        const dbi_producer_options *options, dbi_err *err) {
+    dbi_kafka_property defaults[2] = {{"enable.idempotence", "true"}};
+    size_t default_count = 1;
+    dbi_producer *producer = dbi_calloc(1, sizeof *producer);
+    dbi_rc rc;
+
+    *producer_out = NULL;
+    if (producer == NULL)
+        return dbi_err_set(err, DBI_ENOMEM, "no memory for a Kafka producer");
+    producer->options = *options;
+    /* Looking a topic up must not create it. */
+    if (options->require_topic_ns > 0)
+        defaults[default_count++] = (dbi_kafka_property){"allow.auto.create.topics", "false"};
+    (void)pthread_mutex_init(&producer->topics_lock, NULL);
+    rc = dbi__kafka_init(&producer->kafka, RD_KAFKA_PRODUCER, defaults, default_count, properties, count,
+                         RD_KAFKA_EVENT_DR, err);
+    producer->kafka.on_open = producer_opened;
+    producer->kafka.on_open_arg = producer;
+    if (rc != DBI_OK)
+        dbi_producer_free(producer);
+    else
+        *producer_out = producer;
+    return rc;
+}
+
+/* Ends librdkafka's client. Nobody else uses it any more. */
+static void producer_end(dbi_producer *producer) {
+    for (size_t i = 0; i < DBI__TOPIC_BUCKETS; i++)
+        for (dbi_topic *topic = producer->topics[i]; topic != NULL; topic = topic->next) {
+            rd_kafka_topic_destroy(topic->rkt);
+            topic->rkt = NULL;
+        }
+    rd_kafka_queue_destroy(producer->kafka.events);
+    rd_kafka_destroy(producer->kafka.rk);
+    producer->kafka.rk = NULL;
+}
+
+/* Frees all memory; ends the client if that has not been done and it is ours to end. */
+static void producer_destroy(dbi_producer *producer) {
+    if (producer->kafka.rk != NULL && !dbi__kafka_forked(&producer->kafka))
+        producer_end(producer);
+    for (size_t i = 0; i < DBI__TOPIC_BUCKETS; i++)
+        while (producer->topics[i] != NULL) {
+            dbi_topic *topic = producer->topics[i];
+            producer->topics[i] = topic->next;
+            dbi_free(topic);
+        }
+    (void)pthread_mutex_destroy(&producer->topics_lock);
+    dbi__kafka_reset(&producer->kafka);
+    dbi_free(producer);
+}
+
+void dbi_producer_free(dbi_producer *producer) {
+    if (producer == NULL)
+        return;
+    if (producer->kafka.rk != NULL && !dbi__kafka_forked(&producer->kafka)) {
+        atomic_store(&producer->kafka.state, DBI__KAFKA_CLOSED);
+        atomic_store(&producer->abandoned, true); /* the thread's from here on */
+        return;
+    }
+    producer_destroy(producer);
+}
+
+dbi_kafka *dbi_producer_kafka(dbi_producer *producer) {
+    return &producer->kafka;
+}
+
+bool dbi_producer_closed(const dbi_producer *producer) {
+    return atomic_load(&producer->kafka.state) == DBI__KAFKA_CLOSED;
+}
+
+dbi_rc dbi_producer_close(dbi_producer *producer, dbi_err *err) {
+    bool was_open;
+    int64_t deadline;
+    dbi_rc rc = dbi__kafka_begin_close(&producer->kafka, &was_open, err);
+
+    if (rc != DBI_OK || !was_open)
+        return rc;
+    deadline = dbi_clock_deadline(NULL, PRODUCER_PURGE_NS);
+    while (producer_in_flight(producer) > 0 && dbi_clock_left(NULL, deadline) > 0) {
+        (void)rd_kafka_purge(producer->kafka.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+        (void)rd_kafka_flush(producer->kafka.rk, 100);
+    }
+    atomic_store(&producer->stop, true);
+    rd_kafka_queue_yield(producer->kafka.events);
+    (void)pthread_join(producer->thread, NULL);
+    producer_end(producer);
+    return DBI_OK;
+}
+
+/* -- topics ------------------------------------------------------------------------------------------------------- */
+
+/* FNV-1a */
+static size_t topic_bucket(const char *name) {
+    uint32_t hash = 2166136261u;
+
+    for (; *name != '\0'; name++)
+        hash = (hash ^ (unsigned char)*name) * 16777619u;
+    return hash % DBI__TOPIC_BUCKETS;
+}
+
+/* @locks producer.topics held */
+static dbi_topic *topic_find(const dbi_producer *producer, const char *name) {
+    dbi_topic *topic = producer->topics[topic_bucket(name)];
+
+    while (topic != NULL && strcmp(topic->name, name) != 0)
+        topic = topic->next;
+    return topic;
+}
+
+static dbi_rc topic_check(dbi_producer *producer, rd_kafka_topic_t *rkt, const char *name, dbi_err *err) {
+    const struct rd_kafka_metadata *metadata = NULL;
+    int64_t deadline = dbi_clock_deadline(NULL, producer->options.require_topic_ns);
+    rd_kafka_resp_err_t code =
+        rd_kafka_metadata(producer->kafka.rk, 0, rkt, &metadata, dbi__kafka_ms(deadline));
+
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return dbi__kafka_fail(&producer->kafka, err, code, "asking the brokers whether the topic exists");
+    if (metadata->topic_cnt != 1)
+        code = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    else
+        code = metadata->topics[0].err;
+    rd_kafka_metadata_destroy(metadata);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? DBI_OK : dbi_kafka_err(err, code, "topic \"%.200s\"", name);
+}
+
+/* @locks producer.topics */
+static dbi_rc topic_make(dbi_producer *producer, const char *name, dbi_topic **topic_out, dbi_err *err) {
+    size_t size = strlen(name) + 1;
+    dbi_topic *topic, *other;
+    rd_kafka_topic_t *rkt;
+    dbi_rc rc = DBI_OK;
+
+    if (size == 1)
+        return dbi_err_set(err, DBI_EINVAL, "a topic's name must not be empty");
+    topic = dbi_calloc(1, sizeof *topic + size);
+    if (topic == NULL)
+        return dbi_err_set(err, DBI_ENOMEM, "no memory for a topic");
+    memcpy(topic->name, name, size);
+    rkt = rd_kafka_topic_new(producer->kafka.rk, name, NULL);
+    if (rkt == NULL)
+        rc = dbi_kafka_err(err, rd_kafka_last_error(), "topic \"%.200s\"", name);
+    else if (producer->options.require_topic_ns > 0)
+        rc = topic_check(producer, rkt, name, err);
+    if (rc != DBI_OK) {
+        if (rkt != NULL)
+            rd_kafka_topic_destroy(rkt);
+        dbi_free(topic);
+        return rc;
+    }
+    (void)pthread_mutex_lock(&producer->topics_lock);
+    other = topic_find(producer, name); /* another thread may have been quicker */
+    if (other == NULL) {
+        topic->rkt = rkt;
+        topic->next = producer->topics[topic_bucket(name)];
+        producer->topics[topic_bucket(name)] = topic;
+    }
+    (void)pthread_mutex_unlock(&producer->topics_lock);
+    if (other != NULL) {
+        rd_kafka_topic_destroy(rkt);
+        dbi_free(topic);
+    }
+    *topic_out = other != NULL ? other : topic;
+    return DBI_OK;
+}
+
+dbi_rc dbi_producer_topic(dbi_producer *producer, const char *name, dbi_topic **topic, dbi_err *err) {
+    dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
+
+    *topic = NULL;
+    if (rc != DBI_OK)
+        return rc;
+    (void)pthread_mutex_lock(&producer->topics_lock);
+    *topic = topic_find(producer, name);
+    (void)pthread_mutex_unlock(&producer->topics_lock);
+    if (*topic == NULL)
+        rc = topic_make(producer, name, topic, err);
+    dbi__kafka_leave(&producer->kafka);
+    return rc;
+}
+
+bool dbi_producer_knows_topic(dbi_producer *producer, const char *name) {
+    bool known;
+
+    if (dbi__kafka_forked(&producer->kafka))
+        return false;
+    (void)pthread_mutex_lock(&producer->topics_lock);
+    known = topic_find(producer, name) != NULL;
+    (void)pthread_mutex_unlock(&producer->topics_lock);
+    return known;
+}
+
+const char *dbi_topic_name(const dbi_topic *topic) {
+    return topic->name;
+}
+
+/* -- messages ----------------------------------------------------------------------------------------------------- */
+
+static rd_kafka_resp_err_t message_produce(dbi_producer *producer, dbi_topic *topic, const dbi_message *message,
+                                           void *opaque) {
+    rd_kafka_headers_t *headers = NULL;
+    rd_kafka_resp_err_t code;
+    /* librdkafka copies; its parameter only lacks the const */
+    void *value = (void *)(uintptr_t)message->value, *key = (void *)(uintptr_t)message->key;
+
+    if (message->headers == NULL && message->timestamp_ms == 0) {
+        if (rd_kafka_produce(topic->rkt, message->partition, RD_KAFKA_MSG_F_COPY, value, message->value_len, key,
+                             message->key_len, opaque) == 0)
+            return RD_KAFKA_RESP_ERR_NO_ERROR;
+        return rd_kafka_last_error();
+    }
+    if (message->headers != NULL)
+        headers = rd_kafka_headers_copy(message->headers);
+    code = rd_kafka_producev(producer->kafka.rk, RD_KAFKA_V_RKT(topic->rkt), RD_KAFKA_V_PARTITION(message->partition),
+                             RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_VALUE(value, message->value_len),
+                             RD_KAFKA_V_KEY(key, message->key_len), RD_KAFKA_V_TIMESTAMP(message->timestamp_ms),
+                             RD_KAFKA_V_OPAQUE(opaque), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR && headers != NULL)
+        rd_kafka_headers_destroy(headers);
+    return code;
+}
+
+/* Says why librdkafka did not take the message. */
+static dbi_rc message_error(dbi_producer *producer, const dbi_topic *topic, const dbi_message *message,
+                            rd_kafka_resp_err_t code, dbi_err *err) {
+    char text[300] = "";
+    dbi_rc rc;
+
+    switch (code) {
+    case RD_KAFKA_RESP_ERR__QUEUE_FULL:
+        rc = dbi_err_set(err, DBI_EFULL,
+                         "the producer's queue is full: %llu messages in flight "
+                         "(queue.buffering.max.messages, queue.buffering.max.kbytes)",
+                         (unsigned long long)producer_in_flight(producer));
+        break;
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+        rc = dbi_err_set(err, DBI_ETOOBIG,
+                         "a message of %zu bytes for topic \"%.200s\" is larger than the producer's limit "
+                         "(message.max.bytes)",
+                         message->key_len + message->value_len, topic->name);
+        break;
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+        rc = dbi_err_set(err, DBI_EKAFKA, "topic \"%.200s\" has no partition %d", topic->name,
+                         (int)message->partition);
+        break;
+    case RD_KAFKA_RESP_ERR__STATE:
+        rc = dbi_err_set(err, DBI_ESTATE,
+                         "a transactional producer takes messages only within a transaction (begin_transaction), "
+                         "and not after it has failed");
+        break;
+    case RD_KAFKA_RESP_ERR__FATAL:
+        code = rd_kafka_fatal_error(producer->kafka.rk, text, sizeof text);
+        rc = dbi_err_set(err, DBI_EKAFKA_FATAL, "the producer cannot go on, make a new one: %s", text);
+        break;
+    default:
+        return dbi_kafka_err(err, code, "a message for topic \"%.200s\"", topic->name);
+    }
+    if (err != NULL)
+        err->kafka = code;
+    return rc;
+}
+
+static void count_refused(dbi_producer *producer, rd_kafka_resp_err_t code) {
+    add(&producer->refused_by[code_index(code)], 1);
+    add(&producer->refused, 1);
+}
+
+static dbi_rc message_hand_over(dbi_producer *producer, dbi_topic *topic, const dbi_message *message,
+                                dbi_ticket *ticket, dbi_err *err) {
+    rd_kafka_resp_err_t code;
+    dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    code = message_produce(producer, topic, message, ticket);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        add(&producer->accepted, 1);
+        add(&producer->accepted_bytes, message->key_len + message->value_len);
+    } else if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL && producer->options.when_full == DBI_WHEN_FULL_DROP) {
+        add(&producer->dropped, 1);
+        if (ticket != NULL) /* somebody waits for the answer */
+            rc = message_error(producer, topic, message, code, err);
+    } else {
+        if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL || producer->options.when_full != DBI_WHEN_FULL_WAIT)
+            count_refused(producer, code);
+        rc = message_error(producer, topic, message, code, err);
+    }
+    dbi__kafka_leave(&producer->kafka);
+    return rc;
+}
+
+dbi_rc dbi_producer_enqueue(dbi_producer *producer, dbi_topic *topic, const dbi_message *message, dbi_err *err) {
+    return message_hand_over(producer, topic, message, NULL, err);
+}
+
+dbi_rc dbi_producer_send(dbi_producer *producer, dbi_topic *topic, const dbi_message *message, dbi_mailbox *mailbox,
+                         void *user, dbi_err *err) {
+    dbi_ticket *ticket = dbi__mailbox_promise(mailbox, user);
+    dbi_rc rc;
+
+    if (ticket == NULL)
+        return dbi_err_set(err, DBI_ENOMEM, "no memory for a delivery report");
+    ticket->topic = topic;
+    rc = message_hand_over(producer, topic, message, ticket, err);
+    if (rc != DBI_OK)
+        dbi__mailbox_withdraw(ticket);
+    return rc;
+}
+
+void dbi_producer_gave_up(dbi_producer *producer) {
+    count_refused(producer, RD_KAFKA_RESP_ERR__QUEUE_FULL);
+}
+
+dbi_rc dbi_producer_wait_room(dbi_producer *producer, int64_t deadline, dbi_err *err) {
+    /* Room made just before the wait began wakes nobody: so no wait is long, and every return is worth a try. */
+    int64_t soon = dbi_clock_deadline(NULL, 10 * DBI_NS_PER_MS);
+    struct timespec until = dbi_clock_timespec(deadline < soon ? deadline : soon);
+    dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    atomic_fetch_add(&producer->room_waiters, 1);
+    (void)pthread_mutex_lock(&producer->kafka.lock);
+    (void)pthread_cond_timedwait(&producer->kafka.wake, &producer->kafka.lock, &until);
+    (void)pthread_mutex_unlock(&producer->kafka.lock);
+    atomic_fetch_sub(&producer->room_waiters, 1);
+    dbi__kafka_leave(&producer->kafka);
+    if (dbi_clock_left(NULL, deadline) == 0)
+        return dbi_err_set(err, DBI_ETIMEOUT, "the producer's queue stayed full");
+    return DBI_OK;
+}
+
+dbi_rc dbi_producer_flush(dbi_producer *producer, int64_t deadline, uint64_t *left, dbi_err *err) {
+    dbi_rc rc;
+
+    *left = 0;
+    if (atomic_load(&producer->kafka.state) == DBI__KAFKA_NEW)
+        return DBI_OK;
+    rc = dbi__kafka_enter(&producer->kafka, err);
+    if (rc != DBI_OK)
+        return rc;
+    do {
+        int64_t slice = dbi_clock_deadline(NULL, DBI__KAFKA_SLICE);
+        (void)rd_kafka_flush(producer->kafka.rk, dbi__kafka_ms(deadline < slice ? deadline : slice));
+        *left = producer_in_flight(producer);
+    } while (*left > 0 && dbi_clock_left(NULL, deadline) > 0 && !dbi_producer_closed(producer));
+    dbi__kafka_leave(&producer->kafka);
+    if (*left > 0)
+        rc = dbi_err_set(err, DBI_ETIMEOUT, "%llu messages are still in flight", (unsigned long long)*left);
+    return rc;
+}
+
+dbi_rc dbi_producer_purge(dbi_producer *producer, dbi_err *err) {
+    rd_kafka_resp_err_t code;
+    dbi_rc rc;
+
+    if (atomic_load(&producer->kafka.state) == DBI__KAFKA_NEW)
+        return DBI_OK;
+    rc = dbi__kafka_enter(&producer->kafka, err);
+    if (rc != DBI_OK)
+        return rc;
+    code = rd_kafka_purge(producer->kafka.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        rc = dbi_kafka_err(err, code, "giving up the messages in flight");
+    dbi__kafka_leave(&producer->kafka);
+    return rc;
+}
+
+/* -- counters ----------------------------------------------------------------------------------------------------- */
+
+void dbi_producer_counts_get(const dbi_producer *producer, dbi_producer_counts *counts) {
+    uint64_t reported;
+
+    counts->delivered = get(&producer->delivered);
+    counts->failed = get(&producer->failed);
+    counts->purged = get(&producer->purged);
+    counts->accepted = get(&producer->accepted);
+    counts->accepted_bytes = get(&producer->accepted_bytes);
+    counts->refused = get(&producer->refused);
+    counts->dropped = get(&producer->dropped);
+    reported = counts->delivered + counts->failed;
+    if (counts->accepted < reported)
+        counts->accepted = reported;
+    counts->in_flight = counts->accepted - reported;
+    if (counts->purged > counts->failed) /* read a moment later */
+        counts->purged = counts->failed;
+}
+
+size_t dbi_producer_reasons(const dbi_producer *producer, dbi_producer_reason *reasons, size_t capacity) {
+    size_t count = 0;
+
+    for (size_t i = 0; i < DBI__CODES; i++) {
+        uint64_t failed = get(&producer->failed_by[i]), refused = get(&producer->refused_by[i]);
+
+        if (failed == 0 && refused == 0)
+            continue;
+        if (count < capacity)
+            reasons[count] = (dbi_producer_reason){
+                .code = (rd_kafka_resp_err_t)((int)i - DBI__CODES / 2), .failed = failed, .refused = refused};
+        count++;
+    }
+    return count;
+}

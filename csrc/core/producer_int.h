@@ -1,0 +1,49 @@
+/* producer_int.h - what the producer's files share */
+#ifndef DBI_PRODUCER_INT_H
+#define DBI_PRODUCER_INT_H
+
+#include "kafka_int.h"
+#include "producer.h"
+
+#define DBI__TOPIC_BUCKETS 64
+#define DBI__CODES 512 /* librdkafka's codes, from -256 on; what lies outside is counted as UNKNOWN */
+
+struct dbi_topic {
+    struct dbi_topic *next;
+    rd_kafka_topic_t *rkt;
+    char name[]; /* NUL-terminated */
+};
+
+/* Each side's counters keep clear of the other's cache lines. */
+struct dbi_producer {
+    dbi_kafka kafka;
+    dbi_producer_options options;
+    pthread_t thread; /* consumes delivery reports; runs while the client is open */
+    atomic_bool stop;
+    atomic_bool abandoned; /* nobody owns the producer any more: the thread frees it */
+    atomic_int room_waiters;
+
+    pthread_mutex_t topics_lock;
+    dbi_topic *topics[DBI__TOPIC_BUCKETS];
+
+    char apart_1[64];
+    atomic_uint_fast64_t accepted; /* by callers */
+    atomic_uint_fast64_t accepted_bytes;
+    atomic_uint_fast64_t refused, dropped;
+    atomic_uint_fast64_t refused_by[DBI__CODES];
+    char apart_2[64];
+    atomic_uint_fast64_t delivered; /* by the thread */
+    atomic_uint_fast64_t failed, purged;
+    atomic_uint_fast64_t failed_by[DBI__CODES];
+};
+
+/* Puts a chain of tickets into the mailbox and wakes its reader, once. */
+void dbi__mailbox_deliver(dbi_mailbox *mailbox, dbi_ticket *first, dbi_ticket *last, size_t count);
+
+/* A ticket for a message on its way; NULL when memory is out. */
+dbi_ticket *dbi__mailbox_promise(dbi_mailbox *mailbox, void *user);
+
+/* Takes the promise back: the message was refused. */
+void dbi__mailbox_withdraw(dbi_ticket *ticket);
+
+#endif

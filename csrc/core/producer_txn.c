@@ -1,0 +1,62 @@
+/* producer_txn.c - the producer's transactions (see producer.h)
+ *
+ * init, commit and abort go on in librdkafka's background when their time is up, and a repeated call takes them up
+ * again: they are asked for in slices, so that a close or a signal is not kept waiting.
+ */
+#include "clock.h"
+#include "producer_int.h"
+
+typedef rd_kafka_error_t *(*txn_call)(rd_kafka_t *rk, int timeout_ms);
+
+static dbi_rc txn_slices(dbi_producer *producer, txn_call call, const char *what, int64_t deadline, dbi_err *err) {
+    dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    do {
+        int64_t slice = dbi_clock_deadline(NULL, DBI__KAFKA_SLICE);
+        rc = dbi__kafka_error_take(err, call(producer->kafka.rk, dbi__kafka_ms(deadline < slice ? deadline : slice)),
+                                   what);
+    } while (rc == DBI_ETIMEOUT && dbi_clock_left(NULL, deadline) > 0 && !dbi_producer_closed(producer));
+    /* The reason for a timeout is with the brokers. */
+    if (rc == DBI_ETIMEOUT)
+        rc = dbi__kafka_fail(&producer->kafka, err, RD_KAFKA_RESP_ERR__TIMED_OUT, what);
+    dbi__kafka_leave(&producer->kafka);
+    return rc;
+}
+
+dbi_rc dbi_producer_init_transactions(dbi_producer *producer, int64_t deadline, dbi_err *err) {
+    return txn_slices(producer, rd_kafka_init_transactions, "starting transactions", deadline, err);
+}
+
+dbi_rc dbi_producer_commit_transaction(dbi_producer *producer, int64_t deadline, dbi_err *err) {
+    return txn_slices(producer, rd_kafka_commit_transaction, "committing the transaction", deadline, err);
+}
+
+dbi_rc dbi_producer_abort_transaction(dbi_producer *producer, int64_t deadline, dbi_err *err) {
+    return txn_slices(producer, rd_kafka_abort_transaction, "aborting the transaction", deadline, err);
+}
+
+dbi_rc dbi_producer_begin_transaction(dbi_producer *producer, dbi_err *err) {
+    dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    rc = dbi__kafka_error_take(err, rd_kafka_begin_transaction(producer->kafka.rk), "beginning a transaction");
+    dbi__kafka_leave(&producer->kafka);
+    return rc;
+}
+
+dbi_rc dbi_producer_send_offsets(dbi_producer *producer, const rd_kafka_topic_partition_list_t *offsets,
+                                 const rd_kafka_consumer_group_metadata_t *group, int64_t deadline, dbi_err *err) {
+    dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    /* Not resumable: one call, as long as it takes. */
+    rc = dbi__kafka_error_take(
+        err, rd_kafka_send_offsets_to_transaction(producer->kafka.rk, offsets, group, dbi__kafka_ms(deadline)),
+        "adding consumed offsets to the transaction");
+    dbi__kafka_leave(&producer->kafka);
+    return rc;
+}
