@@ -8,6 +8,7 @@ secret stands.
 import base64
 import html
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
@@ -115,6 +116,8 @@ class Redactor:
             }
         if isinstance(value, list | tuple | set | frozenset):
             return [self.deep(inner) for inner in value]
-        if value is None or isinstance(value, bool | int | float):
+        if value is None or isinstance(value, bool | int):
+            return value
+        if isinstance(value, float) and math.isfinite(value):
             return value
         return self(str(value))

@@ -242,6 +242,7 @@ class Runner:
         elif all(result.status is Status.UNKNOWN for result in missing):
             status = Status.UNKNOWN
         scope = Scope(0)
+        scope.details["because_of"] = [result.name for result in missing]
         advice = () if absent else [step for result in missing for step in result.advice]
         return self._result(probe, scope, status, f"not tried: {reasons}", time.monotonic(), advice)
 
