@@ -10,8 +10,9 @@ stack.down()
 
 import sys
 
-if sys.version_info < (3, 11):
-    sys.exit("the stack needs Python 3.11 or newer; this is %d.%d" % sys.version_info[:2])
+# Run by whatever python3 the machine has, before there is an environment.
+if sys.version_info < (3, 11):  # noqa: UP036
+    sys.exit("the stack needs Python 3.11 or newer, not " + sys.version.split()[0])
 
 from stack.errors import StackError
 from stack.supervisor import Endpoint, Stack, Status

@@ -23,33 +23,35 @@ from stack.progress import Progress
 _MANIFEST = "manifest.json"
 
 
-def cached(name: str, version: str, recipe: str, build: Callable[[Path], None], progress: Progress) -> Path:
-    """The directory ``name-version`` of the cache, built by ``build(directory)`` where it is absent or damaged.
+def cache_path(name: str, version: str) -> Path:
+    """Where ``cached`` puts it."""
+    return cache_directory() / f"{name}-{version}"
 
-    ``recipe`` is any text that changes when the outcome of ``build`` would. Raises StackError, also when
-    the disk is full or the cache cannot be written.
+
+def cached(name: str, version: str, recipe: str, build: Callable[[Path], None], progress: Progress) -> None:
+    """Sees to it that the cache holds ``name-version``, made by ``build(directory)`` if absent or damaged.
+
+    ``recipe`` is any text that changes when the outcome of ``build`` would. Raises StackError, also when the
+    disk is full or the cache cannot be written.
     """
-    cache = cache_directory()
-    target = cache / f"{name}-{version}"
+    target = cache_path(name, version)
     try:
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _intact(target, recipe):
-            return target
-        with _locked(
-            cache / f".{target.name}.lock", lambda: progress.step(name, "waiting for another download")
-        ):
+            return
+        lock = target.parent / f".{target.name}.lock"
+        with _locked(lock, lambda: progress.step(name, "waiting for another download")):
             if _intact(target, recipe):
-                return target
+                return
             # We hold the lock, so whatever lies here was left by a build that was killed.
-            for leftover in cache.glob(f".{target.name}.build-*"):
+            for leftover in target.parent.glob(f".{target.name}.build-*"):
                 shutil.rmtree(leftover)
             _build(target, recipe, build)
     except OSError as error:
         raise StackError(
-            f"cannot fill the cache {cache}: {error.strerror or error}"
-            f"{f' ({error.filename})' if error.filename else ''}. DBINT_CACHE_DIR chooses another directory"
+            f"cannot fill the cache {target.parent}: {error.filename or target}: {error.strerror or error}. "
+            "DBINT_CACHE_DIR chooses another directory"
         ) from error
-    return target
 
 
 def _build(target: Path, recipe: str, build: Callable[[Path], None]) -> None:

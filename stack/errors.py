@@ -2,4 +2,4 @@
 
 
 class StackError(Exception):
-    """Something the reader can mend; the message says what was wrong, where, and what to do. Never holds a secret."""
+    """The message says what was wrong, where, and what to do; it holds no secret."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from stack.errors import StackError
-from stack.packages import Requirement
+from stack.packages import Requirement, program
 from stack.process import run
 
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
@@ -61,27 +61,23 @@ def fetch(artifacts: Sequence[Artifact], directory: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise StackError("mvn is not on PATH")
-    try:
-        outcome = run(
-            [
-                maven,
-                "--batch-mode",
-                "--quiet",
-                "--strict-checksums",
-                f"--file={pom}",
-                f"{_PLUGIN}:copy-dependencies",
-                f"-DoutputDirectory={directory}",
-                "-DincludeScope=runtime",
-            ],
-            timeout=_TIMEOUT,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StackError(f"Maven did not finish within {_TIMEOUT:.0f} s") from error
-    if outcome.returncode != 0:
-        words = [
-            line.removeprefix("[ERROR]").strip() for line in outcome.stdout.splitlines() if "[ERROR]" in line
-        ]
-        said = " ".join(words)[:800] or outcome.stdout[-800:].strip()
+    outcome = run(
+        [
+            maven,
+            "--batch-mode",
+            "--quiet",
+            "--strict-checksums",
+            f"--file={pom}",
+            f"{_PLUGIN}:copy-dependencies",
+            f"-DoutputDirectory={directory}",
+            "-DincludeScope=runtime",
+        ],
+        timeout=_TIMEOUT,
+    )
+    if outcome.status != 0:
+        lines = outcome.text.splitlines()
+        errors = [line.removeprefix("[ERROR]").strip() for line in lines if line.startswith("[ERROR]")]
+        said = " ".join(errors)[:800] or outcome.text[-800:].strip()
         raise StackError(
             f"Maven could not fetch {artifacts[0].coordinates}: {said}\n"
             "Is the network there? A proxy or a mirror is set in ~/.m2/settings.xml"
@@ -94,23 +90,23 @@ def java() -> Path | None:
     found = str(Path(home) / "bin" / "java") if home else shutil.which("java")
     if not found:
         return None
+    return Path(found) if _java_version(found) >= _OLDEST_JAVA else None
+
+
+@cache
+def _java_version(program: str) -> int:
+    """Such as 17; 0 where the program does not run or does not say."""
     try:
-        text = run([found, "-version"], timeout=30).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    version = re.search(r'version "(\d+)', text)
-    return Path(found) if version and int(version[1]) >= _OLDEST_JAVA else None
-
-
-def classpath(directory: Path) -> str:
-    return f"{directory}/*"
+        said = run([program, "-version"]).text
+    except StackError:  # JAVA_HOME leads nowhere
+        return 0
+    version = re.search(r'version "(\d+)', said)
+    return int(version[1]) if version else 0
 
 
 JAVA = Requirement(
-    f"Java {_OLDEST_JAVA} or newer (java of JAVA_HOME or on PATH)", ("default-jre-headless",), java
+    f"Java {_OLDEST_JAVA} or newer (java of JAVA_HOME, else on PATH)",
+    ("default-jre-headless",),
+    lambda: java() is not None,
 )
-MAVEN = Requirement(
-    "Maven (mvn on PATH)",
-    ("maven",),
-    lambda: Path(found) if (found := shutil.which("mvn")) else None,
-)
+MAVEN = program("mvn", "maven")

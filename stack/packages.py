@@ -1,4 +1,4 @@
-"""What has to be on the machine, and how it gets there: the one place that knows packages of distributions."""
+"""What has to be on the machine, and how it gets there: the one place that knows distribution packages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,78 +19,69 @@ from stack.process import run
 from stack.progress import Progress
 
 _LISTS_ARE_STALE_AFTER = 24 * 3600.0
-_APT_TIMEOUT = 1800.0
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _CREATECLUSTER = Path("/etc/postgresql-common/createcluster.d")
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """Something that must be there: in words, the Debian packages that bring it, and how to find it."""
+    """Something that must be there: in words, the Debian packages that bring it, and how to find out."""
 
     what: str
     packages: tuple[str, ...]
-    find: Callable[[], Path | None]
+    is_met: Callable[[], bool]
 
 
 def program(name: str, package: str) -> Requirement:
     """The requirement that a program is on PATH."""
-    return Requirement(
-        f"{name} (on PATH)", (package,), lambda: Path(found) if (found := shutil.which(name)) else None
-    )
+    return Requirement(f"{name} (on PATH)", (package,), lambda: shutil.which(name) is not None)
 
 
 def debian_package(name: str) -> Requirement:
     """The requirement that a Debian package is installed, whatever it holds."""
-    return Requirement(
-        f"package {name}", (name,), lambda: Path("/var/lib/dpkg") if _installed(name) else None
-    )
+    return Requirement(f"package {name}", (name,), lambda: _installed(name))
 
 
-def _header(name: str, *arguments: str) -> Path | None:
-    """The file that the compiler includes as ``name``, by asking it."""
+def _has_header(name: str, *arguments: str) -> bool:
+    """Whether the compiler, asked, finds the header."""
     compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        return None
-    outcome = run(
-        [compiler, *arguments, "-E", "-x", "c", "-o", os.devnull, "-"], stdin=f"#include <{name}>\n"
-    )
-    return Path(compiler) if outcome.returncode == 0 else None
+    argv = [compiler or "cc", *arguments, "-E", "-x", "c", "-o", os.devnull, "-"]
+    return compiler is not None and run(argv, stdin=f"#include <{name}>\n").status == 0
 
 
 def _postgres_include() -> str:
     found = shutil.which("pg_config")
-    return run([found, "--includedir"]).stdout.strip() if found else "/usr/include/postgresql"
+    return run([found, "--includedir"]).text.strip() if found else "/usr/include/postgresql"
 
 
-def _python_venv() -> Path | None:
-    outcome = run([sys.executable, "-c", "import ensurepip, venv"])
-    return Path(sys.executable) if outcome.returncode == 0 else None
+def _has_venv() -> bool:
+    return run([sys.executable, "-c", "import ensurepip, venv"]).status == 0
 
 
 # What building the extension and the virtual environment takes.
 BUILD = (
-    Requirement("Python's venv and pip", ("python3-venv",), _python_venv),
+    Requirement("Python's venv and pip", ("python3-venv",), _has_venv),
+    program("gcc", "gcc"),
+    program("make", "make"),
+    program("pkg-config", "pkg-config"),
+    program("pg_config", "libpq-dev"),
+    Requirement("the C library's headers", ("libc6-dev",), lambda: _has_header("stdio.h")),
     Requirement(
         "CPython's headers (Python.h)",
         ("python3-dev",),
-        lambda: _header("Python.h", f"-I{sysconfig.get_paths()['include']}"),
+        lambda: _has_header("Python.h", f"-I{sysconfig.get_paths()['include']}"),
     ),
-    program("gcc", "gcc"),
-    Requirement("the C library's headers", ("libc6-dev",), lambda: _header("stdio.h")),
-    program("make", "make"),
-    program("pkg-config", "pkg-config"),
     Requirement(
         "libpq's headers (libpq-fe.h)",
         ("libpq-dev",),
-        lambda: _header("libpq-fe.h", f"-I{_postgres_include()}"),
+        lambda: _has_header("libpq-fe.h", f"-I{_postgres_include()}"),
     ),
-    program("pg_config", "libpq-dev"),
     Requirement(
-        "librdkafka's headers (rdkafka.h)", ("librdkafka-dev",), lambda: _header("librdkafka/rdkafka.h")
+        "librdkafka's headers (rdkafka.h)",
+        ("librdkafka-dev",),
+        lambda: _has_header("librdkafka/rdkafka.h"),
     ),
 )
-
 # What the tests use beyond that and beyond the servers.
 TEST: tuple[Requirement, ...] = ()
 
@@ -97,7 +89,7 @@ SETS = {"build": BUILD, "test": TEST}
 
 
 def missing(requirements: Iterable[Requirement]) -> list[Requirement]:
-    return [requirement for requirement in dict.fromkeys(requirements) if requirement.find() is None]
+    return [requirement for requirement in dict.fromkeys(requirements) if not requirement.is_met()]
 
 
 def can_install() -> bool:
@@ -110,13 +102,16 @@ def advice(requirements: Sequence[Requirement]) -> str:
     lines = [f"missing: {requirement.what}" for requirement in requirements]
     packages = " ".join(_packages(requirements))
     if shutil.which("apt-get"):
-        lines.append(
-            f"install with: {'' if os.geteuid() == 0 else 'sudo '}python3 -m stack prerequisites --install"
-        )
-        lines.append(f"(or: apt-get install --no-install-recommends {packages})")
+        sudo = "" if os.geteuid() == 0 else "sudo "
+        lines.append(f"install it with: {sudo}apt-get install --no-install-recommends {packages}")
+        lines.append("or, without a cluster or service of theirs: " + sudo + _install_command(packages))
     else:
         lines.append(f"install what your distribution calls: {packages}")
     return "\n".join(lines)
+
+
+def _install_command(packages: str) -> str:
+    return f"python3 -m stack prerequisites --install --also {packages}"
 
 
 def ensure(requirements: Iterable[Requirement], progress: Progress, *, install: bool | None = None) -> None:
@@ -152,17 +147,28 @@ def apt_install(packages: Sequence[str], progress: Progress) -> None:
 
 
 def _apt(arguments: Sequence[str], environment: dict[str, str]) -> None:
-    # In a session of its own: Ctrl-C must not leave dpkg in the middle of a package.
-    try:
-        outcome = run(
-            ["apt-get", "-o", "DPkg::Lock::Timeout=300", "-qq", *arguments],
-            environment=environment,
-            timeout=_APT_TIMEOUT,
+    """Runs apt-get to its end, whatever happens: interrupted, dpkg would leave a package half installed."""
+    program = shutil.which("apt-get") or "apt-get"
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        child = subprocess.Popen(
+            [program, "-qq", "-o", "DPkg::Lock::Timeout=300", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StackError(f"apt-get {arguments[0]} did not run to its end: {error}") from error
-    if outcome.returncode != 0:
-        raise StackError(f"apt-get {arguments[0]} failed:\n{outcome.stdout[-1500:].strip()}")
+        interrupted = False
+        while child.returncode is None:
+            try:
+                child.wait()
+            except KeyboardInterrupt:
+                interrupted = True
+        if interrupted:
+            raise KeyboardInterrupt
+        if child.returncode != 0:
+            output.seek(0)
+            raise StackError(f"apt-get {arguments[0]} failed:\n{output.read()[-1500:].strip()}")
 
 
 def _lists_are_stale() -> bool:
@@ -174,7 +180,7 @@ def _installed(package: str) -> bool:
     if shutil.which("dpkg-query") is None:
         return False
     outcome = run(["dpkg-query", "--show", "--showformat=${db:Status-Status}", package])
-    return outcome.returncode == 0 and outcome.stdout == "installed"
+    return outcome.status == 0 and outcome.text == "installed"
 
 
 def _packages(requirements: Sequence[Requirement]) -> list[str]:

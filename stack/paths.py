@@ -1,4 +1,4 @@
-"""Where the stack keeps its things (ARCHITECTURE.md, "Where things are kept"; dbint.discovery has the same rule)."""
+"""Where the stack keeps its things (ARCHITECTURE.md has the table, dbint.state the same rule)."""
 
 from __future__ import annotations
 

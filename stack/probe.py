@@ -1,4 +1,4 @@
-"""Is the server ready? Each probe speaks just enough of the server's protocol, once, and raises NotReadyError if not."""
+"""Is the server ready? Each probe asks once, in the server's protocol, and raises NotReadyError if not."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def postgres(host: str, port: int, user: str, database: str) -> None:
     body = struct.pack(">i", 0x30000) + parameters + b"\0"
     with _connect(host, port) as connection:
         connection.sendall(struct.pack(">i", len(body) + 4) + body)
-        kind = _receive(connection, 1)
+        kind, length = struct.unpack(">ci", _receive(connection, 5))
+        if kind not in (b"R", b"E") or not 4 <= length <= 65536:
+            raise NotReadyError("something else than PostgreSQL answers")
+        # All of it, or closing would reset the connection, which the server writes into its log.
+        fields = _receive(connection, length - 4).split(b"\0")
         if kind == b"R":
             return
-        (length,) = struct.unpack(">i", _receive(connection, 4))
-        if kind != b"E" or not 4 <= length <= 65536:
-            raise NotReadyError("something else than PostgreSQL answers")
-        fields = _receive(connection, length - 4).split(b"\0")
         message = next(
             (field[1:] for field in fields if field.startswith(b"M")), b"an error without a message"
         )

@@ -11,16 +11,22 @@ import os
 import select
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+from stack.errors import StackError
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 # Servers started by this process, kept so that they can be reaped; another process's children are init's
 # business.
 _children: dict[int, subprocess.Popen[bytes]] = {}
+# Programs that a thread waits for just now.
+_helpers: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Process:
         fields = _stat(self.pid)
         return fields is not None and _birth(fields) == self.born
 
-    def signal(self, number: signal.Signals) -> bool:
+    def send(self, number: signal.Signals) -> bool:
         """Sends the signal; False when the process is gone."""
         with _pidfd(self) as fd:
             if fd is None:
@@ -88,9 +94,17 @@ class Process:
 
     def memory(self) -> int | None:
         """Bytes of memory of the process and its descendants; pages they share are counted once (PSS)."""
-        sizes = [_pss(process.pid) for process in (self, *self.descendants())]
+        sizes = [_memory(process.pid) for process in (self, *self.descendants())]
         known = [size for size in sizes if size is not None]
         return sum(known) if known else None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a helper program ended, and all that it printed, errors included."""
+
+    status: int
+    text: str
 
 
 def spawn(
@@ -115,9 +129,7 @@ def spawn(
             cwd=cwd,
             env=dict(environment),
             start_new_session=True,
-            user=user,
-            group=group,
-            extra_groups=[] if user is not None else None,
+            **_as_user(user, group),
         )
     _children[child.pid] = child
     process = Process.of(child.pid)
@@ -155,11 +167,63 @@ def listener_on(port: int) -> str | None:
     for pid in _pids() if inodes else ():
         try:
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-                if os.readlink(descriptor) in inodes:
+                if str(descriptor.readlink()) in inodes:
                     return f"pid {pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})"
         except OSError:
             continue
     return None
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdin: str = "",
+    timeout: float = 60,
+    user: int | None = None,
+    group: int | None = None,
+) -> Outcome:
+    """Runs a helper program to its end, at most ``timeout`` seconds.
+
+    Raises StackError when it cannot be run or does not end in time.
+    """
+    try:
+        child = subprocess.Popen(
+            [os.fspath(word) for word in argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            cwd=cwd,
+            env=None if environment is None else dict(environment),
+            start_new_session=True,
+            **_as_user(user, group),
+        )
+    except OSError as error:
+        raise StackError(f"cannot run {argv[0]}: {error.strerror} ({error.filename})") from error
+    with child:
+        _helpers.add(child)
+        try:
+            text, _ = child.communicate(stdin, timeout)
+        except subprocess.TimeoutExpired:
+            raise StackError(f"{argv[0]} did not end within {timeout:.0f} s") from None
+        finally:
+            _helpers.discard(child)
+            if child.poll() is None:
+                child.kill()
+    return Outcome(child.returncode, text)
+
+
+def stop_helpers() -> None:
+    """Kills all programs that other threads ``run`` just now; they get a failed outcome."""
+    for child in list(_helpers):
+        child.kill()
+
+
+def _as_user(user: int | None, group: int | None) -> dict[str, Any]:
+    return {} if user is None else {"user": user, "group": group, "extra_groups": []}
 
 
 def wait_for_end(pid: int) -> None:
@@ -169,24 +233,19 @@ def wait_for_end(pid: int) -> None:
         pass
 
 
-class _pidfd:  # noqa: N801 - a context manager used like a function
+@contextmanager
+def _pidfd(process: Process) -> Iterator[int | None]:
     """An open pidfd of the process, or None when it is gone."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self._fd: int | None = None
-
-    def __enter__(self) -> int | None:
-        try:
-            self._fd = os.pidfd_open(self._process.pid)
-        except ProcessLookupError:
-            return None
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        yield None
+        return
+    try:
         # The birth is compared only now: the descriptor stays with the process that it was opened for.
-        return self._fd if self._process.alive() else None
-
-    def __exit__(self, *_: object) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
+        yield handle if process.alive() else None
+    finally:
+        os.close(handle)
 
 
 def _pids() -> Iterator[int]:
@@ -194,7 +253,7 @@ def _pids() -> Iterator[int]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the state on; None for no such process, and for one that has ended."""
+    """The fields of /proc/PID/stat from the state on; None where no process has this pid or it has ended."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -210,6 +269,7 @@ def _birth(fields: Sequence[str]) -> str:
     return f"{_boot_id()}:{fields[19]}"
 
 
+@cache
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
@@ -217,56 +277,15 @@ def _boot_id() -> str:
 def _reap(pid: int) -> None:
     child = _children.get(pid)
     if child is not None and child.poll() is not None:
-        del _children[pid]
+        _children.pop(pid, None)
 
 
-def _pss(pid: int) -> int | None:
+def _memory(pid: int) -> int | None:
+    """Bytes of the process' memory; shared pages in proportion (PSS) where the kernel lets us see that."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return None
-
-
-def run(
-    argv: Sequence[str | Path],
-    *,
-    cwd: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-    stdin: str = "",
-    timeout: float = 60,
-    user: int | None = None,
-    group: int | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Runs a helper program to its end and keeps what it printed (errors included) in ``stdout``.
-
-    Raises OSError when it cannot be run, subprocess.TimeoutExpired after ``timeout`` seconds.
-    """
-    return subprocess.run(
-        [os.fspath(word) for word in argv],
-        input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        cwd=cwd,
-        env=None if environment is None else dict(environment),
-        timeout=timeout,
-        check=False,
-        start_new_session=True,
-        user=user,
-        group=group,
-        extra_groups=[] if user is not None else None,
-    )
-
-
-def sleep_until(deadline: float, step: float) -> bool:
-    """Sleeps ``step`` seconds, at most until the monotonic ``deadline``; False when that has come."""
-    left = deadline - time.monotonic()
-    time.sleep(max(0.0, min(step, left)))
-    return left > 0

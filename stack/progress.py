@@ -1,4 +1,4 @@
-"""What the user sees while servers are fetched and started: one updating line on a terminal, plain lines elsewhere."""
+"""What the user sees meanwhile: one updating line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class State:
 
     @classmethod
     def read(cls, path: Path) -> State:
-        """The state in ``path``, an empty one where there is no file. Raises StackError for a file we cannot use."""
+        """The state in ``path``, an empty one without a file. Raises StackError for a file we cannot use."""
         try:
             text = path.read_text()
         except FileNotFoundError:
@@ -75,17 +75,18 @@ class State:
             if document["format"] != FORMAT:
                 raise StackError(
                     f"{path} has format {document['format']!r}; this checkout understands format {FORMAT}. "
-                    "Use the checkout that wrote it, or stop its servers and remove its directory"
+                    "Use the checkout that wrote it"
                 )
             services = {name: Entry(**entry) for name, entry in document["services"].items()}
             return cls(document["profile"], services, document.get("engine"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StackError(
-                f"{path} is damaged ({error}): remove the file's directory and start afresh"
+                f"{path} is damaged ({error}). End its servers (their working directories lie in "
+                f"{path.parent}), then remove that directory"
             ) from error
 
     def write(self, path: Path) -> None:
-        """Puts the state into ``path``, mode 0600. Raises StackError when that cannot be done (disk full, …)."""
+        """Puts the state into ``path``, mode 0600. Raises StackError, when the disk is full for example."""
         document: dict[str, Any] = {"format": FORMAT, "profile": self.profile}
         if self.engine:
             document["engine"] = self.engine
@@ -97,7 +98,7 @@ class State:
 
 
 def write_private(path: Path, text: str, *, owner: tuple[int, int] | None = None) -> None:
-    """Replaces the file at once, with mode 0600 (and ``owner``, uid and gid): it holds secrets or must never be half."""
+    """Replaces the whole file at once; its mode is 0600, ``owner`` a pair of user and group id."""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
@@ -117,7 +118,7 @@ def write_private(path: Path, text: str, *, owner: tuple[int, int] | None = None
 
 
 def free_port(taken: Collection[int]) -> int:
-    """A port of 127.0.0.1 that nobody listens on and that is not in ``taken``. Raises StackError when there is none."""
+    """A port of 127.0.0.1 that nobody listens on and that is not in ``taken``. Raises StackError."""
     for port in random.SystemRandom().sample(_PORTS, k=200):
         if port not in taken and port_is_free(port):
             return port

@@ -23,7 +23,7 @@ from stack.errors import StackError
 from stack.packages import ensure
 from stack.paths import stack_directory
 from stack.probe import NotReadyError
-from stack.process import Process, listener_on, spawn
+from stack.process import Process, listener_on, spawn, stop_helpers
 from stack.progress import Progress
 from stack.servers import PROFILES, SERVERS
 from stack.servers.base import Server, Site, clean_environment
@@ -32,6 +32,7 @@ from stack.state import Entry, State, free_port, port_is_free
 _POLL = 0.05  # seconds between two looks at a server that is starting
 _LOG_LIMIT = 32 << 20  # bytes; a longer log is put aside at the next start, and the one before it removed
 _LOG_TAIL = 20  # lines shown when a start fails
+_HEADING = "== "  # begins the line that each start writes into the log
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Stack:
         *,
         install: bool | None = None,
     ) -> None:
-        self.directory = Path(os.path.abspath(directory)) if directory else stack_directory()
+        self.directory = directory.absolute() if directory else stack_directory()
         self.progress = progress or Progress()
         self._install = install
         self._cancelled = threading.Event()
@@ -127,7 +128,7 @@ class Stack:
         return rows
 
     def env(self, names: Sequence[str] = ()) -> dict[str, str]:
-        """The environment variables that say what the state file says, for programs that do not read it. Secrets!"""
+        """What the state file says as environment variables, secrets included."""
         state = self.state()
         variables = {"DBINT_STACK_DIR": os.fspath(self.directory)}
         for name in self._known(state, names):
@@ -145,7 +146,7 @@ class Stack:
             self._reserve(self.state(), _in_order(names), profile)
 
     def fetch(self, names: Iterable[str]) -> None:
-        """Installs what the servers are made of: packages of the distribution, and downloads into the cache."""
+        """Installs what the servers are made of: distribution packages, and downloads into the cache."""
         chosen = _in_order(names)
         self._ensure(chosen)
         self._each(chosen, lambda name: SERVERS[name].install(self.progress))
@@ -161,13 +162,13 @@ class Stack:
             state = self.state()
             self._refuse_engine(state)
             self._reserve(state, chosen, profile)
-            self._start(state, chosen, install=True)
+            self._start(state, chosen)
 
     def start(self, *names: str) -> None:
         """Starts servers of the stack (all without a name) and waits until they are ready."""
         with self._locked():
             state = self.state()
-            self._start(state, _in_order(self._known(state, names)), install=False)
+            self._start(state, _in_order(self._known(state, names)))
 
     def stop(self, *names: str) -> None:
         """Stops servers cleanly; one that does not obey in time is killed."""
@@ -190,10 +191,10 @@ class Stack:
         with self._locked():
             self._stop(names)
             state = self.state()
-            self._start(state, _in_order(self._known(state, names)), install=False)
+            self._start(state, _in_order(self._known(state, names)))
 
     def down(self, *names: str, keep_data: bool = False) -> list[Path]:
-        """Stops servers and removes what they have, the whole stack without a name; returns what was removed."""
+        """Stops servers and removes their data, logs and entries; returns what was removed."""
         if not self.state_file.exists():
             return []
         removed: list[Path] = []
@@ -205,7 +206,8 @@ class Stack:
                 return []
             for name in chosen:
                 site = self._site(state, name)
-                SERVERS[name].recover(site) if (site.directory / "data").exists() else None
+                if (site.directory / "data").exists():
+                    SERVERS[name].recover(site)
                 SERVERS[name].cleanup(site)
                 for path in (site.directory, self.log(name), _older(self.log(name))):
                     removed += _remove(path)
@@ -249,26 +251,21 @@ class Stack:
                 )
         state.write(self.state_file)
 
-    def _start(self, state: State, names: Sequence[str], *, install: bool) -> None:
-        ready = {name: threading.Event() for name in names}
-        failed: set[str] = set()
+    def _start(self, state: State, names: Sequence[str]) -> None:
+        ended = {name: threading.Event() for name in names}
+        up: set[str] = set()
 
         def start(name: str) -> None:
-            server = SERVERS[name]
             try:
-                for needed in server.needs:
-                    while needed in ready and not ready[needed].wait(_POLL):
+                for needed in set(SERVERS[name].needs) & set(names):
+                    while not ended[needed].wait(_POLL):
                         self._check_cancelled()
-                    if needed in failed:
-                        raise StackError(f"not started, because {needed} is not up")
-                if install:
-                    server.install(self.progress)
-                self._start_one(state, server)
-            except BaseException:
-                failed.add(name)
-                raise
+                    if needed not in up:
+                        raise StackError(f"{name} was not started, because {needed} is not up")
+                self._start_one(state, SERVERS[name])
+                up.add(name)
             finally:
-                ready[name].set()
+                ended[name].set()
 
         self._each(names, start)
 
@@ -278,23 +275,12 @@ class Stack:
         process = site.entry.process()
         running_already = process is not None
         if process is None:
-            self._check_cancelled()
-            self.progress.step(server.name, "preparing")
-            site.directory.mkdir(mode=0o700, exist_ok=True)
-            server.prepare(site)
-            server.recover(site)
-            for role, port in site.entry.ports.items():
-                if not port_is_free(port):
-                    raise StackError(self._port_is_taken(server.name, role, port))
-            site.entry.version = server.version()
-            self._check_cancelled()
-            self.progress.step(server.name, "starting")
-            process = self._spawn(server, site)
-            self._record(state, server.name, process)
+            process = self._launch(state, server, site)
         try:
             self._wait_until_ready(server, site, process)
         except StackError:
-            if process.alive() and not running_already and not self._cancelled.is_set():
+            # What runs already is left as it is, and so is what was interrupted: it may need a moment more.
+            if not running_already and not self._cancelled.is_set():
                 _stop(process, server)
             if not process.alive():
                 self._record(state, server.name, None)
@@ -304,25 +290,49 @@ class Stack:
         address = f"{site.host}:{site.port(server.roles[0])}"
         self.progress.done(server.name, f"{how} ({server.summary} {site.entry.version}, {address})")
 
+    def _launch(self, state: State, server: Server, site: Site) -> Process:
+        """Prepares the server and starts its process."""
+        name = server.name
+        try:
+            self._check_cancelled()
+            server.install(self.progress)
+            self.progress.step(name, "starting")
+            site.directory.mkdir(mode=0o700, exist_ok=True)
+            server.prepare(site)
+            server.recover(site)
+            for role, port in site.entry.ports.items():
+                if not port_is_free(port):
+                    raise StackError(_port_is_taken(name, role, port))
+            site.entry.version = server.version()
+            self._check_cancelled()
+            process = self._spawn(server, site)
+        except OSError as error:
+            raise StackError(f"cannot start {name}: {error.filename or name}: {error.strerror}") from error
+        try:
+            self._record(state, name, process)
+        except BaseException:  # what is in no state file would be found by nobody
+            _kill(process)
+            raise
+        return process
+
     def _spawn(self, server: Server, site: Site) -> Process:
         log = self.log(server.name)
         command = server.command(site)
-        try:
-            log.parent.mkdir(mode=0o700, exist_ok=True)
-            if log.exists() and log.stat().st_size > _LOG_LIMIT:
-                log.replace(_older(log))
-            with log.open("a") as file:
-                file.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {server.summary} {site.entry.version}\n")
-            return spawn(
-                command.argv,
-                log=log,
-                cwd=site.directory,
-                environment=clean_environment() | command.environment,
-                user=command.user,
-                group=command.group,
+        log.parent.mkdir(mode=0o700, exist_ok=True)
+        if log.exists() and log.stat().st_size > _LOG_LIMIT:
+            log.replace(_older(log))
+        with log.open("a") as file:
+            file.write(
+                f"{_HEADING}{time.strftime('%Y-%m-%d %H:%M:%S')} {server.summary} {site.entry.version}\n"
             )
-        except OSError as error:
-            raise StackError(f"cannot start {server.name}: {error.strerror} ({error.filename})") from error
+        return spawn(
+            command.argv,
+            log=log,
+            cwd=site.directory,
+            environment=clean_environment() | command.environment,
+            user=command.user,
+            group=command.group,
+        )
 
     def _wait_until_ready(self, server: Server, site: Site, process: Process) -> None:
         deadline = time.monotonic() + server.start_timeout
@@ -352,21 +362,18 @@ class Stack:
             if process is not None:
                 self.progress.step(name, "stopping")
                 clean = _stop(process, server)
-                self.progress.done(
-                    name,
-                    "stopped" if clean else f"killed: it did not stop within {server.stop_timeout:.0f} s",
-                )
+                late = f"killed, for it did not stop within {server.stop_timeout:.0f} s"
+                self.progress.done(name, "stopped" if clean else late)
             self._record(state, name, None)
 
         # Those that need others go first.
-        chosen = self._known(state, names)
-        for level in _levels(chosen):
-            self._each(level, stop)
+        for group in _levels(self._known(state, names)):
+            self._each(group, stop)
 
     def _each(self, names: Sequence[str], do: Callable[[str], None]) -> None:
         """Does it for all names at once; afterwards raises StackError with all that went wrong."""
         self._cancelled.clear()
-        problems = {}
+        problems: list[str] = []
         with ThreadPoolExecutor(max(1, len(names))) as pool:
             jobs = {pool.submit(do, name): name for name in names}
             waiting = set(jobs)
@@ -375,19 +382,17 @@ class Stack:
                     # With a timeout, so that Ctrl-C is heard.
                     finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                     for job in finished:
-                        error = job.exception()
-                        if isinstance(error, StackError):
-                            problems[jobs[job]] = error
+                        try:
+                            job.result()
+                        except StackError as error:
                             self.progress.done(jobs[job], "failed")
-                        elif error is not None:
-                            raise error
+                            problems.append(str(error))
             except BaseException:
                 self._cancelled.set()
+                stop_helpers()
                 raise
-        if len(problems) == 1:
-            raise next(iter(problems.values()))
         if problems:
-            raise StackError("\n".join(str(error) for error in problems.values()))
+            raise StackError("\n".join(problems))
 
     def _check_cancelled(self) -> None:
         if self._cancelled.is_set():
@@ -405,34 +410,26 @@ class Stack:
         """The names, or all of the stack. Raises StackError for one that is not part of it."""
         for name in names:
             if name not in state.services:
-                there = ", ".join(state.services) or "nothing"
+                there = f"has {', '.join(state.services)}" if state.services else "has no servers"
                 raise StackError(
-                    f"{name} is not part of the stack in {self.directory} ({there} is): python3 -m stack up {name}"
+                    f"the stack in {self.directory} {there}, not {name}: python3 -m stack up {name}"
                 )
         return [name for name in SERVERS if name in state.services and (not names or name in names)]
 
-    def _port_is_taken(self, name: str, role: str, port: int) -> str:
-        by = listener_on(port)
-        return (
-            f"port {port}, {name}'s {role} port in this stack, is taken{f' by {by}' if by else ''}. End that program, "
-            f"or let the stack move: python3 -m stack down {name} (removes its data), then up {name}"
-        )
-
     def _last_words(self, name: str) -> str:
-        with contextlib.suppress(OSError):
-            lines = self.log(name).read_text(errors="replace").rpartition("\n== ")[2].splitlines()[1:]
-            return (
-                "\n"
-                + "\n".join(f"  {line}" for line in lines[-_LOG_TAIL:])
-                + f"\nthe whole log: {self.log(name)}"
-            )
-        return ""
+        """The end of what the server has logged since its last start."""
+        log = self.log(name)
+        try:
+            lines = log.read_text(errors="replace").rpartition(_HEADING)[2].splitlines()[1:]
+        except OSError:
+            return ""
+        return "\n".join(["", *(f"  {line}" for line in lines[-_LOG_TAIL:]), f"the whole log: {log}"])
 
     def _refuse_engine(self, state: State) -> None:
         if state.engine:
             raise StackError(
-                f"the stack in {self.directory} is run by {state.engine}: STACK={state.engine} python3 -m stack …, "
-                f"or remove it first (STACK={state.engine} python3 -m stack down)"
+                f"the stack in {self.directory} is run by {state.engine}; remove it first: "
+                f"STACK={state.engine} python3 -m stack down"
             )
 
     @contextlib.contextmanager
@@ -463,7 +460,10 @@ class Stack:
                 os.close(handle)
 
     def _create_directory(self) -> None:
-        """Makes the stack's directory. Root's may be passed through (not listed): PostgreSQL runs as another user."""
+        """Makes the stack's directory.
+
+        Everybody may pass through root's, listing nothing: PostgreSQL runs as another user.
+        """
         mode = 0o711 if os.geteuid() == 0 else 0o700
         try:
             for directory in (*reversed(self.directory.parents), self.directory):
@@ -475,8 +475,8 @@ class Stack:
             strangers = [path.name for path in self.directory.iterdir()]
             if strangers:
                 raise StackError(
-                    f"{self.directory} is not empty ({', '.join(sorted(strangers)[:3])}, …) and holds no stack: "
-                    "DBINT_STACK_DIR must name a directory that is new or empty"
+                    f"{self.directory} holds {', '.join(sorted(strangers)[:3])}, but no stack (state.json): "
+                    "empty it, or let DBINT_STACK_DIR name a directory that is new or empty"
                 )
             self.directory.chmod(mode)
         except OSError as error:
@@ -493,7 +493,7 @@ def _same(handle: int, path: Path) -> bool:
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    """The names and those that they need, in the order of the recipes. Raises StackError for an unknown one."""
+    """The names and those that they need, in the order of the recipes. StackError for an unknown one."""
     wanted: set[str] = set()
     queue = list(names)
     while queue:
@@ -507,7 +507,7 @@ def _in_order(names: Iterable[str]) -> list[str]:
 
 
 def _levels(names: Sequence[str]) -> Iterator[list[str]]:
-    """The names in groups that can be stopped one after the other: nobody in a later group needs one before it."""
+    """The names in groups to be stopped one after the other: nobody needs one of an earlier group."""
     left = list(names)
     while left:
         needed = {need for name in left for need in SERVERS[name].needs}
@@ -518,7 +518,7 @@ def _levels(names: Sequence[str]) -> Iterator[list[str]]:
 
 def _stop(process: Process, server: Server) -> bool:
     """Stops the server; says whether it went by itself."""
-    process.signal(server.stop_signal)
+    process.send(server.stop_signal)
     if process.wait(server.stop_timeout):
         return True
     _kill(process)
@@ -527,12 +527,20 @@ def _stop(process: Process, server: Server) -> bool:
 
 def _kill(process: Process) -> None:
     # Stopped first, so that it forks no more while its children are counted.
-    process.signal(signal.SIGSTOP)
+    process.send(signal.SIGSTOP)
     family = [process, *process.descendants()]
     for member in family:
-        member.signal(signal.SIGKILL)
+        member.send(signal.SIGKILL)
     for member in family:
         member.wait(10)
+
+
+def _port_is_taken(name: str, role: str, port: int) -> str:
+    by = listener_on(port)
+    return (
+        f"port {port}, {name}'s {role} port in this stack, is taken{f' by {by}' if by else ''}. End that "
+        f"program, or let {name} move, without its data: python3 -m stack down {name}, then up {name}"
+    )
 
 
 def _older(log: Path) -> Path:

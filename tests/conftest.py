@@ -1,4 +1,4 @@
-"""Servers for the tests: a stack of their own, made for one run, each server started when it is first asked for.
+"""Servers for the tests: a stack of the run's own, whose servers start when they are first asked for.
 
 ``postgres``, ``kafka`` and ``doris`` are shared by all tests of the run: leave them as they were found. A
 test that stops or breaks a server takes ``postgres_private``, ``kafka_private`` or ``doris_private``.

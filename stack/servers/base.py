@@ -1,4 +1,4 @@
-"""What every recipe says about its server. A recipe holds no state: all that belongs to one stack comes in a Site."""
+"""What every recipe says about its server. A recipe has no state: what belongs to one stack is in a Site."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Command:
-    """How a server is run. ``environment`` is added to a clean one; ``user`` and ``group`` are ids, or None for ours."""
+    """How a server is run: ``environment`` is added to a clean one; None for user and group is ours."""
 
     argv: list[str | Path]
     environment: dict[str, str] = field(default_factory=dict)
@@ -104,6 +104,6 @@ def new_password() -> str:
 
 
 def clean_environment() -> dict[str, str]:
-    """What a server sees of our environment: enough to run, nothing that would configure it behind its recipe's back."""
+    """What a server sees of our environment: nothing that would configure it behind its recipe's back."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
     return {name: value for name in kept if (value := os.environ.get(name)) is not None}

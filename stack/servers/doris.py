@@ -1,10 +1,8 @@
-"""The Doris emulator of this checkout (docs/emulators.md): there is no Apache Doris to be had as a package."""
+"""The Doris emulator of this checkout (docs/emulators.md), for want of a package of Apache Doris."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ _MODULE = "dbint.emulators.doris"
 
 
 def python() -> Path:
-    """The interpreter that has the project's packages: the checkout's environment, else the one that runs us."""
+    """The interpreter that has the project's packages: of the checkout's environment, else ours."""
     environment = CHECKOUT / ".venv" / "bin" / "python"
     return environment if environment.exists() else Path(sys.executable)
 
@@ -44,21 +42,19 @@ class Doris(Server):
         return {"username": "root", "password": new_password(), "database": DATABASE}
 
     def prepare(self, site: Site) -> None:
-        outcome = run(
-            [python(), "-c", "import duckdb, mysql_mimic, sqlglot, pymysql"], environment=_environment()
-        )
-        if outcome.returncode != 0:
-            reason = (outcome.stdout.strip().splitlines() or ["it cannot be imported"])[-1]
+        packages = "import duckdb, mysql_mimic, pymysql, sqlglot"
+        outcome = run([python(), "-c", packages], environment=_environment())
+        if outcome.status != 0:
             raise StackError(
-                f"the Doris emulator does not run with {python()}: {reason}. "
+                f"the Doris emulator does not run with {python()}: {_last_line(outcome.text)}. "
                 "Make the checkout's environment (make .venv/ready), or: pip install -e '.[emulators]'"
             )
         (site.directory / "data").mkdir(mode=0o700, exist_ok=True)
         write_private(site.directory / "password", site.credential("password") + "\n")
 
     def command(self, site: Site) -> Command:
-        ports = [f"--{role.replace('_', '-')}-port={site.port(role)}" for role in self.roles]
-        argv: list[str | Path] = [python(), "-m", _MODULE, f"--host={site.host}", *ports]
+        argv: list[str | Path] = [python(), "-m", _MODULE, f"--host={site.host}"]
+        argv += [f"--{role.replace('_', '-')}-port={site.port(role)}" for role in self.roles]
         argv += [f"--user={site.credential('username')}", f"--password-file={site.directory / 'password'}"]
         argv += [f"--data-dir={site.directory / 'data'}"]
         return Command(argv, environment=_environment())
@@ -84,24 +80,29 @@ class Doris(Server):
         }
 
 
+_CREATE_DATABASE = """
+import os, pymysql
+host, port, user, password, database = (os.environ[name] for name in ("H", "P", "U", "W", "D"))
+connection = pymysql.connect(
+    host=host, port=int(port), user=user, password=password, connect_timeout=5, read_timeout=30
+)
+connection.cursor().execute(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+"""
+
+
 def create_database(entry: Entry) -> None:
     """Creates the database of the credentials through the MySQL protocol. Raises StackError."""
     credentials = entry.credentials
-    program = (
-        "import os, pymysql\n"
-        "connection = pymysql.connect(host=os.environ['H'], port=int(os.environ['P']), user=os.environ['U'],\n"
-        "                             password=os.environ['W'], connect_timeout=5, read_timeout=30)\n"
-        "connection.cursor().execute('CREATE DATABASE IF NOT EXISTS `' + os.environ['D'] + '`')\n"
-    )
     values = {"H": entry.host, "P": str(entry.ports["query"]), "U": credentials["username"]}
     values |= {"W": credentials["password"], "D": credentials["database"]}
-    try:
-        outcome = run([python(), "-c", program], environment=_environment() | values)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StackError(f"creating database {credentials['database']} in Doris failed: {error}") from error
-    if outcome.returncode != 0:
-        reason = (outcome.stdout.strip().splitlines() or ["no reason given"])[-1]
-        raise StackError(f"creating database {credentials['database']} in Doris failed: {reason}")
+    outcome = run([python(), "-c", _CREATE_DATABASE], environment=_environment() | values)
+    if outcome.status != 0:
+        raise StackError(f"Doris: creating {credentials['database']} failed: {_last_line(outcome.text)}")
+
+
+def _last_line(text: str) -> str:
+    """Where Python says what went wrong."""
+    return (text.strip().splitlines() or ["no reason given"])[-1]
 
 
 def _environment() -> dict[str, str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import shutil
-import subprocess
 import uuid
 from pathlib import Path
 
 from stack import maven, probe
-from stack.cache import cached
+from stack.cache import cache_path, cached
 from stack.errors import StackError
 from stack.packages import Requirement
 from stack.process import run
@@ -40,7 +39,6 @@ JVM = (
     "-XX:-UsePerfData",
     "-Djava.awt.headless=true",
 )
-_FORMAT_TIMEOUT = 60.0
 
 
 class Kafka(Server):
@@ -55,16 +53,11 @@ class Kafka(Server):
         return [maven.JAVA, maven.MAVEN]
 
     def install(self, progress: Progress) -> None:
-        self._jars(progress)
-
-    def _jars(self, progress: Progress | None = None) -> Path:
-        progress = progress or Progress()
-
         def build(directory: Path) -> None:
             progress.step(self.name, f"fetching {self.summary} {VERSION} by Maven")
             maven.fetch(ARTIFACTS, directory)
 
-        return cached(self.name, VERSION, maven.project(ARTIFACTS), build, progress)
+        cached(self.name, VERSION, maven.project(ARTIFACTS), build, progress)
 
     def prepare(self, site: Site) -> None:
         directory = site.directory
@@ -77,16 +70,17 @@ class Kafka(Server):
         shutil.rmtree(fresh, ignore_errors=True)
         configuration = directory / "format.properties"
         configuration.write_text(self._configuration(site, fresh))
-        java = self._java(site)
-        tool = ["kafka.tools.StorageTool", "format", "--cluster-id", _cluster_id(), "--config", configuration]
-        try:
-            outcome = run(
-                [*java, *tool], cwd=directory, environment=clean_environment(), timeout=_FORMAT_TIMEOUT
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise StackError(f"formatting Kafka's data directory failed: {error}") from error
-        if outcome.returncode != 0:
-            raise StackError(f"formatting Kafka's data directory failed:\n{outcome.stdout[-1500:].strip()}")
+        tool: list[str | Path] = [
+            "kafka.tools.StorageTool",
+            "format",
+            "--cluster-id",
+            _cluster_id(),
+            "--config",
+            configuration,
+        ]
+        outcome = run([*self._java(site), *tool], cwd=directory, environment=clean_environment())
+        if outcome.status != 0:
+            raise StackError(f"formatting Kafka's data directory failed:\n{outcome.text[-1500:].strip()}")
         configuration.unlink()
         fresh.rename(directory / "data")
 
@@ -140,16 +134,16 @@ class Kafka(Server):
         return {"KAFKA_BOOTSTRAP_SERVERS": f"{entry.host}:{entry.ports['bootstrap']}"}
 
     def _java(self, site: Site) -> list[str | Path]:
-        return java_command(JVM, self._jars(), site)
+        return java_command(JVM, cache_path(self.name, VERSION), site)
 
 
 def java_command(jvm: tuple[str, ...], jars: Path, site: Site) -> list[str | Path]:
-    """The command line up to the main class, logging as log4j2.properties in the server's directory says."""
+    """The command line up to the main class; log4j2.properties lies in the server's directory."""
     java = maven.java()
     if java is None:
         raise StackError(f"not found: {maven.JAVA.what}")
     logging = f"-Dlog4j2.configurationFile=file:{site.directory / 'log4j2.properties'}"
-    return [java, *jvm, logging, "-cp", maven.classpath(jars)]
+    return [java, *jvm, logging, "-cp", f"{jars}/*"]
 
 
 LOGGING = """\

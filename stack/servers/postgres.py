@@ -1,4 +1,4 @@
-"""PostgreSQL, the distribution's server, as a private cluster."""
+"""PostgreSQL: the distribution's server, as a private cluster."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pwd
 import re
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +23,28 @@ from stack.state import Entry, write_private
 
 OLDEST = 15
 DATABASES = ("agent_runtime", "agent_db")
-# sockaddr_un holds 108 bytes; the socket's own name takes up to 20 of them.
+# sockaddr_un holds 108 bytes, and the socket's own name takes up to 20 of them.
 _LONGEST_SOCKET_DIRECTORY = 85
-# How long the backends of a killed server may take to notice, before they are killed too.
+# Seconds that the backends of a killed server have to notice it.
 _PATIENCE_WITH_ORPHANS = 3.0
 
 
 def installations() -> dict[int, Path]:
-    """The directories of binaries by major version, old ones included."""
+    """The directories of PostgreSQL's programs by major version, those of too old ones included."""
     candidates = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
-    pg_config = shutil.which("pg_config")
-    if pg_config is not None:
-        candidates.append(Path(run([pg_config, "--bindir"]).stdout.strip()))
-    found: dict[int, Path] = {}
-    for directory in candidates:
-        # pg_config also comes with the client library alone.
-        if (directory / "postgres").exists() and (directory / "initdb").exists():
-            found[int(_version(directory).partition(".")[0])] = directory
-    return found
+    if pg_config := shutil.which("pg_config"):
+        candidates.append(Path(run([pg_config, "--bindir"]).text.strip()))
+    # pg_config also comes with the client library alone.
+    complete = [path for path in candidates if (path / "postgres").exists() and (path / "initdb").exists()]
+    return {int(_version(path).partition(".")[0]): path for path in complete}
 
 
-def _version(binaries: Path) -> str:
+@cache
+def _version(programs: Path) -> str:
     """Such as "15.8"; "0" where the program does not run or does not say."""
     try:
-        said = run([binaries / "postgres", "--version"]).stdout
-    except (OSError, subprocess.TimeoutExpired):
+        said = run([programs / "postgres", "--version"]).text
+    except StackError:
         return "0"
     number = re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)?)", said)
     return number[1] if number else "0"
@@ -62,14 +59,15 @@ class Postgres(Server):
     name = "postgres"
     summary = "PostgreSQL"
     roles = ("sql",)
-    stop_signal = signal.SIGINT  # "fast": rolls back what is open; SIGTERM would wait for the clients
+    stop_signal = signal.SIGINT  # "fast": rolls back what is open, where SIGTERM would wait for the clients
 
     def version(self) -> str:
-        binaries = _newest()
-        return _version(binaries) if binaries else "unknown"
+        programs = _newest()
+        return _version(programs) if programs else "unknown"
 
     def requirements(self) -> list[Requirement]:
-        return [Requirement(f"PostgreSQL {OLDEST} or newer (postgres and initdb)", ("postgresql",), _newest)]
+        what = f"PostgreSQL {OLDEST} or newer (postgres and initdb)"
+        return [Requirement(what, ("postgresql",), lambda: _newest() is not None)]
 
     def credentials(self) -> dict[str, Any]:
         return {
@@ -80,69 +78,52 @@ class Postgres(Server):
         }
 
     def prepare(self, site: Site) -> None:
-        data = site.directory / "data"
-        owner = _account()
-        if owner:
+        account = _account()
+        if os.geteuid() == 0:
             _check_reachable(site.directory.parent)
-            os.chown(site.directory, owner.pw_uid, owner.pw_gid)
-        self._prepare_socket(site, owner)
+            _give(site.directory, account)
+        self._prepare_socket(site, account)
+        data = site.directory / "data"
         if not data.exists():
-            self._initialise(site, data, owner)
-        ids = (owner.pw_uid, owner.pw_gid) if owner else None
-        write_private(data / "postgresql.conf", self._configuration(site), owner=ids)
+            self._initialise(site, data, account)
+        _write(data / "postgresql.conf", self._configuration(site), account)
 
-    def _prepare_socket(self, site: Site, owner: pwd.struct_passwd | None) -> None:
-        """Keeps the unix socket in the server's directory, or in one with a shorter name that the state remembers."""
+    def _prepare_socket(self, site: Site, account: pwd.struct_passwd) -> None:
+        """Puts the unix socket into the server's directory, or into one with a name that is short enough."""
         extra = site.entry.extra
-        known = extra.get("socket_directory")
-        if known and Path(known).is_dir():
+        if Path(extra.get("socket_directory", "")).is_absolute() and Path(extra["socket_directory"]).is_dir():
             return
         if len(os.fsencode(site.directory)) <= _LONGEST_SOCKET_DIRECTORY:
-            extra["socket_directory"] = str(site.directory)
-            return
-        # mkdtemp, not a name that others could guess and occupy. Not TMPDIR either: that may be long too.
-        extra["socket_directory"] = tempfile.mkdtemp(prefix="dbint-", dir="/tmp")
-        if owner:
-            os.chown(extra["socket_directory"], owner.pw_uid, owner.pw_gid)
+            extra["socket_directory"] = os.fspath(site.directory)
+        else:
+            # Not in TMPDIR, which may be long too.
+            extra["socket_directory"] = tempfile.mkdtemp(prefix="dbint-", dir="/tmp")
+            _give(Path(extra["socket_directory"]), account)
 
-    def _initialise(self, site: Site, data: Path, owner: pwd.struct_passwd | None) -> None:
-        """Makes the cluster under another name and gives it its own when it is complete."""
+    def _initialise(self, site: Site, data: Path, account: pwd.struct_passwd) -> None:
+        """Makes the cluster under another name, and gives it its own when it is complete."""
         fresh = site.directory / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
-        binaries = self._binaries(site)
-        ids = {"user": owner.pw_uid, "group": owner.pw_gid} if owner else {}
-        environment = clean_environment()
-        # The superuser has no password at all; pg_hba.conf lets the owner of the stack in through the unix
-        # socket.
-        _must(
-            [binaries / "initdb", "-D", fresh, "-U", "postgres", "--auth-local=peer", "--auth-host=reject"]
-            + ["--encoding=UTF8", f"--locale={_locale()}", "--data-checksums"],
-            "initdb",
-            cwd=site.directory,
-            environment=environment,
-            **ids,
-        )
-        account = owner.pw_name if owner else pwd.getpwuid(os.geteuid()).pw_name
-        ours = (owner.pw_uid, owner.pw_gid) if owner else None
-        write_private(fresh / "pg_hba.conf", _HBA, owner=ours)
-        write_private(
-            fresh / "pg_ident.conf",
-            "".join(f"stack {name} postgres\n" for name in sorted({account, "root"})),
-            owner=ours,
-        )
-        # Single-user mode: roles and databases are there before the server first listens, and the password
-        # passes through a pipe only.
+        programs = self._programs(site)
+        how: dict[str, Any] = {"cwd": site.directory, "environment": clean_environment(), **_as(account)}
+        # The superuser has no password at all; the owner of the stack gets in through the unix socket.
+        options = ["-U", "postgres", "--auth-local=peer", "--auth-host=reject", "--data-checksums"]
+        options += ["--encoding=UTF8", f"--locale={_locale()}"]
+        _must([programs / "initdb", "-D", fresh, *options], "initdb", **how)
+        _write(fresh / "pg_hba.conf", _HBA, account)
+        owners = sorted({account.pw_name, "root"})
+        _write(fresh / "pg_ident.conf", "".join(f"stack {owner} postgres\n" for owner in owners), account)
+        # In single-user mode: role and databases are there before the server first listens, and the password
+        # goes through a pipe only.
         user, password = site.credential("username"), site.credential("password")
         statements = [f"CREATE ROLE {user} LOGIN CREATEDB REPLICATION PASSWORD '{password}'"]
         statements += [f"CREATE DATABASE {database} OWNER {user}" for database in DATABASES]
         _must(
-            [binaries / "postgres", "--single", "-j", "-D", fresh, "postgres"],
+            [programs / "postgres", "--single", "-j", "-D", fresh, "postgres"],
             "making its role and databases",
             stdin="".join(f"{statement};\n\n" for statement in statements),
             secret=password,
-            cwd=site.directory,
-            environment=environment,
-            **ids,
+            **how,
         )
         fresh.rename(data)
 
@@ -164,28 +145,37 @@ class Postgres(Server):
             "log_line_prefix": "'%m [%p] %q%u@%d '",
             "cluster_name": "'dbint'",
         }
-        lines = [f"{name} = {value}" for name, value in settings.items()]
-        return (
-            "# Written anew at every start. ALTER SYSTEM, which comes after this file, stays.\n"
-            + "\n".join([*lines, ""])
-        )
+        heading = "# Written anew at every start; what ALTER SYSTEM sets comes after this file.\n"
+        return heading + "".join(f"{name} = {value}\n" for name, value in settings.items())
 
     def recover(self, site: Site) -> None:
-        """Waits for the backends of a killed server, which would keep the next one from starting, then kills them.
+        """Waits for the backends of a killed server, which keep the next one from starting; then kills them.
 
-        The lock files go too: PostgreSQL believes them when their pid has passed to another process of its
-        user.
+        The lock files go too: PostgreSQL believes them when another process of its user has got their pid.
         """
         data = (site.directory / "data").resolve()
         deadline = time.monotonic() + _PATIENCE_WITH_ORPHANS
         for process in processes_in(data, "postgres"):
-            if not process.wait(max(0.0, deadline - time.monotonic())):
-                process.signal(signal.SIGKILL)
+            if not process.wait(deadline - time.monotonic()):
+                process.send(signal.SIGKILL)
                 process.wait(_PATIENCE_WITH_ORPHANS)
         (data / "postmaster.pid").unlink(missing_ok=True)
         socket = Path(site.entry.extra["socket_directory"]) / f".s.PGSQL.{site.port('sql')}"
         socket.unlink(missing_ok=True)
-        socket.with_name(socket.name + ".lock").unlink(missing_ok=True)
+        socket.with_name(f"{socket.name}.lock").unlink(missing_ok=True)
+
+    def command(self, site: Site) -> Command:
+        account = _account()
+        argv: list[str | Path] = [self._programs(site) / "postgres", "-D", site.directory / "data"]
+        return Command(argv, user=_as(account).get("user"), group=_as(account).get("group"))
+
+    def probe(self, site: Site) -> None:
+        probe.postgres(site.host, site.port("sql"), site.credential("username"), site.credential("database"))
+
+    def cleanup(self, site: Site) -> None:
+        directory = Path(site.entry.extra.get("socket_directory", site.directory))
+        if directory != site.directory:
+            shutil.rmtree(directory, ignore_errors=True)
 
     def environment(self, entry: Entry) -> dict[str, str]:
         return {
@@ -196,42 +186,26 @@ class Postgres(Server):
             "POSTGRES_DB": entry.credentials["database"],
         }
 
-    def command(self, site: Site) -> Command:
-        owner = _account()
-        return Command(
-            [self._binaries(site) / "postgres", "-D", site.directory / "data"],
-            user=owner.pw_uid if owner else None,
-            group=owner.pw_gid if owner else None,
-        )
-
-    def probe(self, site: Site) -> None:
-        probe.postgres(site.host, site.port("sql"), site.credential("username"), site.credential("database"))
-
-    def cleanup(self, site: Site) -> None:
-        directory = Path(site.entry.extra.get("socket_directory", site.directory))
-        if directory != site.directory:
-            shutil.rmtree(directory, ignore_errors=True)
-
-    def _binaries(self, site: Site) -> Path:
-        """Those of the major version that made the data directory; the newest for a new one."""
+    def _programs(self, site: Site) -> Path:
+        """Those of the major version that made the data directory; the newest ones for a new directory."""
         try:
             major = int((site.directory / "data" / "PG_VERSION").read_text())
         except FileNotFoundError:
-            newest = _newest()
-            if newest is None:
-                raise StackError(f"PostgreSQL {OLDEST} or newer is not installed") from None
-            return newest
-        found = installations()
-        if major not in found:
-            raise StackError(
-                f"{site.directory / 'data'} was made by PostgreSQL {major}, which is no longer installed. "
-                f"Install postgresql-{major}, or remove the data: python3 -m stack down postgres"
-            )
-        return found[major]
+            programs = _newest()
+        else:
+            programs = installations().get(major)
+            if programs is None:
+                raise StackError(
+                    f"{site.directory / 'data'} was made by PostgreSQL {major}, which is not installed now. "
+                    f"Install postgresql-{major}, or remove the data: python3 -m stack down postgres"
+                )
+        if programs is None:
+            raise StackError(f"PostgreSQL {OLDEST} or newer is not installed")
+        return programs
 
 
 _HBA = """\
-# The owner of the stack is superuser through the unix socket; all others have a password.
+# The owner of the stack is superuser through the unix socket; everybody else has a password.
 local  all          postgres                peer map=stack
 local  all          all                     scram-sha-256
 host   all          all      127.0.0.1/32   scram-sha-256
@@ -239,10 +213,10 @@ host   replication  all      127.0.0.1/32   scram-sha-256
 """
 
 
-def _account() -> pwd.struct_passwd | None:
-    """The account that the server runs as when we are root, whom it refuses; None when we are not root."""
+def _account() -> pwd.struct_passwd:
+    """The account that the server runs as: ours, or postgres for root, whom PostgreSQL refuses."""
     if os.geteuid() != 0:
-        return None
+        return pwd.getpwuid(os.geteuid())
     try:
         return pwd.getpwnam("postgres")
     except KeyError:
@@ -252,32 +226,45 @@ def _account() -> pwd.struct_passwd | None:
         ) from None
 
 
+def _as(account: pwd.struct_passwd) -> dict[str, int]:
+    """The arguments that run a program as that account, where it is not ours anyway."""
+    return {} if account.pw_uid == os.geteuid() else {"user": account.pw_uid, "group": account.pw_gid}
+
+
+def _give(path: Path, account: pwd.struct_passwd) -> None:
+    if account.pw_uid != os.geteuid():
+        os.chown(path, account.pw_uid, account.pw_gid)
+
+
+def _write(path: Path, text: str, account: pwd.struct_passwd) -> None:
+    write_private(path, text, owner=(account.pw_uid, account.pw_gid))
+
+
 def _check_reachable(directory: Path) -> None:
     for parent in (directory, *directory.parents):
-        if not parent.stat().st_mode & 0o001:
+        mode = parent.stat().st_mode & 0o777
+        if not mode & 0o001:
             raise StackError(
-                f"user postgres, whom PostgreSQL runs as, cannot enter {parent} (its mode is "
-                f"{parent.stat().st_mode & 0o777:04o}). Set DBINT_STACK_DIR to a directory that everybody may pass "
-                "through (the default for root, /var/lib/dbint/stack, is one), or use the stack as another user"
+                f"user postgres, whom PostgreSQL runs as, cannot enter {parent} (mode {mode:04o}). Set "
+                "DBINT_STACK_DIR to a directory below ones that everybody may enter, such as root's default, "
+                "/var/lib/dbint/stack; or use the stack as another user than root"
             )
 
 
 def _locale() -> str:
     """One that knows upper and lower case beyond ASCII and sorts by code point, where the system has it."""
+    before = locale.setlocale(locale.LC_COLLATE)
     try:
         locale.setlocale(locale.LC_COLLATE, "C.UTF-8")
     except locale.Error:
         return "C"
-    locale.setlocale(locale.LC_COLLATE, "C")
+    locale.setlocale(locale.LC_COLLATE, before)
     return "C.UTF-8"
 
 
 def _must(argv: list[str | Path], doing: str, *, secret: str = "", **how: Any) -> None:
-    """Runs the program; StackError with what it said when it failed. Single-user mode says so only in words."""
-    try:
-        outcome = run(argv, **how)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StackError(f"PostgreSQL: {doing} failed: {error}") from error
-    if outcome.returncode != 0 or re.search(r"^.*\b(ERROR|FATAL|PANIC):", outcome.stdout, re.MULTILINE):
-        said = outcome.stdout.strip()[-1500:]
+    """Runs the program; StackError with its words when it failed. Single-user mode fails in words alone."""
+    outcome = run(argv, **how)
+    if outcome.status != 0 or re.search(r"\b(ERROR|FATAL|PANIC):", outcome.text):
+        said = outcome.text.strip()[-1500:]
         raise StackError(f"PostgreSQL: {doing} failed:\n{said.replace(secret, '***') if secret else said}")
