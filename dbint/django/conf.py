@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -218,8 +218,10 @@ class _Wrong(Exception):  # noqa: N818 - never leaves this module
         super().__init__(wanted)
         self.wanted, self.path = wanted, path
 
-    def below(self, key: object) -> "_Wrong":
-        return _Wrong(self.wanted, f"[{key!r}]{self.path}")
+    def below(self, key: str | int) -> "_Wrong":
+        """The same, seen from one level up."""
+        step = f'["{key}"]' if isinstance(key, str) else f"[{key}]"
+        return _Wrong(self.wanted, step + self.path)
 
 
 _Reader = Callable[[Any], Any]
@@ -321,7 +323,7 @@ def _services(services: Mapping[str, Any], problems: list[Problem]) -> dict[str,
         except ConfigurationError as error:
             problems.append(Problem(WRONG_VALUE, str(error)))
         else:
-            read[row.name] = kept  # type: ignore[assignment] - read key by key above
+            read[row.name] = cast(ServiceDict, kept)
     return read
 
 
@@ -381,9 +383,9 @@ def _number(value: Any) -> float:
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if type(value) is not int or value < 1:
         raise _Wrong("a whole number above 0")
-    return value
+    return int(value)
 
 
 def _scalar(value: Any) -> str | int | float | bool:
@@ -438,9 +440,9 @@ def _dict_of(item: _Reader, keys: Sequence[str] | None = None) -> _Reader:
             raise _Wrong("a dict with texts as keys")
         made = {}
         for key, entry in value.items():
+            if keys is not None and key not in keys:
+                raise _Wrong(f"a key: known are {', '.join(keys)}").below(key)
             try:
-                if keys is not None and key not in keys:
-                    raise _Wrong(f"a key: known are {', '.join(keys)}")
                 made[key] = item(entry)
             except _Wrong as wrong:
                 raise wrong.below(key) from None

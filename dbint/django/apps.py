@@ -1,0 +1,23 @@
+"""The app's configuration."""
+
+from django.apps import AppConfig
+
+from dbint.django.meta import add_option
+
+# ``class Meta: database = "doris"`` says where a model lives (see routers.py). App configurations are
+# imported before any model is, so this is early enough wherever the app stands in INSTALLED_APPS.
+add_option("database")
+
+
+class DbintConfig(AppConfig):
+    """``dbint.django``: commands, system checks and routers. Starts no thread and opens no connection."""
+
+    name = "dbint.django"
+    label = "dbint"
+    verbose_name = "Database integration"
+
+    def ready(self) -> None:
+        """Registers the system checks."""
+        from dbint.django import checks
+
+        checks.register()
