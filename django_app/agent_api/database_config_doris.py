@@ -1,0 +1,8 @@
+"""Apache Doris: the facts for analytics, under the alias ``doris``."""
+
+from dbint.django.conf import DorisDict
+from dbint.django.databases import doris_database
+
+DORIS: DorisDict = {"connect_timeout": 5.0}
+
+DATABASES = {"doris": doris_database(database="agent_analytics", dbint={"DORIS": DORIS})}

@@ -1,0 +1,1 @@
+"""Agents, what they are asked to do, and what became of it."""
