@@ -130,11 +130,12 @@ def _not_the_protocol(target: Target) -> list[str]:
 
 
 def _authentication(target: Target) -> list[str]:
-    origin = f" came from {target.credentials_from}" if target.credentials_from else ""
-    keys = f"USER and PASSWORD in {target.settings_place}" if target.alias else 'DBINT["KAFKA"]'
     who = f"The user {target.user!r} and its password" if target.user else "The credentials"
-    steps = [f"{who}{origin}: correct {_variables(target, 'username', 'password')}, or {keys}."]
-    if target.service != "kafka":
+    origin = f"{who} came from {target.credentials_from}. " if target.credentials_from else ""
+    places = [_variables(target, "username", "password")]
+    places += [f"USER and PASSWORD in {target.settings_place}"] if target.alias else []
+    steps = [f"{origin}Correct them there, or set {', or '.join(filter(None, places))}."]
+    if target.service in ("postgres", "doris"):
         steps.append(f"Try them by hand: {target.client('SELECT 1')}")
     if is_running_in_kubernetes() and target.row:
         steps.append(f"See which secret the pod mounts: kubectl get secrets -n {target.row.namespace}")
@@ -149,8 +150,9 @@ def _tls(target: Target) -> list[str]:
 
 
 def _database_missing(target: Target) -> list[str]:
-    admin = {"postgres": "postgres", "doris": None}.get(target.service)
-    elsewhere = replace(target, database=admin)
+    if target.service not in ("postgres", "doris"):
+        return [f"Create the database, or name another one in {target.settings_place}."]
+    elsewhere = replace(target, database="postgres" if target.service == "postgres" else None)
     return [
         f"Create it: {elsewhere.client(f'CREATE DATABASE {target.database}')}",
         f"Or name another one: {_variables(target, 'database')}, or NAME in {target.settings_place}.",

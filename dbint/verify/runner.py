@@ -59,13 +59,12 @@ class _Running:
 class Runner:
     """Runs ``probes`` once. ``watch`` hears of each start and end, in the calling thread.
 
-    ``deadline`` replaces every probe's own (seconds). ``tracebacks`` puts the redacted traceback of an
+    ``tracebacks`` puts the redacted traceback of an
     unexpected error into the result's details.
     """
 
     probes: Sequence[Probe]
     redact: Redactor = field(default_factory=Redactor)
-    deadline: float | None = None
     tracebacks: bool = False
     watch: Callable[[Event], None] = lambda _event: None
     not_run: Mapping[str, str] = field(default_factory=dict)
@@ -147,12 +146,11 @@ class Runner:
                     self._start(probe)
 
     def _start(self, probe: Probe) -> None:
-        deadline = self.deadline if self.deadline is not None else probe.deadline
-        scope, began = Scope(deadline), time.monotonic()
+        scope, began = Scope(probe.deadline), time.monotonic()
         thread = threading.Thread(
             target=self._run_one, args=(probe, scope, began), name=f"dbint-verify {probe.name}", daemon=True
         )
-        item = _Running(probe, scope, began, began + deadline, thread)
+        item = _Running(probe, scope, began, began + probe.deadline, thread)
         self._running[probe.name] = item
         self._threads.append(item)
         self.watch(Started(probe))

@@ -1,7 +1,7 @@
 """Whether a column has the type that its field would be given by a migration.
 
 PostgreSQL decides for itself: NULL is cast to the type that the field wants, and what the server reports of
-the result is compared with what its catalogue says of the column. So synonyms, extensions and arrays are right.
+the result is compared with what its catalogue says of the column: synonyms, extensions and arrays come right.
 Elsewhere the names are compared, where the backend's introspection gives names at all.
 """
 

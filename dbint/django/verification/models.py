@@ -82,6 +82,9 @@ class ModelsProbe(DatabaseProbe):
     def summary(self, pending: list[str], problems: list[str]) -> str:
         parts = []
         if pending:
+            # Their tables are missing because of it; that is not a second problem.
+            missing = [problem for problem in problems if problem.endswith(" does not exist")]
+            problems = [problem for problem in problems if problem not in missing]
             parts.append(f"{_some(len(pending), 'migration')} not applied: {_first(pending)}")
         if problems:
             parts.append(f"{_some(len(problems), 'difference')} from the models: {_first(problems, '; ')}")
@@ -142,7 +145,7 @@ def column_problems(connection: BaseDatabaseWrapper, model: type[models.Model]) 
                 )
 
 
-def _nullable(connection: BaseDatabaseWrapper, field: models.Field[Any, Any]) -> bool:
+def _nullable(connection: BaseDatabaseWrapper, field: "models.Field[Any, Any]") -> bool:
     # Oracle stores empty strings as NULL, and so Django makes such columns nullable there.
     empty_is_null = connection.features.interprets_empty_strings_as_nulls and field.empty_strings_allowed
     return field.null or (empty_is_null and not field.primary_key)
@@ -202,7 +205,7 @@ def _can_exist(constraint: models.BaseConstraint, features: Any) -> bool:
     return True
 
 
-def _composite(field: models.Field[Any, Any]) -> bool:
+def _composite(field: "models.Field[Any, Any]") -> bool:
     return bool(field.primary_key and len(field.model._meta.pk_fields) > 1)
 
 

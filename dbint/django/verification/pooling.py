@@ -1,4 +1,4 @@
-"""Are connections shared, bounded, reused, and replaced when one dies? The server is asked, not the client."""
+"""Are connections bounded, reused, and replaced when one dies? The server is asked, not the client."""
 
 import threading
 import time
@@ -46,7 +46,7 @@ class PostgresPoolProbe(DatabaseProbe):
                 )
             if peak == 0:
                 raise ProbeUnknown(
-                    "pg_stat_activity shows none of the pool's connections: a pooler in between may rename them"
+                    "pg_stat_activity shows none of the pool's connections: a pooler in between hides them"
                 )
             if len(set(pids)) > self.size:
                 raise ProbeFailed(
@@ -94,7 +94,7 @@ class PostgresPoolProbe(DatabaseProbe):
     def rush(
         self, scope: Scope, monitor: BaseDatabaseWrapper, pooled: BaseDatabaseWrapper, name: str, users: int
     ) -> tuple[list[int], int]:
-        """All users at once, some rounds each. Returns the backend of every use, and the most seen at once."""
+        """All users at once, some rounds each: the backend of every use, and the most seen at once."""
         pids: list[int] = []
         errors: list[BaseException] = []
         start = threading.Barrier(users)
@@ -162,7 +162,7 @@ class PersistentConnectionProbe(DatabaseProbe):
         return "one connection served two requests; killed, it was replaced without an error"
 
     def request(self, wrapper: BaseDatabaseWrapper) -> Any:
-        """What Django does around a request: looks at the connection's health before, closes it if it must."""
+        """What Django does before a request: closes the connection if it is not well; then one query."""
         wrapper.health_check_done = False
         wrapper.close_if_unusable_or_obsolete()
         with wrapper.cursor() as cursor:

@@ -52,11 +52,12 @@ def as_text(report: Report, *, width: int | None = None, colour: bool = False) -
 
 
 def _parts(report: Report) -> Iterable[RenderableType]:
+    names = max((len(result.name) for result in report.results), default=0)
     servers = {result.server for result in report.results}
     for server in [*(s for s in _ORDER if s in servers), *sorted(servers.difference(_ORDER))]:
         results = [result for result in report.results if result.server == server]
         yield _heading(server, results)
-        yield Padding(_table(results), (0, 0, 1, 0))
+        yield Padding(_table(results, names), (0, 0, 1, 0))
     measured = [result for result in report.results if result.details.get("latency")]
     if measured:
         yield Text("Measured", style="bold")
@@ -83,11 +84,11 @@ def _heading(server: str, results: Sequence[Result]) -> Text:
     return heading
 
 
-def _table(results: Sequence[Result]) -> Table:
+def _table(results: Sequence[Result], names: int) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
     table.add_column(width=len(Status.NOT_CONFIGURED.words), no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
+    table.add_column(width=names, no_wrap=True)
+    table.add_column(justify="right", width=len("00.00 s"), no_wrap=True)
     table.add_column(ratio=1, overflow="fold")
     for result in results:
         table.add_row(
@@ -106,7 +107,7 @@ def _measurements(results: Sequence[Result]) -> Table:
     for heading in ("p50 ms", "p95 ms", "p99 ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("samples", justify="right")
-    table.add_column("budget (p50/p95/p99 ms)")
+    table.add_column("budget ms")
     for result in results:
         budgets = result.details.get("budgets", {})
         for operation, values in result.details["latency"].items():
@@ -115,7 +116,7 @@ def _measurements(results: Sequence[Result]) -> Table:
             for name in ("p50_ms", "p95_ms", "p99_ms"):
                 over = name in limits and values[name] > limits[name]
                 cells.append(Text(f"{values[name]:.2f}", style="bold red" if over else ""))
-            budget = "/".join(f"{limits[name]:g}" if name in limits else "-" for name in limits)
+            budget = ", ".join(f"{name.removesuffix('_ms')} {limit:g}" for name, limit in limits.items())
             alias = result.alias or result.server
             table.add_row(alias, operation, *cells, f"{values['samples']:g}", budget or "none")
         if "messages_per_s" in result.details:
