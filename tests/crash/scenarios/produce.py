@@ -1,4 +1,4 @@
-"""Messages into Kafka through an idempotent producer; the broker, the producer's process, or both are killed."""
+"""Messages into Kafka by an idempotent producer; the broker, the producer's process, or both are killed."""
 
 import time
 from collections import Counter

@@ -5,7 +5,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pymysql
 
@@ -46,7 +45,7 @@ class StreamLoadScenario(StackScenario):
         return str(self.endpoint.credentials["database"])
 
     @contextlib.contextmanager
-    def connect(self) -> Iterator[pymysql.Connection[Any]]:
+    def connect(self) -> Iterator[pymysql.Connection]:
         credentials = self.endpoint.credentials
         try:
             connection = pymysql.connect(

@@ -1,4 +1,4 @@
-"""The numbered messages of the ``produce`` scenario, as its victim makes them and its account expects them."""
+"""The numbered messages of the ``produce`` scenario, as its victim makes and its account expects them."""
 
 PARTITIONS = 3
 EVENT_ID = "event-id"

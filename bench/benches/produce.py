@@ -1,0 +1,163 @@
+"""Producing to a real broker: 200-byte messages, acks=all, idempotent, linger 5 ms, one partition."""
+
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from bench.compiler import NATIVE, build, pkg_config
+from bench.frame import BenchError, Contender, Ratio, Sample, Units, run_contender
+from stack import StackError
+from stack.disposable import disposable_stack
+from stack.servers import SERVERS
+from stack.servers.base import Command, Site
+from stack.servers.kafka import Kafka
+
+SIZE = 200
+WARMUP = 2_000  # the first idempotent producer after a start waits for its coordinator: never on the clock
+MESSAGES = 500_000
+MESSAGES_AWAITED = (
+    100_000  # a future for each message costs several times as much; the figures are per message
+)
+QUICK_DIVISOR = 20
+TIMEOUT = 180.0
+
+
+class FastBroker(Kafka):
+    """The stack's broker with the whole compiler and enough heap, so that the clients are what differs.
+
+    The stack's own flags make it start sooner and run slower. Of contradicting flags Java takes the last.
+    """
+
+    def command(self, site: Site) -> Command:
+        usual = super().command(site)
+        before = usual.argv.index("-cp")
+        faster = ["-XX:TieredStopAtLevel=4", "-Xms512m", "-Xmx512m"]
+        return replace(usual, argv=[*usual.argv[:before], *faster, *usual.argv[before:]])
+
+
+class ProduceBench:
+    """The comparison of producers; docs/benchmarks.md says what is the same for all."""
+
+    name = "produce"
+    title = f"{SIZE}-byte messages, acks=all, idempotent, linger 5 ms, one partition, a real broker"
+    units = Units(value="messages/s", cpu="µs CPU/message")
+    contenders = (
+        Contender("c", "C loop, delivery callback"),
+        Contender("enqueue", "dbint enqueue, every report counted"),
+        Contender("confluent-callback", "confluent-kafka, delivery callback"),
+        Contender("confluent-plain", "confluent-kafka, no callback"),
+        Contender("confluent-batch", "confluent-kafka produce_batch, no callback"),
+        Contender("send", "dbint await send"),
+        Contender("aioproducer", "confluent-kafka AIOProducer"),
+    )
+    ratios = (
+        Ratio("enqueue_cpu_over_c", "cpu", "enqueue", "c"),
+        Ratio("enqueue_rate_over_c", "value", "enqueue", "c"),
+        Ratio("enqueue_cpu_over_confluent_callback", "cpu", "enqueue", "confluent-callback"),
+        Ratio("confluent_callback_cpu_over_c", "cpu", "confluent-callback", "c"),
+        Ratio("confluent_plain_cpu_over_c", "cpu", "confluent-plain", "c"),
+        Ratio("confluent_batch_cpu_over_c", "cpu", "confluent-batch", "c"),
+        Ratio("send_cpu_over_aioproducer", "cpu", "send", "aioproducer"),
+        Ratio("send_rate_over_aioproducer", "value", "send", "aioproducer"),
+    )
+    rounds = 5
+    quick_rounds = 1
+
+    @contextmanager
+    def prepare(self, *, quick: bool) -> Iterator[Callable[[str], Sample]]:
+        """A broker of the bench's own, and one librdkafka for all contenders."""
+        program = build([NATIVE / "produce.c"], pkg_config("rdkafka"))
+        with tempfile.TemporaryDirectory(prefix="dbint-bench-") as scratch:
+            environment = one_librdkafka(Path(scratch))
+            with broker() as bootstrap:
+                run = ProduceRun(bootstrap, program, environment, quick)
+                run("c")  # a new broker compiles itself on its first messages: whoever came first would pay
+                yield run
+
+
+@contextmanager
+def broker() -> Iterator[str]:
+    """A broker for this run alone, by its bootstrap address."""
+    recipe = SERVERS["kafka"]
+    SERVERS["kafka"] = FastBroker()  # for this process alone
+    try:
+        with disposable_stack() as servers:
+            servers.up(["kafka"])
+            address = servers.endpoint("kafka")
+            yield f"{address.host}:{address.port}"
+    except StackError as error:
+        raise BenchError(f"the broker: {error}") from error
+    finally:
+        SERVERS["kafka"] = recipe
+
+
+def one_librdkafka(scratch: Path) -> dict[str, str]:
+    """An environment in which everything that asks for librdkafka gets the one that confluent-kafka carries.
+
+    The wheel's library has another file name, so a directory with that library under the common name goes
+    first on the loader's path. That it worked is checked by what each contender then reports, not here.
+    """
+    import confluent_kafka
+
+    bundled = Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs"
+    libraries = sorted(bundled.glob("librdkafka-*.so.1"))
+    if len(libraries) != 1:
+        raise BenchError(
+            f"{bundled} should hold one librdkafka, the wheel's own; found {len(libraries)}. "
+            "Install confluent-kafka from its wheel (pip install --only-binary :all: confluent-kafka)."
+        )
+    directory = scratch / "lib"
+    directory.mkdir()
+    (directory / "librdkafka.so.1").symlink_to(libraries[0])
+    path = os.pathsep.join(filter(None, (str(directory), os.environ.get("LD_LIBRARY_PATH"))))
+    return {**os.environ, "LD_LIBRARY_PATH": path}
+
+
+class ProduceRun:
+    """Runs one contender once, on a topic of its own, and checks what the broker has got."""
+
+    def __init__(self, bootstrap: str, program: Path, environment: dict[str, str], quick: bool) -> None:
+        from confluent_kafka.admin import AdminClient
+
+        self.bootstrap, self.program, self.environment, self.quick = bootstrap, program, environment, quick
+        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+
+    def __call__(self, contender: str) -> Sample:
+        from confluent_kafka.admin import NewTopic
+
+        messages = MESSAGES_AWAITED if contender in {"send", "aioproducer"} else MESSAGES
+        if self.quick:
+            messages //= QUICK_DIVISOR
+        topic = f"bench-{uuid.uuid4().hex}"
+        self.admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+        try:
+            work = [self.bootstrap, topic, str(messages), str(WARMUP), str(SIZE)]
+            if contender == "c":
+                command = [str(self.program), *work]
+            else:
+                command = [sys.executable, "-m", "bench.contenders.produce", contender, *work]
+            found = run_contender(command, timeout=TIMEOUT, environment=self.environment)
+            self.check_end(contender, topic, messages + WARMUP)
+        finally:
+            self.admin.delete_topics([topic])[topic].result(30)
+        return Sample(
+            value=messages / found["seconds"],
+            cpu=found["cpu_seconds"] / messages * 1e6,
+            memory=found["peak_rss"] / 2**20,
+            versions=found["versions"],
+        )
+
+    def check_end(self, contender: str, topic: str, expected: int) -> None:
+        """The end offset is the broker's count: what a contender says of itself is not enough."""
+        from confluent_kafka import TopicPartition
+        from confluent_kafka.admin import OffsetSpec
+
+        partition = TopicPartition(topic, 0)
+        end = self.admin.list_offsets({partition: OffsetSpec.latest()})[partition].result(30).offset
+        if end != expected:
+            raise BenchError(f"{contender}: sent {expected} messages, the broker holds {end}")

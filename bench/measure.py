@@ -1,0 +1,66 @@
+"""What a contender uses to measure itself, inside its own process, and to say what it found.
+
+A contender prints one line of JSON on standard output: ``count`` (operations timed), ``seconds`` (wall),
+``cpu_seconds`` (user and system time of all threads of the process), ``peak_rss`` (bytes) and ``versions``
+(of the libraries under test). The C contenders print the same line.
+"""
+
+import json
+import resource
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+STATUS = Path("/proc/self/status")
+
+
+def cpu_seconds() -> float:
+    """User and system CPU time of this process so far, all threads, in seconds."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def peak_rss() -> int:
+    """The most memory that this process has held, in bytes.
+
+    VmHWM belongs to the address space that exec made; ``ru_maxrss`` would also carry the size of the process
+    that forked this one.
+    """
+    for line in STATUS.read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"{STATUS} has no VmHWM line")
+
+
+class Stopwatch:
+    """Wall and CPU seconds of a ``with`` block."""
+
+    seconds: float
+    cpu_seconds: float
+
+    def __enter__(self) -> Self:
+        self._cpu, self._wall = cpu_seconds(), time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.seconds = time.perf_counter() - self._wall
+        self.cpu_seconds = cpu_seconds() - self._cpu
+
+
+def report(watch: Stopwatch, count: int, versions: dict[str, str]) -> None:
+    """Print the contender's one line."""
+    print(
+        json.dumps(
+            {
+                "count": count,
+                "seconds": watch.seconds,
+                "cpu_seconds": watch.cpu_seconds,
+                "peak_rss": peak_rss(),
+                "versions": versions,
+            }
+        ),
+        flush=True,
+    )
