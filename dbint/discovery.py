@@ -455,8 +455,8 @@ def _merge(row: Service, layers: list[_Layer], entry: StackService | None) -> En
     options, _ = first("options") or ({}, DEFAULT)
     return Endpoint(
         service=row.name,
-        addresses=MappingProxyType(addresses),
-        sources=MappingProxyType(sources),
+        addresses=addresses,
+        sources=sources,
         database=database,
         tls=tls,
         options=options,
@@ -525,7 +525,7 @@ def _from_settings(row: Service, entry: Mapping[str, Any]) -> _Layer:
         )
     if "host" in entry:
         layer["host"] = (_host(row, f'{place}["host"]', _text(entry, "host", place)), SETTINGS)
-    ports = dict(entry.get("ports", {}))
+    ports = _mapping(entry, "ports", place)
     if "port" in entry and ports.setdefault(row.main_port, entry["port"]) != entry["port"]:
         raise ConfigurationError(
             f'{place} gives the port {row.main_port!r} twice, by "port" and by "ports": keep one of them'
@@ -533,7 +533,7 @@ def _from_settings(row: Service, entry: Mapping[str, Any]) -> _Layer:
     for role, number in ports.items():
         _known_role(row, role, f'{place}["ports"]')
         layer[f"port.{role}"] = (_port(f'{place}["ports"]["{role}"]', str(number)), SETTINGS)
-    for role, host in dict(entry.get("hosts", {})).items():
+    for role, host in _mapping(entry, "hosts", place).items():
         _known_role(row, role, f'{place}["hosts"]')
         layer[f"host.{role}"] = (_host(row, f'{place}["hosts"]["{role}"]', str(host)), SETTINGS)
     if "database" in entry:
@@ -690,6 +690,13 @@ def _text(entry: Mapping[str, Any], key: str, place: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(f'{place}["{key}"] is not a text with a value in it')
     return value.strip()
+
+
+def _mapping(entry: Mapping[str, Any], key: str, place: str) -> dict[str, Any]:
+    value = entry.get(key, {})
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f'{place}["{key}"] is not a dict')
+    return dict(value)
 
 
 def _known_role(row: Service, role: str, place: str) -> None:

@@ -126,8 +126,10 @@ def _service(name: str, entry: Any) -> StackService:
         if type(number) is not int or not 0 < number < 65536:
             raise ValueError(f"{place} port {role!r} is not a port number")
     version = entry.get("version")
+    if not (host := _expect(entry.get("host"), str, f"{place} host")):
+        raise ValueError(f"{place} host is empty")
     return StackService(
-        host=_expect(entry.get("host"), str, f"{place} host"),
+        host=host,
         ports=ports,
         version=version if isinstance(version, str) else None,
         emulated=_expect(entry.get("emulated", False), bool, f"{place} emulated"),

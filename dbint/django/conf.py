@@ -7,7 +7,6 @@ Users write a plain dict, typed by :class:`DbintDict`; the code reads frozen dat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from types import MappingProxyType
 from typing import Any, Literal, TypedDict, cast
 
 from django.conf import settings as django_settings
@@ -109,10 +108,6 @@ class DbintDict(TypedDict, total=False):
 # -----------------------------------------------------------------------------
 
 
-def _empty() -> Mapping[str, Any]:
-    return MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class CredentialsSettings:
     """``DBINT["CREDENTIALS"]``; ``providers`` None means the default chain."""
@@ -134,9 +129,9 @@ class KafkaSettings:
     security_protocol: str | None = None
     sasl_mechanism: str | None = None
     ssl_ca_location: str | None = None
-    options: Mapping[str, str | int | float | bool] = field(default_factory=_empty)
-    producer: Mapping[str, str | int | float | bool] = field(default_factory=_empty)
-    consumer: Mapping[str, str | int | float | bool] = field(default_factory=_empty)
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    producer: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    consumer: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +140,7 @@ class DorisSettings:
 
     replication_num: int | None = None
     connect_timeout: float = 5.0
-    address_map: Mapping[str, str] = field(default_factory=_empty)
+    address_map: Mapping[str, str] = field(default_factory=dict)
     allowed_hosts: tuple[str, ...] = ()
 
 
@@ -162,14 +157,14 @@ class VerifySettings:
     """
 
     deadline: float | None = None
-    deadlines: Mapping[str, float] = field(default_factory=_empty)
+    deadlines: Mapping[str, float] = field(default_factory=dict)
     samples: int = 50
     messages: int = 10_000
     rows: int = 100
     connections: int = 4
     topic_prefix: str = "dbint-verify"
     table_prefix: str = "dbint_verify"
-    budgets: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=_empty)
+    budgets: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     produce_messages_per_s: float | None = None
 
 
@@ -177,15 +172,15 @@ class VerifySettings:
 class RoutingSettings:
     """``DBINT["ROUTING"]``; model labels are in lower case, as ``model._meta.label_lower`` is."""
 
-    apps: Mapping[str, str] = field(default_factory=_empty)
-    models: Mapping[str, str] = field(default_factory=_empty)
+    apps: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The whole of ``DBINT``. ``services`` stays the mapping that dbint.discovery.locate takes."""
 
-    services: Mapping[str, ServiceDict] = field(default_factory=_empty)
+    services: Mapping[str, ServiceDict] = field(default_factory=dict)
     credentials: CredentialsSettings = field(default_factory=CredentialsSettings)
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     doris: DorisSettings = field(default_factory=DorisSettings)
@@ -446,7 +441,7 @@ def _dict_of(item: _Reader, keys: Sequence[str] | None = None) -> _Reader:
                 made[key] = item(entry)
             except _Wrong as wrong:
                 raise wrong.below(key) from None
-        return MappingProxyType(made)
+        return made
 
     return read
 
@@ -472,7 +467,7 @@ def _model_rules(value: Any) -> Any:
     for label in rules:
         if label.count(".") != 1:
             raise _Wrong(f'a dict from "app_label.Model" to an alias: it has {label!r}')
-    return MappingProxyType({label.lower(): alias for label, alias in rules.items()})
+    return {label.lower(): alias for label, alias in rules.items()}
 
 
 _SECTIONS: Mapping[str, _Reader] = dict.fromkeys(

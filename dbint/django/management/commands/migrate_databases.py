@@ -3,9 +3,10 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 from django.db.migrations.executor import MigrationExecutor
 
 
@@ -27,14 +28,14 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Raises CommandError, naming the databases, when one of them could not be migrated; the others are."""
+        """Raises CommandError, naming the databases that could not be migrated; the others are."""
         failed = []
         for alias in options["database"] or self._aliases():
             try:
                 applied = self._pending(alias)
                 if not options["plan"]:
                     call_command("migrate", database=alias, interactive=False, verbosity=0)
-            except (DatabaseError, CommandError) as error:
+            except (Error, CommandError, ImproperlyConfigured) as error:
                 failed.append(alias)
                 self.stderr.write(f"{alias}: {str(error).strip() or type(error).__name__}")
                 continue
