@@ -42,7 +42,15 @@ typedef enum dbi_error {
 
 /* The types of the module, one line each: X(noun). dbi_add_<noun>() makes the type, puts it into the module and into
  * state-><noun>_type. */
-#define DBI_TYPE_MAP(X)
+#define DBI_TYPE_MAP(X)                                                                                                \
+    X(kafka_client) /* before its subtypes */                                                                          \
+    X(delivery)                                                                                                        \
+    X(channel)                                                                                                         \
+    X(producer)                                                                                                        \
+    X(message)                                                                                                         \
+    X(batch)                                                                                                           \
+    X(consumer)                                                                                                        \
+    X(admin)
 
 typedef struct dbi_state {
     PyObject *errors[DBI_ERROR_COUNT];

@@ -36,7 +36,7 @@ static void admin_end(dbi_admin *admin) {
 void dbi_admin_free(dbi_admin *admin) {
     if (admin == NULL)
         return;
-    if (admin->kafka.rk != NULL && !dbi__kafka_forked(&admin->kafka))
+    if (admin->kafka.rk != NULL && !dbi_kafka_forked(&admin->kafka))
         admin_end(admin);
     dbi__kafka_reset(&admin->kafka);
     dbi_free(admin);

@@ -32,7 +32,7 @@ dbi_rc dbi_consumer_new(dbi_consumer **consumer_out, const dbi_kafka_property *p
 void dbi__consumer_release(dbi_consumer *consumer) {
     if (atomic_fetch_sub(&consumer->refs, 1) != 1)
         return;
-    if (consumer->kafka.rk != NULL && !dbi__kafka_forked(&consumer->kafka)) {
+    if (consumer->kafka.rk != NULL && !dbi_kafka_forked(&consumer->kafka)) {
         rd_kafka_queue_destroy(consumer->kafka.events);
         /* Closed properly by dbi_consumer_close, or its owner did not care: no waiting for the group here. */
         rd_kafka_destroy_flags(consumer->kafka.rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);

@@ -79,9 +79,9 @@ const rd_kafka_message_t *dbi_batch_message(const dbi_batch *batch, size_t index
 /* The partitions whose end this batch reached: topic, partition, and in .offset the next offset. */
 const rd_kafka_topic_partition_list_t *dbi_batch_ends(const dbi_batch *batch);
 
-/* Values [start, stop) joined by the separator; null values (tombstones) are left out. The first call with
- * out = NULL gives *size, the second writes exactly that many bytes. */
-void dbi_batch_concat(const dbi_batch *batch, size_t start, size_t stop, const void *separator, size_t separator_len,
-                      void *out, size_t *size);
+/* The values of one partition (topic NULL = of all) joined by the separator; null values (tombstones) are left out.
+ * The first call with out = NULL gives *size, the second writes exactly that many bytes. */
+void dbi_batch_concat(const dbi_batch *batch, const char *topic, int32_t partition, const void *separator,
+                      size_t separator_len, void *out, size_t *size);
 
 #endif

@@ -22,7 +22,7 @@ static dbi_rc batch_new(dbi_batch **batch_out, dbi_consumer *consumer, dbi_err *
 void dbi_batch_free(dbi_batch *batch) {
     if (batch == NULL)
         return;
-    if (!dbi__kafka_forked(&batch->consumer->kafka)) /* librdkafka's locks are not to be touched in a child */
+    if (!dbi_kafka_forked(&batch->consumer->kafka)) /* librdkafka's locks are not to be touched in a child */
         for (size_t i = 0; i < batch->count; i++)
             rd_kafka_message_destroy(batch->messages[i]);
     rd_kafka_topic_partition_list_destroy(batch->ends);
@@ -110,8 +110,8 @@ dbi_rc dbi_consumer_poll(dbi_consumer *consumer, size_t max_messages, size_t max
             break;
         if (dbi_consumer_closed(consumer))
             rc = dbi_err_set(err, DBI_ECLOSED, "the Kafka client is closed");
-        else
-            rc = dbi_kafka_last_error(&consumer->kafka, err);
+        else if ((rc = dbi_kafka_last_error(&consumer->kafka, err)) != DBI_OK)
+            dbi__kafka_well(&consumer->kafka); /* told once: librdkafka goes on trying, and tells again */
         if (dbi_clock_left(NULL, deadline) == 0)
             break;
     }
@@ -149,16 +149,19 @@ const rd_kafka_topic_partition_list_t *dbi_batch_ends(const dbi_batch *batch) {
     return batch->ends;
 }
 
-void dbi_batch_concat(const dbi_batch *batch, size_t start, size_t stop, const void *separator, size_t separator_len,
-                      void *out, size_t *size) {
+void dbi_batch_concat(const dbi_batch *batch, const char *topic, int32_t partition, const void *separator,
+                      size_t separator_len, void *out, size_t *size) {
     char *at = out;
     bool first = true;
 
     *size = 0;
-    for (size_t i = start; i < stop && i < batch->count; i++) {
+    for (size_t i = 0; i < batch->count; i++) {
         const rd_kafka_message_t *message = batch->messages[i];
 
         if (message->payload == NULL)
+            continue;
+        if (topic != NULL &&
+            (message->partition != partition || strcmp(rd_kafka_topic_name(message->rkt), topic) != 0))
             continue;
         if (!first) {
             if (at != NULL && separator_len > 0) {

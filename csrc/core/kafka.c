@@ -349,7 +349,7 @@ static dbi_rc kafka_open(dbi_kafka *kafka, dbi_err *err) {
     return rc;
 }
 
-bool dbi__kafka_forked(const dbi_kafka *kafka) {
+bool dbi_kafka_forked(const dbi_kafka *kafka) {
     uint64_t fork = atomic_load_explicit(&kafka->fork, memory_order_relaxed);
 
     return fork != 0 && fork != atomic_load_explicit(&dbi__fork_generation, memory_order_relaxed);
@@ -367,7 +367,7 @@ dbi_rc dbi__kafka_enter_slow(dbi_kafka *kafka, dbi_err *err) {
 
     /* The generation is set before the lock is taken, so that a child forked meanwhile never waits for that lock. */
     (void)atomic_compare_exchange_strong(&kafka->fork, &none, atomic_load(&dbi__fork_generation));
-    if (dbi__kafka_forked(kafka))
+    if (dbi_kafka_forked(kafka))
         return kafka_forked(err);
     (void)pthread_mutex_lock(&kafka->lock);
     if (atomic_load(&kafka->state) == DBI__KAFKA_NEW) {
@@ -390,7 +390,7 @@ dbi_rc dbi__kafka_begin_close(dbi_kafka *kafka, bool *was_open, dbi_err *err) {
     int before;
 
     *was_open = false;
-    if (dbi__kafka_forked(kafka))
+    if (dbi_kafka_forked(kafka))
         return kafka_forked(err);
     (void)pthread_mutex_lock(&kafka->lock);
     before = atomic_exchange(&kafka->state, DBI__KAFKA_CLOSED);
@@ -455,7 +455,7 @@ dbi_rc dbi_kafka_wait_token_request(dbi_kafka *kafka, int64_t deadline, dbi_err 
     bool wanted;
     dbi_rc rc = DBI_OK;
 
-    if (dbi__kafka_forked(kafka))
+    if (dbi_kafka_forked(kafka))
         return kafka_forked(err);
     (void)pthread_mutex_lock(&kafka->lock);
     while (!kafka->token_wanted && atomic_load(&kafka->state) != DBI__KAFKA_CLOSED) {
@@ -478,7 +478,7 @@ size_t dbi_kafka_take_logs(dbi_kafka *kafka, dbi_kafka_log *logs, size_t capacit
     size_t count = 0;
 
     *lost = 0;
-    if (dbi__kafka_forked(kafka))
+    if (dbi_kafka_forked(kafka))
         return 0;
     (void)pthread_mutex_lock(&kafka->lock);
     while (count < capacity && kafka->log_count > 0) {
@@ -496,7 +496,7 @@ dbi_rc dbi_kafka_stats(dbi_kafka *kafka, char **json, dbi_err *err) {
     dbi_rc rc = DBI_OK;
 
     *json = NULL;
-    if (dbi__kafka_forked(kafka))
+    if (dbi_kafka_forked(kafka))
         return kafka_forked(err);
     (void)pthread_mutex_lock(&kafka->lock);
     if (kafka->stats != NULL && (*json = dbi_strdup(kafka->stats)) == NULL)
@@ -509,7 +509,7 @@ rd_kafka_resp_err_t dbi_kafka_fatal(dbi_kafka *kafka, dbi_err *err) {
     rd_kafka_resp_err_t code;
 
     dbi_err_reset(err);
-    if (dbi__kafka_forked(kafka))
+    if (dbi_kafka_forked(kafka))
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     (void)pthread_mutex_lock(&kafka->lock);
     code = kafka->fatal;
@@ -525,7 +525,7 @@ dbi_rc dbi_kafka_last_error(dbi_kafka *kafka, dbi_err *err) {
     dbi_rc rc = DBI_OK;
 
     dbi_err_reset(err);
-    if (dbi__kafka_forked(kafka))
+    if (dbi_kafka_forked(kafka))
         return kafka_forked(err);
     (void)pthread_mutex_lock(&kafka->lock);
     if (kafka->refused)

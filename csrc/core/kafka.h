@@ -36,6 +36,9 @@ dbi_rc dbi_kafka_rc(rd_kafka_resp_err_t code);
 /* Fills *err with "<what>: <librdkafka's text>" and the code; returns its class. @thread any */
 dbi_rc dbi_kafka_err(dbi_err *err, rd_kafka_resp_err_t code, const char *fmt, ...) DBI_PRINTF(3, 4);
 
+/* Whether the client was opened by a process that this one was forked from: then it is of no use here. @thread any */
+bool dbi_kafka_forked(const dbi_kafka *kafka);
+
 /* New SASL user name and password (PLAIN, SCRAM), used from the next authentication on; open connections stay until
  * the broker asks again (connections.max.reauth.ms) or they break. @thread any */
 DBI_NODISCARD dbi_rc dbi_kafka_set_credentials(dbi_kafka *kafka, const char *username, const char *password,

@@ -63,7 +63,7 @@ static void conf_nearest(const char *name, char nearest[CONF_NAME_MAX]) {
         len = conf_distance(name, line);
         if (len < best) {
             best = len;
-            (void)snprintf(nearest, CONF_NAME_MAX, "%s", line);
+            memcpy(nearest, line, strlen(line) + 1); /* shorter than CONF_NAME_MAX */
         }
     }
     free(table);

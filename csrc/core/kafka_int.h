@@ -66,9 +66,6 @@ DBI_NODISCARD dbi_rc dbi__kafka_enter_slow(dbi_kafka *kafka, dbi_err *err);
  * somebody else closes or has closed it, DBI_EFORK in a child. */
 DBI_NODISCARD dbi_rc dbi__kafka_begin_close(dbi_kafka *kafka, bool *was_open, dbi_err *err);
 
-/* Whether the client was opened by a process that this one was forked from. @thread any */
-bool dbi__kafka_forked(const dbi_kafka *kafka);
-
 /* Takes note of an error or statistics event; other kinds are ignored. @locks kafka */
 void dbi__kafka_note(dbi_kafka *kafka, rd_kafka_event_t *event);
 

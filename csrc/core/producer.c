@@ -195,7 +195,7 @@ static void producer_end(dbi_producer *producer) {
 
 /* Frees all memory; ends the client if that has not been done and it is ours to end. */
 static void producer_destroy(dbi_producer *producer) {
-    if (producer->kafka.rk != NULL && !dbi__kafka_forked(&producer->kafka))
+    if (producer->kafka.rk != NULL && !dbi_kafka_forked(&producer->kafka))
         producer_end(producer);
     for (size_t i = 0; i < DBI__TOPIC_BUCKETS; i++)
         while (producer->topics[i] != NULL) {
@@ -211,7 +211,7 @@ static void producer_destroy(dbi_producer *producer) {
 void dbi_producer_free(dbi_producer *producer) {
     if (producer == NULL)
         return;
-    if (producer->kafka.rk != NULL && !dbi__kafka_forked(&producer->kafka)) {
+    if (producer->kafka.rk != NULL && !dbi_kafka_forked(&producer->kafka)) {
         atomic_store(&producer->kafka.state, DBI__KAFKA_CLOSED);
         atomic_store(&producer->abandoned, true); /* the thread's from here on */
         return;
@@ -340,7 +340,7 @@ dbi_rc dbi_producer_topic(dbi_producer *producer, const char *name, dbi_topic **
 bool dbi_producer_knows_topic(dbi_producer *producer, const char *name) {
     bool known;
 
-    if (dbi__kafka_forked(&producer->kafka))
+    if (dbi_kafka_forked(&producer->kafka))
         return false;
     (void)pthread_mutex_lock(&producer->topics_lock);
     known = topic_find(producer, name) != NULL;

@@ -18,9 +18,6 @@ static dbi_rc txn_slices(dbi_producer *producer, txn_call call, const char *what
         rc = dbi__kafka_error_take(err, call(producer->kafka.rk, dbi__kafka_ms(deadline < slice ? deadline : slice)),
                                    what);
     } while (rc == DBI_ETIMEOUT && dbi_clock_left(NULL, deadline) > 0 && !dbi_producer_closed(producer));
-    /* The reason for a timeout is with the brokers. */
-    if (rc == DBI_ETIMEOUT)
-        rc = dbi__kafka_fail(&producer->kafka, err, RD_KAFKA_RESP_ERR__TIMED_OUT, what);
     dbi__kafka_leave(&producer->kafka);
     return rc;
 }
