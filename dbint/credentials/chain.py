@@ -59,7 +59,12 @@ def _imported(path: str) -> CredentialProvider:
         raise ConfigurationError(
             f'DBINT["CREDENTIALS"]["providers"]: {path!r} cannot be imported: {error}'
         ) from None
-    provider = maker()
+    try:
+        provider = maker()
+    except TypeError as error:
+        raise ConfigurationError(
+            f'DBINT["CREDENTIALS"]["providers"]: {path!r} cannot be called without arguments: {error}'
+        ) from None
     if not isinstance(provider, CredentialProvider):
         raise ConfigurationError(
             f'DBINT["CREDENTIALS"]["providers"]: {path!r} made no provider: it has no method get()'

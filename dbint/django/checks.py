@@ -92,7 +92,7 @@ def check_credentials(**_options: Any) -> list[checks.CheckMessage]:
         return []
     found: list[checks.CheckMessage] = []
     try:
-        chain = databases.provider(parsed)
+        chain = databases.make_provider(parsed)
     except ConfigurationError as error:
         return [checks.Error(str(error), id="dbint.E012")]
     for name in discovery.SERVICES:

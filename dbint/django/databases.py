@@ -8,9 +8,11 @@ written.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 
 from dbint import discovery
 from dbint.credentials import PROVIDERS, ChainProvider, Credentials, default_chain
@@ -109,7 +111,7 @@ def kafka_options(role: str | None = None, *, dbint: Mapping[str, Any] | None = 
     settings = conf.get_settings() if dbint is None else conf.read(dbint)
     kafka = settings.kafka
     endpoint = discovery.locate("kafka", settings.services)
-    credentials = provider(settings).get("kafka")
+    credentials = (credential_provider() if dbint is None else make_provider(settings)).get("kafka")
     options: dict[str, Any] = {"bootstrap.servers": endpoint.bootstrap(), "client.id": kafka.client_id}
     protocol = kafka.security_protocol
     if credentials:
@@ -132,17 +134,30 @@ def kafka_options(role: str | None = None, *, dbint: Mapping[str, Any] | None = 
     return options
 
 
-def provider(settings: conf.Settings | None = None) -> ChainProvider:
-    """The chain of credential providers that ``settings`` (default: the project's) asks for."""
-    settings = settings or conf.get_settings()
+@cache
+def credential_provider() -> ChainProvider:
+    """The project's chain of credential providers: always the same one, so that it can see a rotation."""
+    return make_provider(conf.get_settings())
+
+
+def make_provider(settings: conf.Settings) -> ChainProvider:
+    """The chain of credential providers that ``settings`` asks for. Raises ConfigurationError."""
     return default_chain(settings.credentials.as_mapping(), settings.services)
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "DBINT":
+        credential_provider.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="dbint.databases")
 
 
 def _find(service: str, dbint: Mapping[str, Any] | None) -> tuple[discovery.Endpoint, Credentials | None]:
     settings = conf.read(dbint or {})
     try:
         try:
-            return discovery.locate(service, settings.services), provider(settings).get(service)
+            return discovery.locate(service, settings.services), make_provider(settings).get(service)
         except discovery.DiscoveryError as error:
             if str(error) not in state_problems:
                 state_problems.append(str(error))

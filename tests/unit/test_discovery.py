@@ -23,7 +23,7 @@ class TestTable:
         }  # fmt: skip
 
     def test_says_nothing_twice(self) -> None:
-        """Two services that read one variable, or share a DNS name or an alias, would contradict each other."""
+        """Two services must not read one variable or share a DNS name or an alias."""
         names = Counter(list(SERVICES))
         names.update(alias for service in SERVICES.values() for alias in service.aliases)
         variables = Counter(name for service in SERVICES.values() for name in service.variables())
