@@ -111,7 +111,7 @@ def kafka_options(role: str | None = None, *, dbint: Mapping[str, Any] | None = 
     settings = conf.get_settings() if dbint is None else conf.read(dbint)
     kafka = settings.kafka
     endpoint = discovery.locate("kafka", settings.services)
-    credentials = (credential_provider() if dbint is None else make_provider(settings)).get("kafka")
+    credentials = (provider() if dbint is None else make_provider(settings)).get("kafka")
     options: dict[str, Any] = {"bootstrap.servers": endpoint.bootstrap(), "client.id": kafka.client_id}
     protocol = kafka.security_protocol
     if credentials:
@@ -135,7 +135,7 @@ def kafka_options(role: str | None = None, *, dbint: Mapping[str, Any] | None = 
 
 
 @cache
-def credential_provider() -> ChainProvider:
+def provider() -> ChainProvider:
     """The project's chain of credential providers: always the same one, so that it can see a rotation."""
     return make_provider(conf.get_settings())
 
@@ -147,7 +147,7 @@ def make_provider(settings: conf.Settings) -> ChainProvider:
 
 def _forget(*, setting: str, **_: Any) -> None:
     if setting == "DBINT":
-        credential_provider.cache_clear()
+        provider.cache_clear()
 
 
 setting_changed.connect(_forget, dispatch_uid="dbint.databases")
