@@ -16,7 +16,7 @@ NATIVE = Path(__file__).parent / "native"
 CORE = Path(__file__).parent.parent / "csrc" / "core"
 
 # The extension's own flags (setup.py): both sides of a comparison are compiled alike.
-FLAGS = ("-std=c11", "-O2", "-g", "-D_GNU_SOURCE", "-pthread", "-Wall", "-Wextra")
+FLAGS = shlex.split("-std=c11 -O2 -g -D_GNU_SOURCE -pthread -Wall -Wextra -fvisibility=hidden -fPIC")
 
 
 def pkg_config(package: str) -> tuple[str, ...]:

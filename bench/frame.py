@@ -165,7 +165,7 @@ def same_versions(samples: Mapping[str, Sequence[Sample]]) -> dict[str, str]:
 
 
 def compute_ratio(ratio: Ratio, samples: Mapping[str, Sequence[Sample]]) -> float:
-    """The median over the rounds. Raises :class:`BenchError` for a figure of nothing."""
+    """The median over the rounds. Raises :class:`BenchError` where nothing was measured."""
     values = []
     for index, sample in enumerate(samples[ratio.of]):
         value = getattr(sample, ratio.figure)

@@ -20,9 +20,7 @@ from stack.servers.kafka import Kafka
 SIZE = 200
 WARMUP = 2_000  # the first idempotent producer after a start waits for its coordinator: never on the clock
 MESSAGES = 500_000
-MESSAGES_AWAITED = (
-    100_000  # a future for each message costs several times as much; the figures are per message
-)
+MESSAGES_AWAITED = 100_000  # a future each costs several times as much, and the figures are per message
 QUICK_DIVISOR = 20
 TIMEOUT = 180.0
 
@@ -102,8 +100,10 @@ def one_librdkafka(scratch: Path) -> dict[str, str]:
     The wheel's library has another file name, so a directory with that library under the common name goes
     first on the loader's path. That it worked is checked by what each contender then reports, not here.
     """
-    import confluent_kafka
-
+    try:
+        import confluent_kafka
+    except ImportError as error:
+        raise BenchError("confluent-kafka is not installed (pip install --group bench)") from error
     bundled = Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs"
     libraries = sorted(bundled.glob("librdkafka-*.so.1"))
     if len(libraries) != 1:
@@ -125,26 +125,22 @@ class ProduceRun:
         from confluent_kafka.admin import AdminClient
 
         self.bootstrap, self.program, self.environment, self.quick = bootstrap, program, environment, quick
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
 
     def __call__(self, contender: str) -> Sample:
-        from confluent_kafka.admin import NewTopic
-
         messages = MESSAGES_AWAITED if contender in {"send", "aioproducer"} else MESSAGES
         if self.quick:
             messages //= QUICK_DIVISOR
-        topic = f"bench-{uuid.uuid4().hex}"
-        self.admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
-        try:
-            work = [self.bootstrap, topic, str(messages), str(WARMUP), str(SIZE)]
-            if contender == "c":
-                command = [str(self.program), *work]
-            else:
-                command = [sys.executable, "-m", "bench.contenders.produce", contender, *work]
+        with self.topic() as topic:
+            program = [str(self.program)]
+            if contender != "c":
+                program = [sys.executable, "-m", "bench.contenders.produce", contender]
+            command = [*program, self.bootstrap, topic, str(messages), str(WARMUP), str(SIZE)]
             found = run_contender(command, timeout=TIMEOUT, environment=self.environment)
-            self.check_end(contender, topic, messages + WARMUP)
-        finally:
-            self.admin.delete_topics([topic])[topic].result(30)
+            # What a contender says of itself is not enough: the end offset is the broker's count.
+            arrived, expected = self.end_offset(topic), messages + WARMUP
+            if arrived != expected:
+                raise BenchError(f"{contender}: sent {expected} messages, the broker holds {arrived}")
         return Sample(
             value=messages / found["seconds"],
             cpu=found["cpu_seconds"] / messages * 1e6,
@@ -152,12 +148,24 @@ class ProduceRun:
             versions=found["versions"],
         )
 
-    def check_end(self, contender: str, topic: str, expected: int) -> None:
-        """The end offset is the broker's count: what a contender says of itself is not enough."""
+    @contextmanager
+    def topic(self) -> Iterator[str]:
+        """A new topic of one partition. Its files go as soon as it does: a round fills some 400 MB."""
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import NewTopic
+
+        name = f"bench-{uuid.uuid4().hex}"
+        new = NewTopic(name, 1, 1, config={"file.delete.delay.ms": "0"})
+        try:
+            self.admin.create_topics([new])[name].result(30)
+            yield name
+            self.admin.delete_topics([name])[name].result(30)
+        except KafkaException as error:
+            raise BenchError(f"asking the broker: {error}") from error
+
+    def end_offset(self, topic: str) -> int:
         from confluent_kafka import TopicPartition
         from confluent_kafka.admin import OffsetSpec
 
         partition = TopicPartition(topic, 0)
-        end = self.admin.list_offsets({partition: OffsetSpec.latest()})[partition].result(30).offset
-        if end != expected:
-            raise BenchError(f"{contender}: sent {expected} messages, the broker holds {end}")
+        return int(self.admin.list_offsets({partition: OffsetSpec.latest()})[partition].result(30).offset)

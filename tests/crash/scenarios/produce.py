@@ -2,9 +2,11 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tests.crash.account import Found, Promise
@@ -36,39 +38,50 @@ class ProduceScenario(StackScenario):
     def setup(self) -> None:
         super().setup()
         self.bootstrap = "{0.host}:{0.port}".format(self.stack.endpoint(self.server))
-        self.admin().create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(30)
-
-    def admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 2})
+        self.admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 2})
+        with kafka_errors():
+            self.admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(30)
 
     def victim_command(self, witness: Path) -> list[str]:
         return python("tests.crash.victims.produce", str(witness), self.bootstrap, TOPIC)
 
     def find(self) -> Found:
         latest = {TopicPartition(TOPIC, number): OffsetSpec.latest() for number in range(PARTITIONS)}
-        ends = {
-            where.partition: found.result(30).offset
-            for where, found in self.admin().list_offsets(latest).items()
-        }
-        landed: Counter[int] = Counter()
-        settings = {"bootstrap.servers": self.bootstrap, "group.id": "crash", "enable.auto.commit": False}
-        consumer = Consumer(settings)
-        try:
-            consumer.assign([TopicPartition(TOPIC, number, OFFSET_BEGINNING) for number in ends])
-            waiting = {number for number, end in ends.items() if end}
-            deadline = time.monotonic() + READ_SECONDS
-            while waiting:
-                if time.monotonic() > deadline:
-                    raise CrashError(f"the topic could not be read to its end within {READ_SECONDS:g} s")
-                for message in consumer.consume(10_000, 0.5):
-                    if message.error():
-                        raise CrashError(f"reading the topic: {message.error()}")
-                    name = int(dict(message.headers() or [])[EVENT_ID])
-                    if message.value() != payload(name) or message.key() != event_id(name):
-                        raise CrashError(f"message {name} came back with another key or value")
-                    landed[name] += 1
-                    if message.offset() == ends[message.partition()] - 1:
-                        waiting.discard(message.partition())
-        finally:
-            consumer.close()
-        return Found(landed)
+        with kafka_errors():
+            asked = self.admin.list_offsets(latest)
+            ends = {where.partition: answer.result(30).offset for where, answer in asked.items()}
+            consumer = Consumer(
+                {"bootstrap.servers": self.bootstrap, "group.id": "crash", "enable.auto.commit": False}
+            )
+            try:
+                consumer.assign([TopicPartition(TOPIC, number, OFFSET_BEGINNING) for number in ends])
+                return Found(Counter(read(consumer, ends)))
+            finally:
+                consumer.close()
+
+
+def read(consumer: Consumer, ends: Mapping[int, int]) -> Iterator[int]:
+    """The names of all messages up to the end offsets, each checked against what its name says it holds."""
+    waiting = {number for number, end in ends.items() if end}
+    deadline = time.monotonic() + READ_SECONDS
+    while waiting:
+        if time.monotonic() > deadline:
+            raise CrashError(f"the topic could not be read to its end within {READ_SECONDS:g} s")
+        for message in consumer.consume(10_000, 0.5):
+            if message.error():
+                raise KafkaException(message.error())
+            name = int(dict(message.headers() or [])[EVENT_ID])
+            if message.value() != payload(name) or message.key() != event_id(name):
+                raise CrashError(f"message {name} came back with another key or value")
+            if message.offset() == ends[message.partition()] - 1:
+                waiting.discard(message.partition())
+            yield name
+
+
+@contextmanager
+def kafka_errors() -> Iterator[None]:
+    """What the broker refuses while it is asked, not tested, makes the run void."""
+    try:
+        yield
+    except KafkaException as error:
+        raise CrashError(f"asking the broker: {error}") from error
