@@ -1,0 +1,344 @@
+"""The connection: settings, PyMySQL, errors, and what stands in for transactions.
+
+PyMySQL, because on Debian mysqlclient hides Doris' own errors: libmariadb takes the codes 5001 to 5026 for
+its own and reports "malformed packet".
+"""
+
+# ruff: noqa: ARG002 - these signatures are Django's
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pymysql
+from django.core.exceptions import ImproperlyConfigured
+from django.db import NotSupportedError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.asyncio import async_unsafe
+from django.utils.functional import cached_property
+from pymysql.constants import CLIENT, CR, ER
+
+from dbint.django.backends.doris import checks  # noqa: F401 - registers the system checks
+from dbint.django.backends.doris.bulk import BulkLoader, loader_from_settings
+from dbint.django.backends.doris.client import DatabaseClient
+from dbint.django.backends.doris.creation import DatabaseCreation
+from dbint.django.backends.doris.features import DatabaseFeatures
+from dbint.django.backends.doris.ids import MAX_NODE, IdGenerator
+from dbint.django.backends.doris.introspection import DatabaseIntrospection
+from dbint.django.backends.doris.operations import DatabaseOperations
+from dbint.django.backends.doris.schema import DatabaseSchemaEditor
+from dbint.django.backends.doris.transactions import refuse_rollback
+from dbint.django.backends.doris.types import DATA_TYPES
+from dbint.django.backends.doris.validation import DatabaseValidation
+
+_VERSION = re.compile(r"(?:doris|selectdb|velodb)\D*?-(\d+)\.(\d+)(?:\.(\d+))?", re.IGNORECASE)
+_WRITES = re.compile(r"\s*(?:INSERT|UPDATE|DELETE|TRUNCATE|CREATE|ALTER|DROP)\b", re.IGNORECASE)
+_SYNTAX = re.compile(
+    r"mismatched input|extraneous input|no viable alternative|missing '|token recognition error"
+)
+_FILTERED = 5025  # Doris: "Insert has filtered data in strict mode"
+_PYMYSQL_OPTIONS = (
+    "bind_address",
+    "connect_timeout",
+    "init_command",
+    "program_name",
+    "read_timeout",
+    "ssl",
+    "ssl_ca",
+    "ssl_cert",
+    "ssl_disabled",
+    "ssl_key",
+    "ssl_verify_cert",
+    "ssl_verify_identity",
+    "write_timeout",
+)
+_OWN_OPTIONS = (
+    "http_port",
+    "id_node",
+    "insert_checks_keys",
+    "replication_num",
+    "schema_change_timeout",
+    "session",
+    "stream_load",
+)
+
+
+class DorisCursor:
+    """PyMySQL's cursor; gives Doris' errors the class that they deserve, and counts what writes."""
+
+    def __init__(self, cursor: Any, wrapper: "DatabaseWrapper") -> None:
+        self.cursor = cursor
+        self._wrapper = wrapper
+
+    def execute(self, query: str, args: Any = None) -> Any:
+        """As PyMySQL's; raises ProgrammingError for syntax, DataError and IntegrityError for refused rows."""
+        try:
+            result = self.cursor.execute(query, args)
+        except pymysql.MySQLError as error:
+            raise _classified(error) from error
+        self._wrapper.note_write(query)
+        return result
+
+    def executemany(self, query: str, args: Any) -> Any:
+        """As PyMySQL's."""
+        try:
+            result = self.cursor.executemany(query, args)
+        except pymysql.MySQLError as error:
+            raise _classified(error) from error
+        self._wrapper.note_write(query)
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cursor, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.cursor)
+
+
+def _classified(error: pymysql.MySQLError) -> pymysql.MySQLError:
+    code, text = (error.args[0], str(error.args[-1])) if error.args else (0, "")
+    if code == _FILTERED:
+        if re.search(
+            r"null value for not null column|not null column|can't be null|is null", text, re.IGNORECASE
+        ):
+            return pymysql.IntegrityError(*error.args)
+        return pymysql.DataError(*error.args)
+    if code in (ER.UNKNOWN_ERROR, ER.PARSE_ERROR) and _SYNTAX.search(text):
+        return pymysql.ProgrammingError(*error.args)
+    if code == ER.UNKNOWN_ERROR and re.search(r"[Tt]able \[?\S+\]? does not exist", text):
+        return pymysql.ProgrammingError(*error.args)
+    return error
+
+
+class DatabaseWrapper(BaseDatabaseWrapper):
+    vendor = "doris"
+    display_name = "Apache Doris"
+    data_types = DATA_TYPES
+    data_types_suffix: dict[str, str] = {}
+
+    # Comparison is exact to the letter: the case-insensitive lookups lower both sides (lookup_cast, and
+    # here).
+    operators = {
+        "exact": "= %s",
+        "iexact": "= LOWER(%s)",
+        "contains": "LIKE %s",
+        "icontains": "LIKE LOWER(%s)",
+        "gt": "> %s",
+        "gte": ">= %s",
+        "lt": "< %s",
+        "lte": "<= %s",
+        "startswith": "LIKE %s",
+        "endswith": "LIKE %s",
+        "istartswith": "LIKE LOWER(%s)",
+        "iendswith": "LIKE LOWER(%s)",
+    }
+    # The right-hand side is an expression here: its own wildcards are escaped by the server.
+    pattern_esc = r"REPLACE(REPLACE(REPLACE({}, '\\', '\\\\'), '%%', '\\%%'), '_', '\\_')"
+    pattern_ops = {
+        "contains": "LIKE CONCAT('%%', {}, '%%')",
+        "icontains": "LIKE LOWER(CONCAT('%%', {}, '%%'))",
+        "startswith": "LIKE CONCAT({}, '%%')",
+        "istartswith": "LIKE LOWER(CONCAT({}, '%%'))",
+        "endswith": "LIKE CONCAT('%%', {})",
+        "iendswith": "LIKE LOWER(CONCAT('%%', {}))",
+    }
+
+    Database = pymysql
+    SchemaEditorClass = DatabaseSchemaEditor
+    client_class = DatabaseClient
+    creation_class = DatabaseCreation
+    features_class = DatabaseFeatures
+    introspection_class = DatabaseIntrospection
+    ops_class = DatabaseOperations
+    validation_class = DatabaseValidation
+
+    def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
+        super().__init__(settings_dict, alias)
+        self._writes = 0
+        self._check_options()
+
+    # -- settings
+
+    def _check_options(self) -> None:
+        options = self.settings_dict["OPTIONS"]
+        unknown = options.keys() - {*_PYMYSQL_OPTIONS, *_OWN_OPTIONS}
+        if unknown:
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['OPTIONS']: unknown {', '.join(map(repr, sorted(unknown)))}; "
+                "known are "
+                f"{', '.join(sorted((*_PYMYSQL_OPTIONS, *_OWN_OPTIONS)))}"
+            )
+        for name, low, high in (
+            ("http_port", 1, 65535),
+            ("id_node", 0, MAX_NODE),
+            ("replication_num", 1, 32767),
+            ("schema_change_timeout", 1, 7 * 86400),
+        ):
+            value = options.get(name)
+            if value is not None and not (type(value) is int and low <= value <= high):
+                raise ImproperlyConfigured(
+                    f"DATABASES[{self.alias!r}]['OPTIONS'][{name!r}] is a number from {low} to {high}, not "
+                    f"{value!r}"
+                )
+        if options.get("stream_load") is not None and "http_port" not in options:
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['OPTIONS']: stream_load needs http_port, the frontend's HTTP "
+                "port (8030)"
+            )
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """One of ``OPTIONS``."""
+        return self.settings_dict["OPTIONS"].get(name, default)
+
+    @cached_property
+    def ids(self) -> IdGenerator:
+        """Source of the ids of this database's rows; one for all connections of the process."""
+        return _generator(self.alias, self.option("id_node"))
+
+    @cached_property
+    def bulk_loader(self) -> BulkLoader | None:
+        """Loads large ``bulk_create`` calls by Stream Load, when ``OPTIONS["stream_load"]`` says so."""
+        return loader_from_settings(self)
+
+    # -- connecting
+
+    def get_connection_params(self) -> dict[str, Any]:
+        settings, options = self.settings_dict, self.settings_dict["OPTIONS"]
+        name = settings["NAME"]
+        if name is not None and not name:
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['NAME'] is missing: the Doris database to use"
+            )
+        try:
+            port = int(settings["PORT"] or 9030)
+        except ValueError:
+            raise ImproperlyConfigured(f"DATABASES[{self.alias!r}]['PORT'] is not a number") from None
+        return {
+            "host": settings["HOST"] or "127.0.0.1",
+            "port": port,
+            "user": settings["USER"] or "root",
+            "password": settings["PASSWORD"] or "",
+            "database": name,
+            "charset": "utf8mb4",
+            "autocommit": True,
+            "connect_timeout": 10,
+            # UPDATE tells how many rows matched, not how many changed.
+            "client_flag": CLIENT.FOUND_ROWS,
+            **{key: options[key] for key in _PYMYSQL_OPTIONS if key in options},
+        }
+
+    @async_unsafe
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        where = f"{conn_params['host']}:{conn_params['port']}"
+        read_timeout = conn_params.get("read_timeout")
+        try:
+            # PyMySQL's connect_timeout ends with the TCP connection; a server that accepts and says nothing
+            # would hold us for ever, so the greeting is read under the same limit.
+            connection = pymysql.connect(**{**conn_params, "read_timeout": conn_params["connect_timeout"]})
+        except pymysql.MySQLError as error:
+            raise _explained(error, where, conn_params) from error
+        except (struct.error, AssertionError, IndexError, ValueError) as error:
+            raise pymysql.OperationalError(
+                CR.CR_SERVER_HANDSHAKE_ERR,
+                f"what answers at {where} does not speak MySQL's protocol; {_PORT_ADVICE}",
+            ) from error
+        connection._read_timeout = read_timeout
+        return connection
+
+    def init_connection_state(self) -> None:
+        # The zone that date-times are stored in; strict, so that a value that does not fit is an error, never
+        # NULL.
+        session = {
+            "time_zone": self.timezone_name,
+            "sql_mode": "ONLY_FULL_GROUP_BY",
+            "enable_insert_strict": True,
+            **self.option("session", {}),
+        }
+        with self.cursor() as cursor:
+            for name, value in session.items():
+                if not re.fullmatch(r"\w+", name):
+                    raise ImproperlyConfigured(f"OPTIONS['session']: {name!r} is not the name of a variable")
+                cursor.execute(f"SET {name} = %s", [value])
+        super().init_connection_state()
+
+    @async_unsafe
+    def create_cursor(self, name: str | None = None) -> DorisCursor:
+        return DorisCursor(self.connection.cursor(), self)
+
+    def is_usable(self) -> bool:
+        try:
+            self.connection.ping(reconnect=False)
+        except pymysql.Error:
+            return False
+        return True
+
+    # -- the server
+
+    @cached_property
+    def server_comment(self) -> str:
+        """``@@version_comment``: where Doris says its real version (VERSION() is a constant of MySQL)."""
+        with self.temporary_connection() as cursor:
+            cursor.execute("SELECT @@version_comment")
+            return str(cursor.fetchone()[0])
+
+    @property
+    def emulated(self) -> bool:
+        """True when the server is an emulator for development."""
+        return "emulat" in self.server_comment.lower()
+
+    def get_database_version(self) -> tuple[int, ...]:
+        match = _VERSION.search(self.server_comment)
+        if match is None:
+            raise NotSupportedError(
+                "the server at "
+                f"{self.settings_dict['HOST'] or '127.0.0.1'}:{self.settings_dict['PORT'] or 9030} is "
+                f"not Apache Doris: it calls itself {self.server_comment!r}"
+            )
+        return tuple(int(part) for part in match.groups(default="0"))
+
+    # -- transactions: there are none
+
+    def note_write(self, sql: str) -> None:
+        """Count a statement that writes, when it runs inside ``atomic()``."""
+        if not self.autocommit and _WRITES.match(sql):
+            self._writes += 1
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        self._writes = 0
+
+    def _commit(self) -> None:
+        self._writes = 0
+
+    def _rollback(self) -> None:
+        writes, self._writes = self._writes, 0
+        if writes:
+            refuse_rollback(self.alias, writes)
+
+    def check_constraints(self, table_names: list[str] | None = None) -> None:
+        """Nothing to check: Doris has no constraints."""
+
+
+_PORT_ADVICE = "check HOST and PORT: PORT is the frontend's query port (9030), not its HTTP port (8030)"
+_generators: dict[tuple[str, int | None], IdGenerator] = {}
+
+
+def _generator(alias: str, node: int | None) -> IdGenerator:
+    return _generators.setdefault((alias, node), IdGenerator(node))
+
+
+def _explained(error: pymysql.MySQLError, where: str, params: dict[str, Any]) -> pymysql.MySQLError:
+    """The connection error with what to do about it."""
+    code = error.args[0] if error.args else 0
+    advice = {
+        ER.ACCESS_DENIED_ERROR: f"Doris at {where} does not accept the password of user {params['user']!r}; "
+        "check USER and PASSWORD",
+        ER.BAD_DB_ERROR: f"Doris at {where} has no database {params['database']!r}; check NAME, or run "
+        f"CREATE DATABASE `{params['database']}`",
+        CR.CR_CONN_HOST_ERROR: f"no Doris answers at {where}; {_PORT_ADVICE}",
+        CR.CR_SERVER_LOST: f"the server at {where} ended the conversation or did not answer within "
+        f"{params['connect_timeout']} s; {_PORT_ADVICE}",
+    }.get(code)
+    if advice is None:
+        return error
+    return type(error)(code, f"{advice} (server said: {error.args[-1]})")

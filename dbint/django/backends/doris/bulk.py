@@ -1,0 +1,89 @@
+"""Large ``bulk_create`` calls by Stream Load, when ``OPTIONS["stream_load"]`` is set.
+
+An INSERT of many rows is parsed as SQL by the frontend; a Stream Load goes to a backend as data. Every load
+has a label of its own, so a lost answer is asked about again and never loads rows twice.
+"""
+
+import logging
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DataError, OperationalError
+from django.db.utils import Error as DjangoDatabaseError
+
+from dbint import errors
+from dbint.flow import LoadError, StreamLoadClient, Tls, json_lines, make_label
+
+log = logging.getLogger("dbint.django.backends.doris")
+
+_OPTIONS = ("address_map", "allowed_hosts", "batch_size", "ca_file", "deadline", "https", "threshold")
+
+
+class BulkLoader:
+    """Loads rows into tables of one Django database."""
+
+    def __init__(self, client: StreamLoadClient, database: str, *, threshold: int, batch_size: int) -> None:
+        self._client = client
+        self._database = database
+        self._threshold = threshold
+        self.batch_size = batch_size
+
+    def takes(self, objs: Sequence[Any], fields: Sequence[Any]) -> bool:
+        """Whether these objects go by Stream Load: enough of them, and all values plain."""
+        return len(objs) >= self._threshold and not any(
+            hasattr(getattr(obj, field.attname), "resolve_expression") for obj in objs for field in fields
+        )
+
+    def load(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Load all rows or none. Raises Django's DataError (a row is refused) and OperationalError."""
+        body = json_lines(rows)
+        label = make_label("django", self._database, table, secrets.token_hex(16))
+        try:
+            result = self._client.load(self._database, table, body, label=label)
+        except LoadError as error:
+            raise DataError(str(error)) from error
+        except errors.Error as error:
+            raise OperationalError(str(error)) from error
+        if not result.visible:
+            log.warning("rows loaded into %s are committed and will be visible a little later", table)
+
+
+def loader_from_settings(connection: Any) -> BulkLoader | None:
+    """The loader that ``OPTIONS["stream_load"]`` describes, None without it."""
+    options = connection.option("stream_load")
+    if options is None:
+        return None
+    where = f"DATABASES[{connection.alias!r}]['OPTIONS']['stream_load']"
+    if not isinstance(options, Mapping) or (unknown := options.keys() - {*_OPTIONS}):
+        detail = f"unknown {sorted(unknown)}" if isinstance(options, Mapping) else "not a dict"
+        raise ImproperlyConfigured(f"{where}: {detail}; known are {', '.join(_OPTIONS)}")
+    settings = connection.settings_dict
+    host = settings["HOST"] or "127.0.0.1"
+    scheme = "https" if options.get("https") else "http"
+    try:
+        client = StreamLoadClient(
+            [f"{scheme}://{host}:{connection.option('http_port')}"],
+            credentials=(settings["USER"] or "root", settings["PASSWORD"] or ""),
+            allowed_hosts=[*options.get("allowed_hosts", ()), *_backend_hosts(connection)],
+            address_map=options.get("address_map"),
+            tls=Tls(ca_file=options.get("ca_file")),
+            deadline=options.get("deadline", 120.0),
+        )
+    except errors.ConfigurationError as error:
+        raise ImproperlyConfigured(f"{where}: {error}") from error
+    return BulkLoader(
+        client,
+        settings["NAME"],
+        threshold=options.get("threshold", 1000),
+        batch_size=options.get("batch_size", 50_000),
+    )
+
+
+def _backend_hosts(connection: Any) -> list[str]:
+    """The backends that the frontend names; a user who may not ask names them in the settings."""
+    try:
+        return [backend["Host"] for backend in connection.introspection.backends()]
+    except DjangoDatabaseError:
+        return []

@@ -1,0 +1,140 @@
+"""What is in the database, read from SHOW CREATE TABLE (see ddl.py)."""
+
+# ruff: noqa: ARG002 - these signatures are Django's
+
+import re
+from collections import namedtuple
+from typing import Any
+
+from django.db import ProgrammingError
+from django.db.backends.base.introspection import BaseDatabaseIntrospection
+from django.db.backends.base.introspection import FieldInfo as BaseFieldInfo
+from django.db.backends.base.introspection import TableInfo as BaseTableInfo
+
+from dbint.django.backends.doris.ddl import TableDefinition, parse_create_table
+from dbint.django.backends.doris.types import FIELD_OF_TYPE
+
+FieldInfo = namedtuple("FieldInfo", (*BaseFieldInfo._fields, "doris_type", "comment"))
+TableInfo = namedtuple("TableInfo", (*BaseTableInfo._fields, "comment"))
+
+_TYPE = re.compile(r"([a-z0-9_]+)\s*(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?")
+
+
+class DatabaseIntrospection(BaseDatabaseIntrospection):
+    def get_field_type(self, data_type: str, description: Any) -> str:
+        """Name of the model field; KeyError for types that Django has none for (arrays, bitmaps, …)."""
+        return FIELD_OF_TYPE[data_type]
+
+    def get_table_list(self, cursor: Any) -> list[Any]:
+        cursor.execute(
+            "SELECT table_name, table_type, table_comment FROM information_schema.tables "
+            "WHERE table_schema = DATABASE() ORDER BY table_name"
+        )
+        return [
+            TableInfo(name, "v" if "VIEW" in kind.upper() else "t", comment)
+            for name, kind, comment in cursor.fetchall()
+        ]
+
+    def table_definition(self, cursor: Any, table_name: str) -> TableDefinition:
+        """Everything that SHOW CREATE TABLE tells; ProgrammingError when it is a view or cannot be read."""
+        cursor.execute(f"SHOW CREATE TABLE {self.connection.ops.quote_name(table_name)}")
+        try:
+            return parse_create_table(cursor.fetchone()[1])
+        except ValueError as error:
+            raise ProgrammingError(f"{table_name}: {error}") from error
+
+    def get_table_description(self, cursor: Any, table_name: str) -> list[Any]:
+        try:
+            columns = self.table_definition(cursor, table_name).columns
+        except ProgrammingError as error:
+            if "view" not in str(error):
+                raise
+            return self._view_description(cursor, table_name)
+        return [
+            self._field_info(c.name, c.type, c.nullable, c.default, c.auto_increment, c.comment)
+            for c in columns
+        ]
+
+    def _view_description(self, cursor: Any, table_name: str) -> list[Any]:
+        cursor.execute(
+            "SELECT column_name, column_type, is_nullable, column_default, column_comment "
+            "FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = %s "
+            "ORDER BY ordinal_position",
+            [table_name],
+        )
+        return [
+            self._field_info(name, kind.lower(), null == "YES", default, False, comment)
+            for name, kind, null, default, comment in cursor.fetchall()
+        ]
+
+    def _field_info(
+        self, name: str, kind: str, nullable: bool, default: str | None, auto: bool, comment: str
+    ) -> Any:
+        match = _TYPE.match(kind)
+        base, first, second = match.groups() if match else (kind, None, None)
+        length = precision = scale = None
+        if base in ("char", "varchar"):
+            # Bytes in Doris, characters in Django: what Django made as 4 n comes back as n.
+            size = int(first) if first else 65533
+            length = size // 4 if base == "varchar" and size % 4 == 0 else size
+        elif base.startswith("decimal"):
+            precision, scale = int(first or 38), int(second or 0)
+        elif base == "largeint":
+            precision, scale = 39, 0
+        return FieldInfo(
+            name, base, length, length, precision, scale, nullable, default, None, auto, kind, comment
+        )
+
+    def get_sequences(self, cursor: Any, table_name: str, table_fields: Any = ()) -> list[dict[str, Any]]:
+        return []
+
+    def get_relations(self, cursor: Any, table_name: str) -> dict[str, tuple[str, str]]:
+        """None: Doris has no foreign keys."""
+        return {}
+
+    def get_primary_key_columns(self, cursor: Any, table_name: str) -> list[str] | None:
+        """The key of a UNIQUE table; other tables have none."""
+        table = self._definition_or_none(cursor, table_name)
+        return table.key if table is not None and table.key_model == "UNIQUE" else None
+
+    def get_constraints(self, cursor: Any, table_name: str) -> dict[str, dict[str, Any]]:
+        table = self._definition_or_none(cursor, table_name)
+        if table is None:
+            return {}
+        unique = table.key_model == "UNIQUE"
+        found = {"PRIMARY" if unique else f"{table.key_model}_KEY": _constraint(table.key, unique=unique)}
+        for index in table.indexes:
+            found[index.name] = {**_constraint(index.columns), "type": index.type.lower()}
+        return found
+
+    def _definition_or_none(self, cursor: Any, table_name: str) -> TableDefinition | None:
+        try:
+            return self.table_definition(cursor, table_name)
+        except ProgrammingError as error:
+            if "view" in str(error):
+                return None
+            raise
+
+    def backends(self) -> list[dict[str, str]]:
+        """SHOW BACKENDS, by column name: the columns differ between releases."""
+        with self.connection.cursor() as cursor:
+            cursor.execute("SHOW BACKENDS")
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, map(str, row), strict=True)) for row in cursor.fetchall()]
+
+    def alive_backends(self) -> int:
+        """How many backends can take a replica."""
+        return sum(backend.get("Alive", "").lower() == "true" for backend in self.backends())
+
+
+def _constraint(columns: list[str], *, unique: bool = False) -> dict[str, Any]:
+    return {
+        "columns": columns,
+        "primary_key": unique,
+        "unique": unique,
+        "foreign_key": None,
+        "check": False,
+        "index": not unique,
+        "orders": ["ASC"] * len(columns),
+        "type": "key",
+    }
