@@ -291,8 +291,9 @@ def service(name: str) -> Service:
 
 def did_you_mean(word: str, known: list[str]) -> str:
     """The end of an error message: the nearest known name, or all of them."""
-    near = difflib.get_close_matches(word, known, 1)
-    return f": did you mean {near[0]!r}?" if near else f": known are {', '.join(sorted(known))}"
+    spellings = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), spellings, 1)
+    return f": did you mean {spellings[near[0]]!r}?" if near else f": known are {', '.join(sorted(known))}"
 
 
 # -----------------------------------------------------------------------------
