@@ -167,29 +167,32 @@ static PyObject *metadata_tuple(const struct rd_kafka_metadata *metadata, const 
 }
 
 PyDoc_STRVAR(describe_doc,
-             "describe($self, topic=None, timeout=None)\n--\n\n"
+             "describe($self, topic=None, timeout=None, all_topics=False)\n--\n\n"
              "What the cluster consists of: (cluster id, controller's id, brokers, topics).\n\n"
-             "brokers are (id, host, port). topics, all or the one asked for, are (name, error code, partitions),\n"
-             "and partitions (id, leader's id, replicas, replicas in sync). -1 stands for unknown.");
+             "brokers are (id, host, port). topics, the one named or all, are (name, error code, partitions), and\n"
+             "partitions (id, leader's id, replicas, replicas in sync). -1 stands for unknown.");
 
 static PyObject *admin_describe(admin_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
-    static const dbi_params params = {.func = "describe", .positional = 2, .names = {"topic", "timeout", NULL}};
+    static const dbi_params params = {
+        .func = "describe", .positional = 3, .names = {"topic", "timeout", "all_topics", NULL}};
     dbi_state *state = dbi_state_of(Py_TYPE(self));
     const struct rd_kafka_metadata *metadata;
     const char *topic = NULL;
     char *cluster_id;
     int32_t controller = -1;
-    PyObject *values[2], *result;
+    PyObject *values[3], *result;
+    int all_topics = 0;
     int64_t deadline;
     dbi_err err;
     dbi_rc rc;
 
     if (state == NULL || !admin_ready(self) || !dbi_parse(&params, args, nargs, kwnames, values) ||
         (values[0] != NULL && values[0] != Py_None && (topic = kafka_text(state, values[0], "topic")) == NULL) ||
-        !kafka_timeout(state, values[1], &deadline))
+        !kafka_timeout(state, values[1], &deadline) ||
+        (values[2] != NULL && (all_topics = PyObject_IsTrue(values[2])) < 0))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
-    rc = dbi_admin_describe(self->admin, topic, deadline, &metadata, &cluster_id, &controller, &err);
+    rc = dbi_admin_describe(self->admin, all_topics != 0, topic, deadline, &metadata, &cluster_id, &controller, &err);
     Py_END_ALLOW_THREADS
     if (rc != DBI_OK)
         return kafka_raise(state, self->base.kafka, &err);

@@ -254,6 +254,7 @@ static PyType_Slot batch_slots[] = {
     {Py_tp_dealloc, batch_dealloc},
     {Py_tp_methods, batch_methods},
     {Py_tp_getset, batch_getset},
+    {Py_tp_iter, PySeqIter_New},
     {Py_sq_length, batch_length},
     {Py_sq_item, batch_item},
     {0, NULL},

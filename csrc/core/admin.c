@@ -168,7 +168,7 @@ dbi_rc dbi_admin_delete_topic(dbi_admin *admin, const char *topic, int64_t deadl
     return rc;
 }
 
-dbi_rc dbi_admin_describe(dbi_admin *admin, const char *topic, int64_t deadline,
+dbi_rc dbi_admin_describe(dbi_admin *admin, bool all_topics, const char *topic, int64_t deadline,
                           const struct rd_kafka_metadata **metadata, char **cluster_id, int32_t *controller,
                           dbi_err *err) {
     rd_kafka_topic_t *rkt = NULL;
@@ -185,7 +185,7 @@ dbi_rc dbi_admin_describe(dbi_admin *admin, const char *topic, int64_t deadline,
         rc = dbi_kafka_err(err, rd_kafka_last_error(), "topic \"%.200s\"", topic);
         goto done;
     }
-    code = rd_kafka_metadata(admin->kafka.rk, topic == NULL, rkt, metadata, dbi__kafka_ms(deadline));
+    code = rd_kafka_metadata(admin->kafka.rk, all_topics, rkt, metadata, dbi__kafka_ms(deadline));
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         rc = admin_fail(admin, err, code, "asking the brokers for metadata");
         goto done;

@@ -19,9 +19,9 @@ DBI_NODISCARD dbi_rc dbi_admin_create_topic(dbi_admin *admin, const char *topic,
                                             dbi_err *err);
 DBI_NODISCARD dbi_rc dbi_admin_delete_topic(dbi_admin *admin, const char *topic, int64_t deadline, dbi_err *err);
 
-/* Brokers and topics (all of them, or the one named), the caller's to destroy with rd_kafka_metadata_destroy; with
+/* The brokers, and of the topics all, the one named, or none; the caller's to destroy with rd_kafka_metadata_destroy; with
  * cluster_id (may be NULL), to be given to dbi_free, and the controller's broker id (-1 = unknown). @thread any */
-DBI_NODISCARD dbi_rc dbi_admin_describe(dbi_admin *admin, const char *topic, int64_t deadline,
+DBI_NODISCARD dbi_rc dbi_admin_describe(dbi_admin *admin, bool all_topics, const char *topic, int64_t deadline,
                                         const struct rd_kafka_metadata **metadata, char **cluster_id,
                                         int32_t *controller, dbi_err *err);
 
