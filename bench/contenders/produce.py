@@ -181,7 +181,7 @@ class DbintEnqueue:
     def __init__(self, bootstrap: str, topic: str) -> None:
         from dbint.kafka import KafkaProducer
 
-        self.producer = KafkaProducer(settings(bootstrap))
+        self.producer = KafkaProducer(config=settings(bootstrap))
         self.topic = topic
 
     def delivered(self) -> int:
@@ -209,8 +209,8 @@ class DbintSend(DbintEnqueue):
 
     async def send(self, values: Iterable[bytes]) -> int:
         send, topic, source, delivered = self.producer.send, self.topic, iter(values), 0
-        while reports := await asyncio.gather(*(send(topic, v) for v in itertools.islice(source, WINDOW))):
-            delivered += len(reports)
+        while futures := [send(topic, value) for value in itertools.islice(source, WINDOW)]:
+            delivered += len([await future for future in futures])  # raises for one that failed
         return delivered
 
 

@@ -96,10 +96,10 @@ class Victim:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self._command, self._environment, self._log = list(command), environment, log
-        self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
+        """Start it, or the successor of one that is gone."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -112,7 +112,7 @@ class Victim:
 
     def check(self) -> None:
         """Raise CrashError when it has ended by itself."""
-        if self._process is not None and (status := self._process.poll()) is not None:
+        if (status := self._process.poll()) is not None:
             raise CrashError(f"the victim ended by itself with status {status}:\n{self.last_words()}")
 
     def kill(self) -> None:
@@ -123,24 +123,21 @@ class Victim:
     def farewell(self) -> None:
         """Ask it to end. Raises CrashError when it does not, or says that something was wrong."""
         self.check()
-        assert self._process is not None
         self._process.terminate()
         try:
             status = self._process.wait(FAREWELL_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise CrashError(
-                f"the victim did not end within {FAREWELL_SECONDS:g} s:\n{self.last_words()}"
-            ) from error
+            raise CrashError(f"the victim did not end:\n{self.last_words()}") from error
         if status != 0:
             raise CrashError(f"the victim ended with status {status}:\n{self.last_words()}")
 
     def end(self) -> None:
         """SIGKILL without a question."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
 
     def last_words(self) -> str:
+        """The end of what it and its predecessors printed."""
         text = self._log.read_text(encoding="utf-8", errors="replace").strip()
         return "\n".join(text.splitlines()[-20:]) or "(it printed nothing)"
 

@@ -258,10 +258,12 @@ def test_the_list_shows_benches_contenders_and_aims():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "give one NAME, or --list"),
+        ([], "give one NAME, or --all, or --list"),
         (["no-such-bench"], "invalid choice"),
         (["breaker", "--rounds", "0"], "--rounds must be at least 1"),
-        (["breaker", "--plot", "picture.txt"], "--plot needs a file name that ends in"),
+        (["breaker", "--all"], "give one NAME, or --all, or --list"),
+        (["breaker", "--plot", "picture.txt"], "a file name that ends in .png, .svg, .pdf"),
+        (["--all", "--plot", "picture.png"], "--plot needs one NAME"),
     ],
 )
 def test_a_wrong_argument_is_one_clear_line(arguments, complaint):

@@ -9,9 +9,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from dbint.kafka import KafkaProducer
-
 from dbint.errors import OperationalError
+from dbint.kafka import KafkaProducer
 from tests.crash.account import item
 from tests.crash.victims.message import EVENT_ID, event_id, payload
 from tests.crash.victims.stop import Stop
@@ -46,7 +45,7 @@ async def main(witness: str, bootstrap: str, topic: str) -> None:
     stop = Stop()
     reporter = Reporter(Path(witness))
     resume = reporter.resume()
-    async with KafkaProducer({"bootstrap.servers": bootstrap, "linger.ms": 5}) as producer:
+    async with KafkaProducer(bootstrap) as producer:
         delivered = await asyncio.gather(
             *(
                 call_until_stopped(producer, topic, reporter, stop, caller, resume.get(caller, 0))
