@@ -21,6 +21,10 @@ from dbint.errors import ConfigurationError
 
 CONNECT_TIMEOUT = 5  # seconds
 
+# By default Django lets each test database wait for that of the alias "default", and fails when a run has
+# no use for the latter.
+_TEST: dict[str, Any] = {"DEPENDENCIES": []}
+
 # What the development stack's state file had wrong when the settings were read. A damaged file of a
 # development aid must not keep the settings from loading, or no command could help: the system check
 # dbint.E010 reports it.
@@ -39,7 +43,7 @@ def postgres_database(
 
     ``service`` is a PostgreSQL of the table of services (postgres, supabase, cdc), ``database`` the
     database's name (default: what environment, settings, state file or credentials say), ``dbint`` the
-    setting ``DBINT``. ``overrides`` replace keys of the entry; ``OPTIONS`` are merged.
+    setting ``DBINT``. ``overrides`` replace keys of the entry; ``OPTIONS`` and ``TEST`` are merged.
 
     ``pool`` chooses between the two ways in which Django keeps connections. True, or a dict of
     psycopg_pool's options: one pool a process, never more than its ``max_size`` (8) connections, which
@@ -67,6 +71,7 @@ def postgres_database(
         "CONN_MAX_AGE": 0 if pool else 60,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": options,
+        "TEST": _TEST,
     }
     return _merged(entry, overrides)
 
@@ -97,6 +102,7 @@ def doris_database(
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": options,
+        "TEST": _TEST,
     }
     return _merged(entry, overrides)
 
@@ -192,4 +198,5 @@ def _merged(entry: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, An
         raise ImproperlyConfigured(
             f"{lower[0]!r} is no key of an entry of DATABASES: they are written in capitals"
         )
-    return {**entry, **overrides, "OPTIONS": {**entry["OPTIONS"], **overrides.get("OPTIONS", {})}}
+    merged = {key: {**entry[key], **overrides.get(key, {})} for key in ("OPTIONS", "TEST")}
+    return {**entry, **overrides, **merged}

@@ -37,6 +37,7 @@ def test_postgres() -> None:
             "connect_timeout": 5,
             "pool": {"min_size": 1, "max_size": 8, "timeout": 10},
         },
+        "TEST": {"DEPENDENCIES": []},
     }
 
 
@@ -94,7 +95,7 @@ def test_pool_or_persistent_connections() -> None:
 
 def test_overrides() -> None:
     entry = postgres_database(TEST={"NAME": "t"}, OPTIONS={"application_name": "shop"})
-    assert entry["TEST"] == {"NAME": "t"}
+    assert entry["TEST"] == {"NAME": "t", "DEPENDENCIES": []}
     assert entry["OPTIONS"]["application_name"] == "shop"
     assert entry["OPTIONS"]["connect_timeout"] == 5
     with pytest.raises(ImproperlyConfigured, match="'conn_max_age' is no key of an entry of DATABASES"):

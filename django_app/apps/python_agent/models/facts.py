@@ -6,13 +6,24 @@ asked by.
 
 from __future__ import annotations
 
-from dbint.django.backends.doris import DorisTable
+from collections.abc import Iterable
+
 from django.db import models
 from django.db.models import Avg, Count, Max, Q, Sum
 from django.db.models.functions import TruncDate
 
+from dbint.django.backends.doris import DorisTable
+
 
 class RunFactQuerySet(models.QuerySet["RunFact"]):
+    def load(self, facts: Iterable[RunFact]) -> list[RunFact]:
+        """Adds facts.
+
+        one whose run is there already takes the older one's place, so loading twice changes nothing.
+        """
+        values = [field.name for field in self.model._meta.fields if not field.primary_key]
+        return self.bulk_create(facts, update_conflicts=True, unique_fields=["run_id"], update_fields=values)
+
     def by_agent(self) -> RunFactQuerySet:
         """One row an agent: ``runs``, ``failures``, ``tokens``, ``cost``, ``mean_ms``, ``longest_ms``."""
         return (
