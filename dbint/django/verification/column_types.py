@@ -71,7 +71,7 @@ def _compare_names(
         described = connection.introspection.get_table_description(cursor, table)
     lines, compared = [], 0
     for info in described:
-        found = getattr(info, "column_type", None) or info.type_code
+        found = getattr(info, "doris_type", None) or info.type_code
         if info.name not in wanted or not isinstance(found, str):
             continue
         compared += 1

@@ -88,8 +88,9 @@ class VerificationCommand(BaseCommand):
             code = self.verify(redact, options)
         except (ConfigurationError, ImproperlyConfigured, ConnectionDoesNotExist) as error:
             self.refuse(redact(str(error)), error, options)
-        except OSError as error:
-            self.refuse(redact(f"{error.filename or 'output'}: {error.strerror}"), error, options)
+        except OSError as error:  # the report's file: errors of servers are results
+            where = options["output"] or error.filename or "stdout"
+            self.refuse(redact(f"cannot write {where}: {error.strerror}"), error, options)
         except Exception as error:  # noqa: BLE001 - nobody should read a traceback that nobody asked for
             text = f"internal error: {one_line(error)} at {place(error)}; --traceback shows the rest"
             self.refuse(redact(text), error, options)

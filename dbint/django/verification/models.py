@@ -161,8 +161,6 @@ def index_problems(connection: BaseDatabaseWrapper, model: type[models.Model]) -
     features, meta = connection.features, model._meta
     with connection.cursor() as cursor:
         found = connection.introspection.get_constraints(cursor, meta.db_table)
-    if not found and connection.vendor == "doris":
-        return  # Doris shows no constraints: a table's key is part of its definition
     unique = {tuple(entry["columns"]) for entry in found.values() if entry["unique"] or entry["primary_key"]}
     leading = {entry["columns"][0] for entry in found.values() if entry["columns"]}
     names = {name.lower() for name in found}
