@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stack.errors import StackError
@@ -55,7 +55,7 @@ class Endpoint:
 
     host: str
     ports: Mapping[str, int]
-    credentials: Mapping[str, object]
+    credentials: Mapping[str, str | list[str]] = field(repr=False)
 
     @property
     def port(self) -> int:

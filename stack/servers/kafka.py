@@ -158,7 +158,7 @@ rootLogger.appenderRef.out.ref = OUT
 
 
 def _cluster_id() -> str:
-    """22 characters of URL-safe base64, not beginning with a dash, which the tool would take for an option."""
+    """22 characters of URL-safe base64; the tool would take a first dash for an option."""
     while True:
         name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not name.startswith("-"):
