@@ -1,0 +1,308 @@
+"""The functions that a DuckDB macro cannot express: those whose result type or text depends on the call."""
+
+import re
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from dbint.emulators.doris.errors import DorisError, NotEmulatedError
+from dbint.emulators.doris.functions import AGGREGATES
+from dbint.emulators.doris.model import literal
+from dbint.emulators.doris.types import DorisType
+from dbint.emulators.doris.write import parse_text
+
+if TYPE_CHECKING:
+    from dbint.emulators.doris.translate import _Translator
+
+_DATE = DorisType("DATE")
+_DATETIME = DorisType("DATETIME", (0,))
+_DAY_UNITS = ("year", "quarter", "month", "week", "day")
+_SHIFTS = {"adddate": ("day", 1), "date_add": ("day", 1), "date_sub": ("day", -1), "subdate": ("day", -1)}
+_STRFTIME = {
+    "Y": "%Y", "y": "%y", "m": "%m", "c": "%-m", "d": "%d", "e": "%-d", "H": "%H", "k": "%-H", "h": "%I", "I": "%I",
+    "l": "%-I", "i": "%M", "s": "%S", "S": "%S", "f": "%f", "j": "%j", "M": "%B", "b": "%b", "W": "%A", "a": "%a",
+    "p": "%p", "T": "%H:%M:%S", "r": "%I:%M:%S %p", "w": "%w", "v": "%V", "x": "%G", "%": "%%",
+}  # fmt: skip
+_FORMATS = {
+    "yyyy-MM-dd": "%Y-%m-%d", "yyyyMMdd": "%Y%m%d", "yyyy-MM-dd HH:mm:ss": "%Y-%m-%d %H:%i:%s",
+}  # fmt: skip
+
+
+def raw(sql: str, kind: DorisType | None = None) -> exp.Expression:
+    """A finished piece of DuckDB SQL as a node."""
+    node = exp.Var(this=sql)
+    if kind is not None:
+        node.meta["doris_type"] = kind
+    return node
+
+
+def constant(value: str | int | None) -> exp.Expression:
+    if value is None:
+        return exp.Null()
+    return exp.Literal.number(value) if isinstance(value, int) else exp.Literal.string(value)
+
+
+def sql_of(node: exp.Expression) -> str:
+    return node.sql("duckdb")
+
+
+def aggregate(
+    translator: "_Translator", name: str, arguments: list[exp.Expression], *, in_window: bool
+) -> exp.Expression:
+    """An aggregate under DuckDB's name, with Doris' result type."""
+    native = AGGREGATES[name]
+    if name == "group_concat":
+        return _group_concat(arguments)
+    node = exp.Anonymous(this=native, expressions=arguments)
+    kind = translator.type_of(arguments[0]) if name == "avg" and len(arguments) == 1 else None
+    if kind is not None and kind.name == "DECIMAL" and not in_window:
+        # DuckDB averages decimals as doubles, so this is exact to 15 digits; the type is Doris'
+        scale = max(kind.args[1], 4)
+        return raw(f"CAST({sql_of(node)} AS DECIMAL(38,{scale}))", DorisType("DECIMAL", (38, scale)))
+    return node
+
+
+def _group_concat(arguments: list[exp.Expression]) -> exp.Expression:
+    """``GROUP_CONCAT([DISTINCT] text [, separator] [ORDER BY …])``; the separator is ', ' by default."""
+    order = None
+    first = arguments[0] if arguments else exp.Null()
+    rest = arguments[1:]
+    if isinstance(first, exp.Order):
+        order, first = first, first.this
+    elif rest and isinstance(rest[-1], exp.Order):
+        order = rest[-1]
+        rest = [*rest[:-1], order.this]
+    distinct = ""
+    if isinstance(first, exp.Distinct):
+        distinct = "DISTINCT "
+        first, rest = first.expressions[0], [*first.expressions[1:], *rest]
+    if len(rest) > 1:
+        raise DorisError("group_concat requires one or two parameters")
+    separator = sql_of(rest[0]) if rest else "', '"
+    ordering = f" ORDER BY {', '.join(sql_of(o) for o in order.expressions)}" if order is not None else ""
+    return raw(f"string_agg({distinct}CAST({sql_of(first)} AS VARCHAR), {separator}{ordering})")
+
+
+def cast(translator: "_Translator", value: exp.Expression, kind: DorisType) -> exp.Expression:
+    """CAST gives NULL, not an error, for what cannot be converted (enable_strict_cast = false)."""
+    text = f"CAST({sql_of(value)} AS VARCHAR)"
+    if kind.is_string:
+        plain = f"CASE WHEN typeof({sql_of(value)}) IN ('DOUBLE', 'FLOAT') THEN regexp_replace({text}, '\\.0$', '') ELSE {text} END"
+        return raw(plain if kind.name == "STRING" else f"left({plain}, {kind.args[0]})", kind)
+    if kind.name in ("JSON", "VARIANT"):
+        return raw(f"TRY_CAST({text} AS JSON)", kind)
+    if kind.name in ("FLOAT", "DOUBLE", "DECIMAL"):
+        source = sql_of(value)
+        return raw(
+            f"CASE WHEN typeof({source}) = 'BOOLEAN' THEN TRY_CAST(TRY_CAST({source} AS TINYINT) AS {kind.duckdb}) "
+            f"ELSE TRY_CAST({text} AS {kind.duckdb}) END",
+            kind,
+        )
+    if kind.name == "BOOLEAN":
+        return raw(f"TRY_CAST({sql_of(value)} AS BOOLEAN)", kind)
+    if kind.name in ("DATE", "DATETIME"):
+        return raw(parse_text(text, kind, translator.scope.time_zone), kind)
+    source = sql_of(value)
+    return raw(
+        f"CASE WHEN typeof({source}) = 'BOOLEAN' THEN TRY_CAST(TRY_CAST({source} AS TINYINT) AS {kind.duckdb}) "
+        f"WHEN typeof({source}) IN ('DOUBLE', 'FLOAT') THEN TRY_CAST(trunc(TRY_CAST({text} AS DOUBLE)) AS {kind.duckdb}) "
+        f"ELSE {parse_text(text, kind, 'UTC')} END",
+        kind,
+    )
+
+
+def shift(
+    translator: "_Translator", value: exp.Expression, interval: exp.Expression, *, negative: bool
+) -> exp.Expression:
+    """A date or time plus or minus an INTERVAL; a DATE stays a DATE where the unit is a day or longer."""
+    unit = interval.text("unit").lower()
+    return _shift(translator, value, interval.this, unit, -1 if negative else 1)
+
+
+def _shift(
+    translator: "_Translator", value: exp.Expression, amount: exp.Expression, unit: str, sign: int
+) -> exp.Expression:
+    if isinstance(amount, exp.Literal) and not re.fullmatch(r"-?\d+", amount.name):
+        raise NotEmulatedError(f"an interval of {amount.name} {unit.upper()}")
+    count = f"CAST({sql_of(amount)} AS BIGINT)"
+    if unit == "quarter":
+        unit, count = "month", f"3 * {count}"
+    moved = f"({_time(value)} {'+' if sign > 0 else '-'} to_{unit}s({count}))"
+    if unit in _DAY_UNITS and is_date(translator, value):
+        return raw(f"CAST({moved} AS DATE)", _DATE)
+    return raw(moved, translator.type_of(value) or _DATETIME)
+
+
+def is_date(translator: "_Translator", node: exp.Expression) -> bool:
+    """Whether an expression is a DATE, not a DATETIME, to Doris."""
+    if isinstance(node, exp.Literal) and node.is_string:
+        return bool(re.fullmatch(r"\s*\d{4}-\d{1,2}-\d{1,2}\s*", node.name))
+    if isinstance(node, exp.Anonymous) and node.name in (
+        "fn__date",
+        "fn__to_date",
+        "fn__last_day",
+        "fn__makedate",
+    ):
+        return True
+    kind = translator.type_of(node)
+    return kind is not None and kind.name == "DATE"
+
+
+def _time(node: exp.Expression) -> str:
+    return f"CAST({sql_of(node)} AS TIMESTAMP)"
+
+
+def write_out(translator: "_Translator", name: str, arguments: list[exp.Expression]) -> exp.Expression:
+    """The call of a function in functions.WRITTEN_OUT."""
+    scope = translator.scope
+    texts = [sql_of(a) for a in arguments]
+    if name in ("version", "database", "schema", "user", "current_user", "session_user", "connection_id"):
+        return constant(scope.function_value(name))
+    if name == "last_insert_id":
+        return exp.Literal.number(0)
+    if name == "concat":
+        return raw("(" + " || ".join(f"CAST({t} AS VARCHAR)" for t in texts) + ")")
+    if name == "concat_ws":
+        return raw(f"concat_ws({', '.join(f'CAST({t} AS VARCHAR)' for t in texts)})")
+    if name == "coalesce":
+        return raw(f"coalesce({', '.join(texts)})", translator.type_of(arguments[0]))
+    if name in ("greatest", "least"):
+        null = " OR ".join(f"{t} IS NULL" for t in texts)
+        return raw(f"CASE WHEN NOT ({null}) THEN {name}({', '.join(texts)}) END")
+    if name == "field":
+        return raw(f"coalesce(list_position([{', '.join(texts[1:])}], {texts[0]}), 0)")
+    if name == "json_object":
+        return raw(f"json_object({', '.join(texts)})")
+    if name == "json_array":
+        return raw(f"json_array({', '.join(texts)})")
+    if name == "truncate":
+        return _truncate(texts)
+    return _time_function(translator, name, arguments, texts)
+
+
+def _truncate(texts: list[str]) -> exp.Expression:
+    value, digits = texts
+    if not re.fullmatch(r"-?\d+", digits):
+        raise NotEmulatedError("TRUNCATE to a number of digits that is not a constant")
+    return raw(f"(trunc({value} * pow(10, {digits})) / pow(10, {digits}))")
+
+
+def _time_function(
+    translator: "_Translator", name: str, arguments: list[exp.Expression], texts: list[str]
+) -> exp.Expression:
+    zone = literal(translator.scope.time_zone)
+    if name in ("now", "current_timestamp", "localtime", "localtimestamp", "utc_timestamp"):
+        scale = int(texts[0]) if texts else 0
+        if name == "utc_timestamp":
+            zone = "'UTC'"
+        local = f"timezone({zone}, now())"
+        unit = 10 ** (6 - scale)
+        return raw(f"make_timestamp(epoch_us({local}) // {unit} * {unit})", DorisType("DATETIME", (scale,)))
+    if name in ("curdate", "current_date"):
+        return raw(f"CAST(timezone({zone}, now()) AS DATE)", _DATE)
+    if name == "unix_timestamp":
+        if not texts:
+            return raw("CAST(epoch(now()) AS BIGINT)")
+        return raw(f"CAST(floor(epoch(timezone({zone}, {_time(arguments[0])}))) AS BIGINT)")
+    if name == "from_unixtime":
+        local = f"timezone({zone}, to_timestamp(CAST({texts[0]} AS BIGINT)))"
+        pattern = arguments[1] if len(arguments) > 1 else exp.Literal.string("%Y-%m-%d %H:%i:%s")
+        return raw(f"strftime({local}, {_strftime(pattern)})")
+    if name == "date_format":
+        return raw(f"strftime({_time(arguments[0])}, {_strftime(arguments[1])})")
+    if name == "str_to_date":
+        return _str_to_date(arguments)
+    if name == "date_trunc":
+        return _date_trunc(translator, arguments)
+    if name == "week":
+        return _week(arguments)
+    if name in ("timestampdiff", "timestampadd"):
+        unit = _unit(arguments[0])
+        if name == "timestampdiff":
+            return raw(f"datesub('{unit}', {_time(arguments[1])}, {_time(arguments[2])})")
+        return _shift(translator, arguments[2], arguments[1], unit, 1)
+    if name == "convert_tz":
+        return _convert_tz(arguments)
+    if name in _SHIFTS and isinstance(arguments[1], exp.Interval):
+        return shift(translator, arguments[0], arguments[1], negative=_SHIFTS[name][1] < 0)
+    unit, sign = _SHIFTS.get(name) or (
+        name.split("_")[0].removesuffix("s"),
+        1 if name.endswith("add") else -1,
+    )
+    return _shift(translator, arguments[0], arguments[1], unit, sign)
+
+
+def _strftime(pattern: exp.Expression) -> str:
+    """MySQL's date pattern as DuckDB's."""
+    if not isinstance(pattern, exp.Literal) or not pattern.is_string:
+        raise NotEmulatedError("a date format that is not a constant")
+    text = _FORMATS.get(pattern.name, pattern.name)
+
+    def replace(match: re.Match[str]) -> str:
+        letter = match[1]
+        if letter in "DuUVX":
+            raise NotEmulatedError(f"%{letter} in a date format")
+        return _STRFTIME.get(letter, letter)
+
+    return literal(re.sub(r"%(.)", replace, text))
+
+
+def _str_to_date(arguments: list[exp.Expression]) -> exp.Expression:
+    pattern = _strftime(arguments[1])
+    parsed = f"try_strptime(CAST({sql_of(arguments[0])} AS VARCHAR), {pattern})"
+    if re.search(r"%-?[HIMSfp]", pattern):
+        return raw(parsed, DorisType("DATETIME", (6 if "%f" in pattern else 0,)))
+    return raw(f"CAST({parsed} AS DATE)", _DATE)
+
+
+def _date_trunc(translator: "_Translator", arguments: list[exp.Expression]) -> exp.Expression:
+    value, unit = arguments
+    if isinstance(value, exp.Literal) and not isinstance(unit, exp.Literal):
+        value, unit = unit, value  # both orders are allowed
+    if not isinstance(unit, exp.Literal) or not unit.is_string:
+        raise DorisError("date_trunc function time unit param must be a string literal")
+    name = unit.name.lower()
+    if name not in (*_DAY_UNITS, "hour", "minute", "second"):
+        raise DorisError(
+            "date_trunc function time unit param only support argument is "
+            "year|quarter|month|week|day|hour|minute|second"
+        )
+    moved = f"date_trunc('{name}', {_time(value)})"
+    if is_date(translator, value):
+        return raw(f"CAST({moved} AS DATE)", _DATE)
+    return raw(moved, translator.type_of(value) or _DATETIME)
+
+
+def _week(arguments: list[exp.Expression]) -> exp.Expression:
+    mode = sql_of(arguments[1]) if len(arguments) > 1 else "0"
+    if mode == "3":
+        return raw(f"CAST(weekofyear({_time(arguments[0])}) AS TINYINT)")
+    if mode == "0":
+        return raw(f"CAST(strftime({_time(arguments[0])}, '%U') AS TINYINT)")
+    raise NotEmulatedError(f"WEEK() in mode {mode}")
+
+
+def _unit(node: exp.Expression) -> str:
+    unit = node.name.lower()
+    if unit not in (*_DAY_UNITS, "hour", "minute", "second", "microsecond"):
+        raise DorisError(f"Unsupported time stamp diff time unit: {unit.upper()}")
+    return unit
+
+
+def _convert_tz(arguments: list[exp.Expression]) -> exp.Expression:
+    value = _time(arguments[0])
+    for node, sign in ((arguments[1], "-"), (arguments[2], "+")):
+        if not isinstance(node, exp.Literal) or not node.is_string:
+            raise NotEmulatedError("CONVERT_TZ with a zone that is not a constant")
+        offset = re.fullmatch(r"([+-])(\d{1,2}):(\d{2})", node.name)
+        if offset:
+            minutes = (int(offset[2]) * 60 + int(offset[3])) * (-1 if offset[1] == "-" else 1)
+            value = f"({value} {sign} to_minutes({minutes}))"
+        else:
+            zone = literal(node.name)
+            value = (
+                f"timezone('UTC', timezone({zone}, {value}))"
+                if sign == "-"
+                else f"timezone({zone}, timezone('UTC', {value}))"
+            )
+    return raw(f"TRY({value})", DorisType("DATETIME", (6,)))

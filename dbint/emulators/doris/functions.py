@@ -1,0 +1,252 @@
+"""The functions that the emulator knows, and how DuckDB computes what Doris would.
+
+Only what stands here can be called. A scalar function is a DuckDB macro of the same name (``fn__`` before it), so that
+DuckDB's own functions of that name, which may mean something else, are never reached. Source: the "Functions" part of
+the Doris SQL manual.
+"""
+
+import re
+
+PREFIX = "fn__"
+
+# Aggregates and window functions run under DuckDB's own name: a macro can take neither DISTINCT nor OVER.
+AGGREGATES = {
+    "count": "count",
+    "sum": "sum",
+    "avg": "avg",
+    "min": "min",
+    "max": "max",
+    "any_value": "any_value",
+    "any": "any_value",
+    "stddev": "stddev_pop",
+    "stddev_pop": "stddev_pop",
+    "stddev_samp": "stddev_samp",
+    "variance": "var_pop",
+    "var_pop": "var_pop",
+    "variance_pop": "var_pop",
+    "variance_samp": "var_samp",
+    "var_samp": "var_samp",
+    "corr": "corr",
+    "covar": "covar_pop",
+    "covar_samp": "covar_samp",
+    "group_bit_and": "bit_and",
+    "group_bit_or": "bit_or",
+    "group_bit_xor": "bit_xor",
+    "median": "median",
+    "percentile": "quantile_cont",
+    "max_by": "arg_max",
+    "min_by": "arg_min",
+    "count_if": "count_if",
+    "bool_and": "bool_and",
+    "bool_or": "bool_or",
+    "group_concat": "string_agg",
+}
+WINDOW_ONLY = frozenset(
+    ["row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "first_value", "last_value", "nth_value"]
+)
+
+# name(parameters) AS expression. Several arities of one function stand together, separated by commas, as DuckDB wants.
+_SCALARS = r"""
+abs(x) AS abs(x)
+acos(x) AS CASE WHEN abs(x) <= 1 THEN acos(x) END
+asin(x) AS CASE WHEN abs(x) <= 1 THEN asin(x) END
+atan(x) AS atan(x)
+atan2(y, x) AS atan2(y, x)
+ceil(x) AS CAST(ceil(x) AS BIGINT)
+ceiling(x) AS CAST(ceil(x) AS BIGINT)
+floor(x) AS CAST(floor(x) AS BIGINT)
+cos(x) AS cos(x)
+cot(x) AS cot(x)
+degrees(x) AS degrees(x)
+radians(x) AS radians(x)
+e() AS exp(1)
+exp(x) AS exp(x)
+ln(x) AS CASE WHEN x > 0 THEN ln(x) END
+log(b, x) AS CASE WHEN x > 0 AND b > 0 AND b <> 1 THEN ln(x) / ln(b) END
+log2(x) AS CASE WHEN x > 0 THEN log2(x) END
+log10(x) AS CASE WHEN x > 0 THEN log10(x) END
+mod(a, b) AS a % b
+pi() AS pi()
+pow(x, y) AS pow(x, y)
+power(x, y) AS pow(x, y)
+rand() AS random()
+random() AS random()
+round(x) AS round(x), (x, d) AS round(x, d)
+sign(x) AS sign(x)
+sin(x) AS sin(x)
+sqrt(x) AS CASE WHEN x >= 0 THEN sqrt(x) END
+tan(x) AS tan(x)
+bitand(a, b) AS a & b
+bitor(a, b) AS a | b
+bitxor(a, b) AS xor(a, b)
+bitnot(a) AS ~a
+ascii(s) AS CASE WHEN s = '' THEN 0 ELSE CAST('0x' || left(hex(encode(CAST(s AS VARCHAR))), 2) AS INTEGER) END
+char_length(s) AS CAST(length(CAST(s AS VARCHAR)) AS INTEGER)
+character_length(s) AS CAST(length(CAST(s AS VARCHAR)) AS INTEGER)
+length(s) AS CAST(strlen(CAST(s AS VARCHAR)) AS INTEGER)
+bit_length(s) AS CAST(8 * strlen(CAST(s AS VARCHAR)) AS INTEGER)
+ends_with(s, x) AS ends_with(s, x)
+starts_with(s, x) AS starts_with(s, x)
+hex(x) AS CASE WHEN typeof(x) = 'VARCHAR' THEN hex(encode(CAST(x AS VARCHAR))) ELSE format('{:X}', TRY_CAST(x AS BIGINT)) END
+unhex(s) AS TRY(decode(unhex(s)))
+instr(s, x) AS CAST(instr(s, x) AS INTEGER)
+locate(x, s) AS CAST(instr(s, x) AS INTEGER)
+lcase(s) AS lower(CAST(s AS VARCHAR))
+lower(s) AS lower(CAST(s AS VARCHAR))
+ucase(s) AS upper(CAST(s AS VARCHAR))
+upper(s) AS upper(CAST(s AS VARCHAR))
+initcap(s) AS list_aggregate(list_transform(string_split(lower(s), ' '), lambda w: upper(w[1]) || w[2:]), 'string_agg', ' ')
+left(s, n) AS CASE WHEN n <= 0 THEN '' ELSE left(CAST(s AS VARCHAR), n) END
+strleft(s, n) AS CASE WHEN n <= 0 THEN '' ELSE left(CAST(s AS VARCHAR), n) END
+right(s, n) AS CASE WHEN n <= 0 THEN '' ELSE right(CAST(s AS VARCHAR), n) END
+strright(s, n) AS CASE WHEN n <= 0 THEN '' ELSE right(CAST(s AS VARCHAR), n) END
+lpad(s, n, p) AS CASE WHEN n >= 0 THEN lpad(CAST(s AS VARCHAR), n, p) END
+rpad(s, n, p) AS CASE WHEN n >= 0 THEN rpad(CAST(s AS VARCHAR), n, p) END
+ltrim(s) AS ltrim(CAST(s AS VARCHAR), ' ')
+rtrim(s) AS rtrim(CAST(s AS VARCHAR), ' ')
+trim(s) AS trim(CAST(s AS VARCHAR), ' ')
+md5(s) AS md5(CAST(s AS VARCHAR))
+sha1(s) AS sha1(CAST(s AS VARCHAR))
+sha(s) AS sha1(CAST(s AS VARCHAR))
+repeat(s, n) AS CASE WHEN n <= 0 THEN '' ELSE repeat(CAST(s AS VARCHAR), n) END
+replace(s, a, b) AS replace(CAST(s AS VARCHAR), a, b)
+reverse(s) AS reverse(CAST(s AS VARCHAR))
+space(n) AS CASE WHEN n <= 0 THEN '' ELSE repeat(' ', n) END
+strcmp(a, b) AS CASE WHEN a < b THEN -1 WHEN a > b THEN 1 WHEN a = b THEN 0 END
+substr(s, p) AS CASE WHEN p = 0 THEN '' ELSE substr(CAST(s AS VARCHAR), p) END, (s, p, n) AS CASE WHEN p = 0 OR n <= 0 THEN '' ELSE substr(CAST(s AS VARCHAR), p, n) END
+substring(s, p) AS CASE WHEN p = 0 THEN '' ELSE substr(CAST(s AS VARCHAR), p) END, (s, p, n) AS CASE WHEN p = 0 OR n <= 0 THEN '' ELSE substr(CAST(s AS VARCHAR), p, n) END
+mid(s, p, n) AS CASE WHEN p = 0 OR n <= 0 THEN '' ELSE substr(CAST(s AS VARCHAR), p, n) END
+split_part(s, d, n) AS CASE WHEN n > 0 AND n <= len(string_split(s, d)) THEN split_part(s, d, n) END
+null_or_empty(s) AS coalesce(s = '', true)
+not_null_or_empty(s) AS NOT coalesce(s = '', true)
+regexp(s, p) AS regexp_matches(s, p)
+regexp_extract(s, p, n) AS regexp_extract(s, p, n)
+regexp_replace(s, p, r) AS regexp_replace(s, p, r, 'g')
+uuid() AS CAST(uuid() AS VARCHAR)
+if(c, a, b) AS CASE WHEN c THEN a ELSE b END
+ifnull(a, b) AS coalesce(a, b)
+nvl(a, b) AS coalesce(a, b)
+nullif(a, b) AS nullif(a, b)
+isnull(a) AS a IS NULL
+date(x) AS CAST(x AS DATE)
+to_date(x) AS CAST(x AS DATE)
+year(x) AS CAST(year(CAST(x AS TIMESTAMP)) AS SMALLINT)
+quarter(x) AS CAST(quarter(CAST(x AS TIMESTAMP)) AS TINYINT)
+month(x) AS CAST(month(CAST(x AS TIMESTAMP)) AS TINYINT)
+day(x) AS CAST(day(CAST(x AS TIMESTAMP)) AS TINYINT)
+dayofmonth(x) AS CAST(day(CAST(x AS TIMESTAMP)) AS TINYINT)
+dayofweek(x) AS CAST(dayofweek(CAST(x AS TIMESTAMP)) + 1 AS TINYINT)
+weekday(x) AS CAST((dayofweek(CAST(x AS TIMESTAMP)) + 6) % 7 AS TINYINT)
+dayofyear(x) AS CAST(dayofyear(CAST(x AS TIMESTAMP)) AS SMALLINT)
+weekofyear(x) AS CAST(weekofyear(CAST(x AS TIMESTAMP)) AS TINYINT)
+hour(x) AS CAST(hour(CAST(x AS TIMESTAMP)) AS TINYINT)
+minute(x) AS CAST(minute(CAST(x AS TIMESTAMP)) AS TINYINT)
+second(x) AS CAST(second(CAST(x AS TIMESTAMP)) AS TINYINT)
+microsecond(x) AS CAST(microsecond(CAST(x AS TIMESTAMP)) % 1000000 AS INTEGER)
+dayname(x) AS dayname(CAST(x AS TIMESTAMP))
+monthname(x) AS monthname(CAST(x AS TIMESTAMP))
+datediff(a, b) AS CAST(datediff('day', CAST(b AS DATE), CAST(a AS DATE)) AS INTEGER)
+last_day(x) AS last_day(CAST(x AS DATE))
+makedate(y, n) AS CASE WHEN n > 0 THEN make_date(CAST(y AS BIGINT), 1, 1) + CAST(n - 1 AS INTEGER) END
+days_diff(a, b) AS datesub('day', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
+hours_diff(a, b) AS datesub('hour', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
+minutes_diff(a, b) AS datesub('minute', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
+seconds_diff(a, b) AS datesub('second', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
+months_diff(a, b) AS datesub('month', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
+years_diff(a, b) AS datesub('year', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
+milliseconds_diff(a, b) AS datesub('millisecond', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
+microseconds_diff(a, b) AS datesub('microsecond', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
+json_extract(j, p) AS json_extract(CAST(j AS JSON), p)
+jsonb_extract(j, p) AS json_extract(CAST(j AS JSON), p)
+json_extract_string(j, p) AS json_extract_string(CAST(j AS JSON), p)
+jsonb_extract_string(j, p) AS json_extract_string(CAST(j AS JSON), p)
+get_json_string(j, p) AS json_extract_string(CAST(j AS JSON), p)
+json_extract_int(j, p) AS TRY_CAST(json_extract_string(CAST(j AS JSON), p) AS INTEGER)
+jsonb_extract_int(j, p) AS TRY_CAST(json_extract_string(CAST(j AS JSON), p) AS INTEGER)
+get_json_int(j, p) AS TRY_CAST(json_extract_string(CAST(j AS JSON), p) AS INTEGER)
+json_extract_bigint(j, p) AS TRY_CAST(json_extract_string(CAST(j AS JSON), p) AS BIGINT)
+jsonb_extract_bigint(j, p) AS TRY_CAST(json_extract_string(CAST(j AS JSON), p) AS BIGINT)
+get_json_bigint(j, p) AS TRY_CAST(json_extract_string(CAST(j AS JSON), p) AS BIGINT)
+json_extract_double(j, p) AS TRY_CAST(json_extract_string(CAST(j AS JSON), p) AS DOUBLE)
+jsonb_extract_double(j, p) AS TRY_CAST(json_extract_string(CAST(j AS JSON), p) AS DOUBLE)
+get_json_double(j, p) AS TRY_CAST(json_extract_string(CAST(j AS JSON), p) AS DOUBLE)
+json_extract_bool(j, p) AS TRY_CAST(json_extract_string(CAST(j AS JSON), p) AS BOOLEAN)
+jsonb_extract_bool(j, p) AS TRY_CAST(json_extract_string(CAST(j AS JSON), p) AS BOOLEAN)
+json_exists_path(j, p) AS json_exists(CAST(j AS JSON), p)
+json_length(j) AS CASE json_type(CAST(j AS JSON)) WHEN 'ARRAY' THEN CAST(json_array_length(CAST(j AS JSON)) AS INTEGER) WHEN 'OBJECT' THEN len(json_keys(CAST(j AS JSON))) ELSE 1 END
+json_unquote(j) AS CASE WHEN json_valid(j) AND json_type(CAST(j AS JSON)) = 'VARCHAR' THEN json_extract_string(CAST(j AS JSON), '$') ELSE CAST(j AS VARCHAR) END
+json_valid(j) AS CAST(json_valid(CAST(j AS VARCHAR)) AS TINYINT)
+json_parse(j) AS json(j)
+json_contains(j, x) AS CAST(json_contains(CAST(j AS JSON), CAST(x AS JSON)) AS BOOLEAN)
+"""
+
+MACROS: list[str] = []
+SCALARS: dict[str, frozenset[int]] = {}
+
+
+def _arities(definition: str) -> frozenset[int]:
+    return frozenset(
+        len([p for p in parameters.split(",") if p.strip()])
+        for parameters in re.findall(r"(?:^\w+|, )\(([\w, ]*)\) AS ", definition)
+    )
+
+
+for _line in _SCALARS.strip().splitlines():
+    _name = _line.partition("(")[0]
+    MACROS.append(f"{PREFIX}{_line}")
+    SCALARS[_name] = _arities(_line)
+
+# Functions that translate.py writes out, because they need more than a template: how many arguments they take.
+WRITTEN_OUT: dict[str, tuple[int, int]] = {
+    "concat": (1, 255),
+    "concat_ws": (2, 255),
+    "coalesce": (1, 255),
+    "greatest": (1, 255),
+    "least": (1, 255),
+    "field": (2, 255),
+    "version": (0, 0),
+    "database": (0, 0),
+    "schema": (0, 0),
+    "user": (0, 0),
+    "current_user": (0, 0),
+    "session_user": (0, 0),
+    "connection_id": (0, 0),
+    "last_insert_id": (0, 0),
+    "now": (0, 1),
+    "current_timestamp": (0, 1),
+    "localtime": (0, 1),
+    "localtimestamp": (0, 1),
+    "curdate": (0, 0),
+    "current_date": (0, 0),
+    "utc_timestamp": (0, 1),
+    "unix_timestamp": (0, 1),
+    "from_unixtime": (1, 2),
+    "date_format": (2, 2),
+    "str_to_date": (2, 2),
+    "date_trunc": (2, 2),
+    "date_add": (2, 2),
+    "adddate": (2, 2),
+    "days_add": (2, 2),
+    "date_sub": (2, 2),
+    "subdate": (2, 2),
+    "days_sub": (2, 2),
+    "hours_add": (2, 2),
+    "hours_sub": (2, 2),
+    "minutes_add": (2, 2),
+    "minutes_sub": (2, 2),
+    "seconds_add": (2, 2),
+    "seconds_sub": (2, 2),
+    "weeks_add": (2, 2),
+    "weeks_sub": (2, 2),
+    "months_add": (2, 2),
+    "months_sub": (2, 2),
+    "years_add": (2, 2),
+    "years_sub": (2, 2),
+    "timestampdiff": (3, 3),
+    "timestampadd": (3, 3),
+    "convert_tz": (3, 3),
+    "week": (1, 2),
+    "truncate": (2, 2),
+    "json_object": (0, 255),
+    "json_array": (0, 255),
+}

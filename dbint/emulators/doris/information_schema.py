@@ -1,0 +1,170 @@
+"""The tables of information_schema that tools ask for, as relations made from the catalog.
+
+Constraints and index statistics are there and empty, as in Doris before release 4.1 (apache/doris#66732).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from dbint.emulators.doris.model import KEY_MARKS, identifier, literal
+from dbint.emulators.doris.storage import SYSTEM_DATABASES, Storage
+from dbint.emulators.doris.types import INTEGERS
+
+_CATALOG, _CHARSET, _COLLATION = "internal", "utf8mb4", "utf8mb4_0900_bin"
+_PRECISIONS = {"TINYINT": 3, "SMALLINT": 5, "INT": 10, "BIGINT": 19, "LARGEINT": 39, "FLOAT": 7, "DOUBLE": 15}
+Row = tuple[Any, ...]
+
+
+def _schemata(storage: Storage) -> list[Row]:
+    return [(_CATALOG, name, _CHARSET, _COLLATION, None, "NO") for name in storage.databases]
+
+
+def _tables(storage: Storage) -> list[Row]:
+    user = [
+        (
+            _CATALOG,
+            t.database,
+            t.name,
+            "BASE TABLE",
+            "Doris",
+            0,
+            "Dynamic",
+            0,
+            t.created,
+            _COLLATION,
+            None,
+            t.comment,
+        )
+        for t in storage.tables()
+    ]
+    system = [
+        (
+            _CATALOG,
+            "information_schema",
+            name,
+            "SYSTEM VIEW",
+            "SCHEMA",
+            0,
+            None,
+            0,
+            None,
+            _COLLATION,
+            None,
+            "",
+        )
+        for name in sorted(TABLES)
+    ]
+    return system + user
+
+
+def _columns(storage: Storage) -> list[Row]:
+    rows: list[Row] = []
+    for table in storage.tables():
+        for position, column in enumerate(table.columns, 1):
+            kind = column.type
+            length = kind.max_bytes
+            data_type, column_type = kind.information_schema
+            precision = kind.args[0] if kind.name == "DECIMAL" else _PRECISIONS.get(kind.name)
+            scale = kind.args[1] if kind.name == "DECIMAL" else 0 if kind.name in INTEGERS else None
+            rows.append(
+                (
+                    _CATALOG,
+                    table.database,
+                    table.name,
+                    column.name,
+                    position,
+                    column.default,
+                    "YES" if column.nullable else "NO",
+                    data_type,
+                    length,
+                    length,
+                    precision,
+                    scale,
+                    kind.args[0] if kind.name == "DATETIME" else None,
+                    _CHARSET if length else None,
+                    _COLLATION if length else None,
+                    column_type,
+                    KEY_MARKS[table.model] if column.key else "",
+                    "auto_increment" if column.auto_increment is not None else "",
+                    "",
+                    column.comment,
+                )
+            )
+    return rows
+
+
+def _nothing(_storage: Storage) -> list[Row]:
+    return []
+
+
+# name -> (columns, with :type where it is not text; rows)
+TABLES: dict[str, tuple[str, Callable[[Storage], list[Row]]]] = {
+    "schemata": (
+        "CATALOG_NAME SCHEMA_NAME DEFAULT_CHARACTER_SET_NAME DEFAULT_COLLATION_NAME SQL_PATH DEFAULT_ENCRYPTION",
+        _schemata,
+    ),
+    "tables": (
+        "TABLE_CATALOG TABLE_SCHEMA TABLE_NAME TABLE_TYPE ENGINE VERSION:BIGINT ROW_FORMAT TABLE_ROWS:BIGINT "
+        "CREATE_TIME:TIMESTAMP TABLE_COLLATION CREATE_OPTIONS TABLE_COMMENT",
+        _tables,
+    ),
+    "columns": (
+        "TABLE_CATALOG TABLE_SCHEMA TABLE_NAME COLUMN_NAME ORDINAL_POSITION:BIGINT COLUMN_DEFAULT IS_NULLABLE DATA_TYPE "
+        "CHARACTER_MAXIMUM_LENGTH:BIGINT CHARACTER_OCTET_LENGTH:BIGINT NUMERIC_PRECISION:BIGINT NUMERIC_SCALE:BIGINT "
+        "DATETIME_PRECISION:BIGINT CHARACTER_SET_NAME COLLATION_NAME COLUMN_TYPE COLUMN_KEY EXTRA PRIVILEGES "
+        "COLUMN_COMMENT",
+        _columns,
+    ),
+    "statistics": (
+        "TABLE_CATALOG TABLE_SCHEMA TABLE_NAME NON_UNIQUE:BIGINT INDEX_SCHEMA INDEX_NAME SEQ_IN_INDEX:BIGINT COLUMN_NAME "
+        "COLLATION CARDINALITY:BIGINT SUB_PART:BIGINT PACKED NULLABLE INDEX_TYPE COMMENT",
+        _nothing,
+    ),
+    "key_column_usage": (
+        "CONSTRAINT_CATALOG CONSTRAINT_SCHEMA CONSTRAINT_NAME TABLE_CATALOG TABLE_SCHEMA TABLE_NAME COLUMN_NAME "
+        "ORDINAL_POSITION:BIGINT POSITION_IN_UNIQUE_CONSTRAINT:BIGINT REFERENCED_TABLE_SCHEMA REFERENCED_TABLE_NAME "
+        "REFERENCED_COLUMN_NAME",
+        _nothing,
+    ),
+    "table_constraints": (
+        "CONSTRAINT_CATALOG CONSTRAINT_SCHEMA CONSTRAINT_NAME TABLE_SCHEMA TABLE_NAME CONSTRAINT_TYPE",
+        _nothing,
+    ),
+    "referential_constraints": (
+        "CONSTRAINT_CATALOG CONSTRAINT_SCHEMA CONSTRAINT_NAME UNIQUE_CONSTRAINT_SCHEMA UNIQUE_CONSTRAINT_NAME "
+        "MATCH_OPTION UPDATE_RULE DELETE_RULE TABLE_NAME REFERENCED_TABLE_NAME",
+        _nothing,
+    ),
+    "views": ("TABLE_CATALOG TABLE_SCHEMA TABLE_NAME VIEW_DEFINITION", _nothing),
+    "engines": (
+        "ENGINE SUPPORT COMMENT TRANSACTIONS XA SAVEPOINTS",
+        lambda _s: [("Olap", "YES", "Default storage engine of Doris", "NO", "NO", "NO")],
+    ),
+}
+
+
+def relation(storage: Storage, name: str) -> str | None:
+    """A DuckDB relation with the content of a table of information_schema; None where it has no such table."""
+    found = TABLES.get(name.lower())
+    if found is None:
+        return None
+    columns = [(c.partition(":")[0], c.partition(":")[2] or "VARCHAR") for c in found[0].split()]
+    rows = found[1](storage)
+    casts = ", ".join(f"CAST({identifier(c)} AS {kind}) AS {identifier(c)}" for c, kind in columns)
+    names = ", ".join(identifier(c) for c, _ in columns)
+    values = ", ".join(f"({', '.join(map(_value, row))})" for row in rows)
+    if not values:
+        values, suffix = f"({', '.join(['NULL'] * len(columns))})", " WHERE false"
+    else:
+        suffix = ""
+    return f"(SELECT {casts} FROM (VALUES {values}) v({names}){suffix})"
+
+
+def _value(value: str | int | None) -> str:
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, int) else literal(value)
+
+
+def is_system(database: str) -> bool:
+    return database.lower() in SYSTEM_DATABASES

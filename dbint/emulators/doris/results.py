@@ -1,0 +1,64 @@
+"""What a statement answers, independent of the wire: columns with their Doris types, rows, counts."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ResultField:
+    """A column of a result: ``kind`` is DuckDB's name of its type; ``scale`` the digits of a DATETIME, if known."""
+
+    name: str
+    kind: str = "VARCHAR"
+    scale: int | None = None
+
+
+@dataclass(slots=True)
+class Result:
+    """The answer to a statement: rows where ``fields`` is not empty, else an OK with its counts."""
+
+    fields: list[ResultField] = field(default_factory=list)
+    rows: Sequence[Sequence[Any]] = ()
+    affected: int = 0
+    info: str = ""
+
+
+def text_result(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Result:
+    """A result of strings, as all SHOW statements give."""
+    return Result([ResultField(n) for n in names], rows)
+
+
+def as_text(value: Any, kind: str, scale: int | None) -> str:
+    """A value as Doris prints it in the text protocol."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, float):
+        return _float_text(value, single=kind == "FLOAT")
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, datetime):
+        text = value.strftime("%Y-%m-%d %H:%M:%S").rjust(19, "0")
+        digits = scale if scale is not None else (6 if value.microsecond else 0)
+        return f"{text}.{value.microsecond:06d}"[: 20 + digits] if digits else text
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value)
+
+
+def _float_text(value: float, *, single: bool) -> str:
+    if single:
+        packed = struct.pack("<f", value)
+        text = next(
+            (
+                t
+                for t in (f"{value:.{digits}g}" for digits in range(6, 9))
+                if struct.pack("<f", float(t)) == packed
+            ),
+            f"{value:.9g}",
+        )
+        return text
+    return repr(value).removesuffix(".0")

@@ -1,0 +1,522 @@
+"""One client's session: which statement this is, and what becomes of it. Knows nothing of the wire."""
+
+import datetime as dt
+import itertools
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import duckdb
+
+from dbint.emulators.doris import ddl, dml, information_schema, show, translate
+from dbint.emulators.doris.alter import AlterJob, alter_table, new_job
+from dbint.emulators.doris.definition import build_table
+from dbint.emulators.doris.duck_errors import from_duckdb
+from dbint.emulators.doris.errors import (
+    NO_SUCH_TABLE,
+    TABLE_EXISTS,
+    UNKNOWN_TABLE,
+    DorisError,
+    NotEmulatedError,
+)
+from dbint.emulators.doris.lexer import Cursor
+from dbint.emulators.doris.model import Table
+from dbint.emulators.doris.results import Result, ResultField
+from dbint.emulators.doris.storage import Storage
+from dbint.emulators.doris.variables import Variables
+from dbint.emulators.doris.write import create_relation, read_relation
+
+_IN_TRANSACTION = "This is in a transaction, only insert, update, delete, commit, rollback is acceptable."
+_KEPT_ALTER_JOBS = 100
+
+
+@dataclass(slots=True)
+class Cluster:
+    """What all sessions share."""
+
+    storage: Storage
+    user: str
+    backends: int = 1
+    query_port: int = 0
+    http_port: int = 0
+    be_http_port: int = 0
+    started: str = field(default_factory=lambda: dt.datetime.now().isoformat(" ", "seconds"))
+    alter_jobs: list[AlterJob] = field(default_factory=list)
+    sessions: dict[int, "DorisSession"] = field(default_factory=dict)
+
+    def error_url(self, lines: list[str]) -> str:
+        """Keep the reasons of filtered rows and give the address where the BE serves them."""
+        name = self.storage.keep_error_log(lines)
+        return f"http://127.0.0.1:{self.be_http_port}/api/_load_error_log?file={name}"
+
+
+@dataclass(slots=True)
+class Transaction:
+    """Between BEGIN and COMMIT: work that is checked and waits."""
+
+    txn_id: int
+    label: str
+    database: str | None = None
+    kind: str = ""
+    work: list[dml.Pending] = field(default_factory=list)
+
+
+class DorisSession:
+    """Runs statements for one connection; not for use by two threads at once."""
+
+    _ids = itertools.count(1)
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.storage = cluster.storage
+        self.id = next(self._ids)
+        self.cursor = self.storage.cursor()
+        self.variables = Variables()
+        self.database: str | None = None
+        self.user = cluster.user
+        self.host = "127.0.0.1"
+        self.transaction: Transaction | None = None
+        cluster.sessions[self.id] = self
+
+    def close(self) -> None:
+        """End the session: an open transaction is rolled back."""
+        if self.cluster.sessions.pop(self.id, None) is not None:
+            self.rollback()
+            self.cursor.close()
+
+    def interrupt(self) -> None:
+        """Make the running statement fail; from another thread."""
+        if self.id in self.cluster.sessions:
+            self.cursor.interrupt()
+
+    def execute(self, sql: str) -> Result:
+        """Run one statement. Raises DorisError for every refusal."""
+        cursor = Cursor(sql)
+        if not cursor.tokens:
+            raise DorisError("Empty query")
+        word = cursor.word()
+        handler = _STATEMENTS.get(word if word != "(" else "SELECT")
+        if handler is None:
+            raise show.refuse_unknown(sql)
+        if self.transaction is not None and word not in (
+            "INSERT",
+            "UPDATE",
+            "DELETE",
+            "BEGIN",
+            "COMMIT",
+            "ROLLBACK",
+        ):
+            raise DorisError(_IN_TRANSACTION)
+        try:
+            return handler(self, cursor)
+        except duckdb.Error as error:
+            raise from_duckdb(error) from None
+
+    def use(self, database: str) -> None:
+        self.database = self.storage.require_database(database)
+
+    # -- Scope, for the translation of expressions
+
+    @property
+    def time_zone(self) -> str:
+        zone = str(self.variables.get("time_zone"))
+        return {"SYSTEM": "UTC", "CST": "Asia/Shanghai", "+00:00": "UTC"}.get(zone, zone)
+
+    def relation(self, database: str | None, name: str) -> str:
+        if database is None and name.lower() == "dual":
+            return "(SELECT 1)"
+        found = self.storage.require_database(database or self.database)
+        if information_schema.is_system(found):
+            relation = (
+                information_schema.relation(self.storage, name)
+                if found.lower() == "information_schema"
+                else None
+            )
+            if relation is None:
+                raise DorisError(f"Table [{name}] does not exist in database [{found}].", NO_SUCH_TABLE)
+            return relation
+        table = self.storage.find_table(found, name)
+        if table is None:
+            raise DorisError(f"Table [{name}] does not exist in database [{found}].", NO_SUCH_TABLE)
+        return read_relation(table)
+
+    def table(self, database: str | None, name: str) -> Table | None:
+        return self.storage.find_table(database or self.database or "", name)
+
+    def variable(self, name: str) -> str | int:
+        return self.variables.get(name)
+
+    def function_value(self, name: str) -> str | int | None:
+        if name == "version":
+            return self.variables.get("version")
+        if name == "connection_id":
+            return self.id
+        return self.database if name in ("database", "schema") else f"'{self.user}'@'%'"
+
+    # -- statements
+
+    def find(self, name: tuple[str, ...]) -> Table:
+        """An existing table of the user's. Raises DorisError 1046, 1049 or 1146."""
+        database = self.storage.require_database(name[-2] if len(name) > 1 else self.database)
+        table = self.storage.find_table(database, name[-1])
+        if table is None:
+            raise DorisError(f"Table [{name[-1]}] does not exist in database [{database}].", NO_SUCH_TABLE)
+        return table
+
+    def _select(self, cursor: Cursor) -> Result:
+        translation = translate.translate_query(cursor.sql.strip().rstrip(";"), self)
+        answer = self.cursor.execute(translation.sql)
+        fields = []
+        for n, column in enumerate(answer.description or []):
+            kind = str(column[1])
+            known = translation.types[n] if n < len(translation.types) else None
+            if kind == "HUGEINT" and not translation.has_largeint:
+                kind = "BIGINT"  # DuckDB sums integers as HUGEINT; Doris as BIGINT
+            scale = known.args[0] if known is not None and known.name == "DATETIME" and known.args else None
+            fields.append(ResultField(column[0], kind, scale))
+        return Result(fields, answer.fetchall())
+
+    def _show(self, cursor: Cursor) -> Result:
+        return show.show(self._show_context(), cursor.sql)
+
+    def _describe(self, cursor: Cursor) -> Result:
+        cursor.next()
+        if cursor.word() in ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "("):
+            raise NotEmulatedError("EXPLAIN")
+        table = self.find(cursor.qualified_name())
+        cursor.accept("ALL")
+        cursor.end()
+        return show.describe(self._show_context(), table)
+
+    def _explain(self, cursor: Cursor) -> Result:
+        raise NotEmulatedError("EXPLAIN")
+
+    def _show_context(self) -> show.ShowContext:
+        cluster = self.cluster
+        return show.ShowContext(
+            self.storage, self.cursor, self.database, self.variables, self.find, cluster.query_port, cluster.http_port,
+            cluster.be_http_port, cluster.backends, cluster.started, cluster.alter_jobs,
+            lambda: [(s.id, s.user, s.host, s.database) for s in list(cluster.sessions.values())],
+        )  # fmt: skip
+
+    def _use(self, cursor: Cursor) -> Result:
+        cursor.expect("USE")
+        self.use(cursor.qualified_name()[-1])
+        cursor.end()
+        return Result()
+
+    def _set(self, cursor: Cursor) -> Result:
+        cursor.expect("SET")
+        if cursor.accept("NAMES") or cursor.accept("CHARACTER", "SET") or cursor.accept("CHARSET"):
+            charset = cursor.next().value.lower()
+            if charset not in ("utf8mb4", "utf8", "utf8mb3", "default"):
+                raise DorisError(f"Unknown character set: '{charset}'", 1115)
+            return Result()
+        if cursor.word() in ("PASSWORD", "ROLE", "PROPERTY", "LDAP_ADMIN_PASSWORD"):
+            raise NotEmulatedError(f"SET {cursor.word()}")
+        while True:
+            cursor.accept("GLOBAL") or cursor.accept("SESSION") or cursor.accept("LOCAL")
+            if cursor.accept("TRANSACTION"):
+                return Result()
+            self._set_variable(cursor)
+            if not cursor.accept(","):
+                break
+        cursor.end()
+        return Result()
+
+    def _set_variable(self, cursor: Cursor) -> None:
+        token = cursor.next()
+        name = token.value
+        if name.startswith("@") and not name.startswith("@@"):
+            raise NotEmulatedError("a user variable")
+        name = name.lstrip("@")
+        if name.lower() in ("global", "session", "local") and cursor.accept("."):
+            name = cursor.identifier()
+        if not (cursor.accept("=") or cursor.accept(":", "=") or cursor.accept(":=")):
+            cursor.fail("'='")
+        sign = "-" if cursor.accept("-") else ""
+        value = sign + cursor.next("expression").value
+        if value.startswith("@@"):
+            value = str(self.variables.get(value.lstrip("@").split(".")[-1]))
+        self.variables.set(name, None if value.upper() == "DEFAULT" else value)
+
+    def _create(self, cursor: Cursor) -> Result:
+        cursor.expect("CREATE")
+        if cursor.accept("DATABASE") or cursor.accept("SCHEMA"):
+            if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+            name = cursor.identifier()
+            if cursor.accept("PROPERTIES"):
+                cursor.properties()
+            cursor.end()
+            self.storage.create_database(self.cursor, name, if_not_exists=if_not_exists)
+            return Result()
+        if cursor.accept("TABLE"):
+            return self._create_table(ddl.parse_create_table(cursor))
+        if cursor.accept("INDEX"):
+            return self._create_index(cursor)
+        if cursor.word() in ("UNIQUE", "FULLTEXT", "SPATIAL"):
+            cursor.fail(
+                "{'CATALOG', 'DATABASE', 'EXTERNAL', 'FUNCTION', 'INDEX', 'TABLE', 'USER', 'VIEW', ...}"
+            )
+        raise NotEmulatedError(f"CREATE {cursor.word()}")
+
+    def _create_table(self, spec: ddl.TableSpec) -> Result:
+        database = self.storage.require_database(spec.name[-2] if len(spec.name) > 1 else self.database)
+        if information_schema.is_system(database):
+            raise DorisError(
+                f"Access denied; you need (at least one of) the (CREATE) privilege(s) on {database}", 1227
+            )
+        with self.storage.transaction(self.cursor):
+            if self.storage.find_table(database, spec.name[-1]) is not None:
+                if spec.if_not_exists:
+                    return Result()
+                raise DorisError(f"Table '{spec.name[-1]}' already exists", TABLE_EXISTS)
+            table = build_table(spec, self.storage.next_number("table_id"), database, self.cluster.backends)
+            create_relation(self.cursor, table)
+            self.storage.put_table(self.cursor, table)
+        return Result()
+
+    def _create_index(self, cursor: Cursor) -> Result:
+        if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+        name = cursor.identifier()
+        cursor.expect("ON")
+        target = cursor.qualified_name()
+        start = cursor.index
+        with self.storage.transaction(self.cursor):
+            table = self.find(target)
+            if name.lower() in (i.name.lower() for i in table.indexes):
+                if if_not_exists:
+                    return Result()
+                raise DorisError(f"index `{name}` already exist.")
+            cursor.index = start
+            index = ddl.parse_index(cursor, name)
+            cursor.end()
+            for column in index.columns:
+                if table.find(column) is None:
+                    raise DorisError(f"Column does not exist in table. invalid column: {column}")
+            self.storage.put_table(self.cursor, table.with_(indexes=(*table.indexes, index)))
+        return Result()
+
+    def _drop(self, cursor: Cursor) -> Result:
+        cursor.expect("DROP")
+        if cursor.accept("DATABASE") or cursor.accept("SCHEMA"):
+            if_exists = cursor.accept("IF", "EXISTS")
+            name = cursor.identifier()
+            force = cursor.accept("FORCE")
+            cursor.end()
+            self.storage.drop_database(self.cursor, name, if_exists=if_exists, force=force)
+            if self.database == name:
+                self.database = None
+            return Result()
+        if cursor.accept("INDEX"):
+            return self._drop_index(cursor)
+        if not cursor.accept("TABLE"):
+            raise NotEmulatedError(f"DROP {cursor.word()}")
+        if_exists = cursor.accept("IF", "EXISTS")
+        target = cursor.qualified_name()
+        cursor.accept("FORCE")
+        cursor.end()
+        database = self.storage.require_database(target[-2] if len(target) > 1 else self.database)
+        with self.storage.transaction(self.cursor):
+            table = self.storage.find_table(database, target[-1])
+            if table is not None:
+                self.storage.drop_table(self.cursor, table)
+            elif not if_exists:
+                raise DorisError(f"Unknown table '{target[-1]}' in {database}", UNKNOWN_TABLE)
+        return Result()
+
+    def _drop_index(self, cursor: Cursor) -> Result:
+        if_exists = cursor.accept("IF", "EXISTS")
+        name = cursor.identifier()
+        cursor.expect("ON")
+        target = cursor.qualified_name()
+        cursor.end()
+        with self.storage.transaction(self.cursor):
+            table = self.find(target)
+            kept = tuple(i for i in table.indexes if i.name.lower() != name.lower())
+            if len(kept) == len(table.indexes) and not if_exists:
+                raise DorisError(f"Index {name} does not exist")
+            self.storage.put_table(self.cursor, table.with_(indexes=kept))
+        return Result()
+
+    def _truncate(self, cursor: Cursor) -> Result:
+        cursor.expect("TRUNCATE", "TABLE")
+        target = cursor.qualified_name()
+        if cursor.word() == "PARTITION":
+            raise NotEmulatedError("TRUNCATE … PARTITION")
+        cursor.accept("FORCE")
+        cursor.end()
+        with self.storage.transaction(self.cursor):
+            self.cursor.execute(f"DELETE FROM {self.find(target).relation}")
+        return Result()
+
+    def _alter(self, cursor: Cursor) -> Result:
+        cursor.expect("ALTER")
+        if not cursor.accept("TABLE"):
+            raise NotEmulatedError(f"ALTER {cursor.word()}")
+        target = cursor.qualified_name()
+        with self.storage.transaction(self.cursor):
+            table = self.find(target)
+            alter_table(self.storage, self.cursor, table, cursor)
+            job = new_job(self.storage, table)
+        self.cluster.alter_jobs.append(job)
+        del self.cluster.alter_jobs[:-_KEPT_ALTER_JOBS]
+        return Result()
+
+    # -- writes and transactions
+
+    def _write(self, cursor: Cursor) -> Result:
+        kind = cursor.word()
+        run = {"INSERT": dml.insert, "UPDATE": dml.update, "DELETE": dml.delete}[kind]
+        context = dml.DmlContext(
+            storage=self.storage,
+            cursor=self.cursor,
+            scope=self,
+            find=self.find,
+            error_url=self.cluster.error_url,
+            strict=self.variables.is_on("enable_insert_strict"),
+            partial=self.variables.is_on("enable_unique_key_partial_update"),
+        )
+        sql = cursor.sql.strip().rstrip(";")
+        if self.transaction is not None:
+            return self._write_later(self.transaction, run(context, sql))
+        with self.storage.write_lock:
+            return self._write_now(run(context, sql), kind)
+
+    def _write_now(self, pending: dml.Pending, kind: str) -> Result:
+        txn_id = self.storage.next_txn()
+        label = pending.label or f"label_{uuid.uuid4().hex}_{txn_id}"
+        database = pending.table.database
+        try:
+            if pending.label is not None:
+                used = self.storage.begin_label(database, label, txn_id)
+                if used is not None:
+                    raise DorisError(f"Label [{label}] has already been used, relate to txn [{used.txn_id}]")
+            with self.storage.transaction(self.cursor):
+                pending.run(self.cursor)
+                if pending.label is not None:
+                    self.storage.keep_label(self.cursor, database, label, txn_id)
+        finally:
+            pending.discard(self.cursor)
+            self.storage.release_label(database, label)
+        info = "" if kind == "SELECT" else _info(label, "VISIBLE", str(txn_id))
+        return Result(affected=pending.affected, info=info)
+
+    def _write_later(self, transaction: Transaction, pending: dml.Pending) -> Result:
+        if pending.kind in ("values", "select"):
+            if transaction.kind and transaction.kind != pending.kind:
+                pending.discard(self.cursor)
+                raise DorisError(
+                    "Transaction insert can not insert into values and insert into select at the same time"
+                )
+            transaction.kind = pending.kind
+        if transaction.database not in (None, pending.table.database):
+            pending.discard(self.cursor)
+            raise DorisError(
+                f"Transaction insert must be in the same database, expect database [{transaction.database}]"
+            )
+        transaction.database = pending.table.database
+        transaction.work.append(pending)
+        return Result(
+            affected=pending.affected, info=_info(transaction.label, "PREPARE", str(transaction.txn_id))
+        )
+
+    def _begin(self, cursor: Cursor) -> Result:
+        cursor.expect("BEGIN")
+        label = cursor.identifier() if cursor.accept("WITH", "LABEL") else ""
+        cursor.end()
+        if self.transaction is None:  # a second BEGIN is ignored
+            txn_id = self.storage.next_txn()
+            self.transaction = Transaction(txn_id, label or f"txn_insert_{uuid.uuid4().hex}")
+        return Result(info=_info(self.transaction.label, "PREPARE", ""))
+
+    def _commit(self, cursor: Cursor) -> Result:
+        cursor.expect("COMMIT")
+        cursor.accept("WORK")
+        cursor.end()
+        transaction, self.transaction = self.transaction, None
+        if transaction is None:
+            return Result()
+        database = transaction.database
+        try:
+            if database is not None:
+                used = self.storage.begin_label(database, transaction.label, transaction.txn_id)
+                if used is not None:
+                    raise DorisError(
+                        f"Label [{transaction.label}] has already been used, relate to txn [{used.txn_id}]"
+                    )
+                with self.storage.transaction(self.cursor):
+                    for pending in transaction.work:
+                        if self.storage.find_table(database, pending.table.name) != pending.table:
+                            raise DorisError(
+                                f"table {pending.table.name} was changed or dropped during the transaction"
+                            )
+                        pending.run(self.cursor)
+                    self.storage.keep_label(self.cursor, database, transaction.label, transaction.txn_id)
+        finally:
+            for pending in transaction.work:
+                pending.discard(self.cursor)
+            if database is not None:
+                self.storage.release_label(database, transaction.label)
+        return Result(info=_info(transaction.label, "VISIBLE", str(transaction.txn_id)))
+
+    def _rollback(self, cursor: Cursor) -> Result:
+        cursor.expect("ROLLBACK")
+        cursor.accept("WORK")
+        if cursor.word() == "TO":
+            cursor.fail("{<EOF>, ';'}")
+        cursor.end()
+        transaction = self.rollback()
+        if transaction is None:
+            return Result()
+        return Result(info=_info(transaction.label, "ABORTED", str(transaction.txn_id)))
+
+    def rollback(self) -> Transaction | None:
+        """Forget what waits for a COMMIT."""
+        transaction, self.transaction = self.transaction, None
+        if transaction is not None:
+            for pending in transaction.work:
+                pending.discard(self.cursor)
+        return transaction
+
+    def _kill(self, cursor: Cursor) -> Result:
+        cursor.expect("KILL")
+        cursor.accept("CONNECTION") or cursor.accept("QUERY")
+        session = self.cluster.sessions.get(cursor.integer())
+        cursor.end()
+        if session is None:
+            raise DorisError("Unknown thread id", 1094)
+        session.interrupt()
+        return Result()
+
+    def _start(self, cursor: Cursor) -> Result:
+        raise NotEmulatedError("START TRANSACTION (use BEGIN)")
+
+
+def _info(label: str, status: str, txn_id: str) -> str:
+    """The text that Doris puts into the OK packet of a write."""
+    return f"{{'label':'{label}', 'status':'{status}', 'txnId':'{txn_id}'}}"
+
+
+_STATEMENTS: dict[str, Callable[[DorisSession, Cursor], Result]] = {
+    "SELECT": DorisSession._select,
+    "WITH": DorisSession._select,
+    "SHOW": DorisSession._show,
+    "DESC": DorisSession._describe,
+    "DESCRIBE": DorisSession._describe,
+    "EXPLAIN": DorisSession._explain,
+    "USE": DorisSession._use,
+    "SET": DorisSession._set,
+    "CREATE": DorisSession._create,
+    "DROP": DorisSession._drop,
+    "TRUNCATE": DorisSession._truncate,
+    "ALTER": DorisSession._alter,
+    "INSERT": DorisSession._write,
+    "UPDATE": DorisSession._write,
+    "DELETE": DorisSession._write,
+    "BEGIN": DorisSession._begin,
+    "COMMIT": DorisSession._commit,
+    "ROLLBACK": DorisSession._rollback,
+    "KILL": DorisSession._kill,
+    "START": DorisSession._start,
+}

@@ -1,0 +1,314 @@
+"""The one way in which rows enter a table: values are converted and checked as Doris does, then the key model applies.
+
+`stage` turns a source relation into typed rows in a temporary table, each with the reason why it is refused, if it
+is. `apply` merges the good ones. Between the two lies the decision (strict INSERT: any bad row fails the statement;
+Stream Load: max_filter_ratio).
+"""
+
+import itertools
+from dataclasses import dataclass, field
+
+import duckdb
+
+from dbint.emulators.doris.errors import DorisError
+from dbint.emulators.doris.model import Column, Table, identifier, literal
+from dbint.emulators.doris.storage import Storage
+from dbint.emulators.doris.types import DorisType
+
+_NUMBERS = itertools.count(1)
+MAX_ERROR_LINES = 100
+DELETE = "__delete"
+_INTEGER_PATTERN = r"^\s*([+-]?\d+)(?:\.\d*)?\s*$"
+_ZONE_PATTERN = r"\d(Z|[+-]\d{2}:?\d{2})\s*$"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How to treat what does not fit.
+
+    strict: a value that cannot be converted makes its row bad (else it becomes NULL).
+    partial: columns that are not given keep the values of the row with the same key.
+    time_zone: of timestamps with an offset, and of CURRENT_TIMESTAMP.
+    """
+
+    strict: bool = True
+    partial: bool = False
+    time_zone: str = "UTC"
+
+
+@dataclass(slots=True)
+class Staged:
+    """Rows on their way into a table. ``relation`` is a temporary table of the cursor that staged them."""
+
+    table: Table
+    relation: str
+    total: int
+    filtered: int
+    error_lines: list[str] = field(default_factory=list)
+
+    @property
+    def loaded(self) -> int:
+        return self.total - self.filtered
+
+    def drop(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        cursor.execute(f"DROP TABLE IF EXISTS {self.relation}")
+
+
+def stage(
+    storage: Storage, cursor: duckdb.DuckDBPyConnection, table: Table, source: str, options: WriteOptions
+) -> Staged:
+    """Convert the rows of ``source`` (a SELECT whose columns are named as the table's) and say which are bad.
+
+    A column ``__delete`` of the source says which rows delete their key instead of writing it. Raises DorisError for an unknown column or one that has neither a value nor a default, duckdb.Error for a source
+    that fails.
+    """
+    described = dict(_describe(cursor, source))
+    delete = 't."__delete"' if described.pop(DELETE, None) else "false"
+    given = {table.column(name).name: duck_type for name, duck_type in described.items()}
+    if options.partial:
+        _check_partial(table, given)
+    typed, outputs, reasons = [], [], []
+    for n, column in enumerate(table.columns):
+        raw, value = f"t.{identifier(column.name)}", f't."__v{n}"'
+        outputs.append(f"{value} AS {identifier(column.name)}")
+        if column.name in given:
+            expression = convert(
+                f"r.{identifier(column.name)}", given[column.name], column.type, options.time_zone
+            )
+            reasons += _reasons(column, raw, value, strict=options.strict)
+        else:
+            expression = default_value(column, options)
+            if options.partial:
+                expression = f'CASE WHEN e."__hit" THEN e.{identifier(column.name)} ELSE {expression} END'
+        typed.append(f'{expression} AS "__v{n}"')
+        if not column.nullable and column.auto_increment is None:
+            text = f"null value for not null column, column={column.name}, type={column.type.sql}"
+            reasons.append(f"CASE WHEN {value} IS NULL THEN {literal(text)} END")
+    if table.partitioning is not None and not table.partitioning.auto:
+        reasons.append(_partition_reason(table))
+    name = f"stage{next(_NUMBERS)}"
+    existing = ""
+    if options.partial:
+        existing = f' LEFT JOIN (SELECT true AS "__hit", * FROM {read_relation(table)}) e ON {match_keys(table, "r", "e")}'
+    line = ", ".join(f"t.{identifier(name)}" for name in given)
+    cursor.execute(
+        f"CREATE TEMP TABLE {name} AS "
+        f'SELECT "__row", {", ".join(outputs)}, {delete} AS "__delete", '
+        f"nullif(concat_ws('; ', {', '.join(reasons) or 'NULL'}), '') AS \"__reason\", "
+        f'CASE WHEN "__reason" IS NOT NULL THEN concat_ws(chr(9), {line}) END AS "__line" '
+        f"FROM (SELECT r.*, {', '.join(typed)} "
+        f'FROM (SELECT row_number() OVER () AS "__row", * FROM ({source})) r{existing}) t'
+    )
+    return _finish(storage, cursor, table, f"temp.{name}")
+
+
+def _finish(storage: Storage, cursor: duckdb.DuckDBPyConnection, table: Table, relation: str) -> Staged:
+    """Count the staged rows and number them."""
+    total, filtered = _row(cursor, f'SELECT count(*), count("__reason") FROM {relation}')
+    staged = Staged(table, relation, total, filtered)
+    if filtered:
+        lines = cursor.execute(
+            f'SELECT "__reason", "__line" FROM {relation} WHERE "__reason" IS NOT NULL '
+            f'ORDER BY "__row" LIMIT {MAX_ERROR_LINES}'
+        ).fetchall()
+        staged.error_lines = [f"Reason: {reason}. src line [{line}]; " for reason, line in lines]
+    column = table.auto_increment
+    if column is not None and total:
+        base = storage.next_number(f"auto_increment:{table.id}", total, first=column.auto_increment or 1)
+        name = identifier(column.name)
+        cursor.execute(f'UPDATE {relation} SET {name} = {base} + "__row" - 1 WHERE {name} IS NULL')
+    return staged
+
+
+def apply(cursor: duckdb.DuckDBPyConnection, staged: Staged) -> None:
+    """Merge the good rows into the table, by its key model. The caller holds a transaction."""
+    table, relation = staged.table, staged.relation
+    names = ", ".join(identifier(c.name) for c in table.columns)
+    good = f'SELECT * FROM {relation} WHERE "__reason" IS NULL'
+    if table.model == "DUPLICATE":
+        cursor.execute(
+            f'INSERT INTO {table.relation} ({names}) SELECT {names} FROM ({good}) ORDER BY "__row"'
+        )
+        return
+    newest = f"newest{next(_NUMBERS)}"
+    keys = ", ".join(identifier(c.name) for c in table.keys)
+    order = (
+        f'{identifier(table.sequence)} DESC NULLS LAST, "__row" DESC' if table.sequence else '"__row" DESC'
+    )
+    cursor.execute(
+        f"CREATE TEMP TABLE {newest} AS {good} QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
+    )
+    matches = match_keys(table, "old", "new")
+    if table.sequence:
+        sequence = identifier(table.sequence)
+        cursor.execute(
+            f"DELETE FROM {newest} AS new USING {table.relation} AS old WHERE {matches} "
+            f"AND (old.{sequence} > new.{sequence} OR (old.{sequence} IS NOT NULL AND new.{sequence} IS NULL))"
+        )
+    cursor.execute(f"DELETE FROM {table.relation} AS old USING {newest} AS new WHERE {matches}")
+    if table.sequence:  # a delete keeps its sequence, so that an older row that comes later stays deleted
+        cursor.execute(
+            f'INSERT INTO {table.relation} ({names}, "__deleted") SELECT {names}, "__delete" FROM {newest}'
+        )
+    else:
+        cursor.execute(
+            f'INSERT INTO {table.relation} ({names}) SELECT {names} FROM {newest} WHERE NOT "__delete"'
+        )
+    cursor.execute(f"DROP TABLE {newest}")
+
+
+def create_relation(cursor: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Make the DuckDB table that holds the rows of a new table."""
+    columns = [f"{identifier(c.name)} {c.type.duckdb}" for c in table.columns]
+    if table.sequence:
+        columns.append('"__deleted" BOOLEAN DEFAULT false')
+    cursor.execute(f"CREATE TABLE {table.relation} ({', '.join(columns)})")
+
+
+def read_relation(table: Table) -> str:
+    """The relation that a query reads: without the rows that only remember a delete."""
+    names = ", ".join(identifier(c.name) for c in table.columns)
+    where = ' WHERE NOT "__deleted"' if table.sequence else ""
+    return f"(SELECT {names} FROM {table.relation}{where})"
+
+
+def match_keys(table: Table, left: str, right: str) -> str:
+    """The condition that two rows have the same key; NULL is a key value like others."""
+    conditions = []
+    for column in table.keys:
+        name = identifier(column.name)
+        operator = "IS NOT DISTINCT FROM" if column.nullable else "="
+        conditions.append(f"{left}.{name} {operator} {right}.{name}")
+    return " AND ".join(conditions)
+
+
+def convert(raw: str, duck_type: str, target: DorisType, time_zone: str) -> str:
+    """DuckDB's expression for a source value as a value of a Doris type; NULL where it cannot be one."""
+    if duck_type == "BOOLEAN" and target.name != "BOOLEAN":
+        raw, duck_type = f"CAST({raw} AS TINYINT)", "TINYINT"
+    if target.is_string:
+        if duck_type in ("FLOAT", "DOUBLE"):
+            return f"regexp_replace(CAST({raw} AS VARCHAR), '\\.0$', '')"
+        return f"CAST({raw} AS VARCHAR)"
+    if target.name in ("JSON", "VARIANT"):
+        return f"CASE WHEN json_valid(CAST({raw} AS VARCHAR)) THEN json(CAST({raw} AS VARCHAR)) END"
+    if duck_type == "VARCHAR":
+        return parse_text(raw, target, time_zone)
+    if target.duckdb in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT") and (
+        duck_type in ("FLOAT", "DOUBLE") or duck_type.startswith("DECIMAL")
+    ):
+        raw = f"trunc({raw})"
+    return _round_time(f"TRY_CAST({raw} AS {target.duckdb})", target)
+
+
+def parse_text(raw: str, target: DorisType, time_zone: str) -> str:
+    """The conversions from text."""
+    if target.duckdb in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"):
+        return f"TRY_CAST(regexp_extract({raw}, {literal(_INTEGER_PATTERN)}, 1) AS {target.duckdb})"
+    if target.name == "BOOLEAN":
+        text = f"lower(trim({raw}))"
+        return (
+            f"CASE WHEN {text} IN ('1', 'true', 't', 'yes', 'y', 'on') THEN true "
+            f"WHEN {text} IN ('0', 'false', 'f', 'no', 'n', 'off') THEN false END"
+        )
+    if target.name not in ("DATE", "DATETIME"):
+        return f"TRY_CAST(trim({raw}) AS {target.duckdb})"
+    compact = (
+        f"CASE WHEN regexp_full_match({raw}, '\\d{{8}}') THEN try_strptime({raw}, '%Y%m%d') "
+        f"WHEN regexp_full_match({raw}, '\\d{{14}}') THEN try_strptime({raw}, '%Y%m%d%H%M%S') "
+        f"WHEN regexp_matches({raw}, '^\\s*\\d{{1,4}}[-/]') THEN TRY_CAST(replace({raw}, '/', '-') AS TIMESTAMP) END"
+    )
+    if time_zone != "UTC":
+        local = f"timezone({literal(time_zone)}, timezone('UTC', {compact}))"
+        compact = f"CASE WHEN regexp_matches({raw}, {literal(_ZONE_PATTERN)}) THEN {local} ELSE {compact} END"
+    if target.name == "DATE":
+        return f"CAST({compact} AS DATE)"
+    return _round_time(compact, target)
+
+
+def _round_time(expression: str, target: DorisType) -> str:
+    """A DATETIME(p) keeps p digits of a second, rounded half up."""
+    scale = target.args[0] if target.name == "DATETIME" else 6
+    if scale == 6:
+        return expression
+    unit = 10 ** (6 - scale)
+    return f"make_timestamp((epoch_us({expression}) + {unit // 2}) // {unit} * {unit})"
+
+
+def _reasons(column: Column, raw: str, value: str, *, strict: bool) -> list[str]:
+    """The reasons for which a given value is refused."""
+    reasons = []
+    if strict and not column.type.is_string:
+        text = f"parse value failed, column={column.name}, type={column.type.sql}, value="
+        reasons.append(
+            f"CASE WHEN {raw} IS NOT NULL AND {value} IS NULL THEN {literal(text)} || CAST({raw} AS VARCHAR) END"
+        )
+    if column.type.max_bytes is not None:
+        text = f"the length of input is too long than schema. column_name: {column.name}; schema length: {column.type.max_bytes}; actual length: "  # fmt: skip
+        reasons.append(
+            f"CASE WHEN strlen({value}) > {column.type.max_bytes} THEN {literal(text)} || strlen({value}) END"
+        )
+    return reasons
+
+
+def default_value(column: Column, options: WriteOptions) -> str:
+    """The value of a column that the source does not give. Raises DorisError where there is none."""
+    if column.default_is_expression:
+        return _round_time(f"timezone({literal(options.time_zone)}, now())", column.type)
+    if column.default is not None:
+        return convert(literal(column.default), "VARCHAR", column.type, "UTC")
+    if column.nullable or column.auto_increment is not None or options.partial:
+        return f"CAST(NULL AS {column.type.duckdb})"
+    raise DorisError(f"Column has no default value, column={column.name}")
+
+
+def _check_partial(table: Table, given: dict[str, str]) -> None:
+    if table.model != "UNIQUE":
+        raise DorisError("Only unique key merge on write support partial update")
+    missing = [c.name for c in table.keys if c.name not in given]
+    if missing:
+        raise DorisError(f"Partial update should include all key columns, missing: {missing[0]}")
+
+
+def _partition_reason(table: Table) -> str:
+    """The reason for a row that no partition takes."""
+    partitioning = table.partitioning
+    if partitioning is None:
+        return "NULL"
+    positions = {c.name: n for n, c in enumerate(table.columns)}
+    values = [f't."__v{positions[name]}"' for name in partitioning.columns]
+    types = [table.column(name).type.duckdb for name in partitioning.columns]
+
+    def bound(texts: tuple[str | None, ...]) -> str:
+        casts = [
+            "NULL" if x is None else f"CAST({literal(x)} AS {t})" for x, t in zip(texts, types, strict=False)
+        ]
+        return f"row({', '.join(casts)})"
+
+    conditions = []
+    for partition in partitioning.partitions:
+        if partitioning.kind == "LIST":
+            key = f"row({', '.join(values)})"
+            conditions += [f"{key} IS NOT DISTINCT FROM {bound(v)}" for v in partition.values]
+            continue
+        sides = ["true"]
+        if partition.lower is not None:
+            sides.append(f"row({', '.join(values[: len(partition.lower)])}) >= {bound(partition.lower)}")
+        if partition.upper is not None:
+            sides.append(f"row({', '.join(values[: len(partition.upper)])}) < {bound(partition.upper)}")
+        conditions.append(f"({' AND '.join(sides)})")
+    inside = " OR ".join(conditions) or "false"
+    shown = " || ',' || ".join(f"coalesce(CAST({v} AS VARCHAR), 'NULL')" for v in values)
+    return (
+        f"CASE WHEN NOT coalesce({inside}, false) THEN 'no partition for this tuple. tuple=' || {shown} END"
+    )
+
+
+def _describe(cursor: duckdb.DuckDBPyConnection, source: str) -> list[tuple[str, str]]:
+    """Names and DuckDB types of a relation's columns."""
+    return [(row[0], row[1]) for row in cursor.execute(f"DESCRIBE {source}").fetchall()]
+
+
+def _row(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, ...]:
+    row: tuple[int, ...] = cursor.execute(sql).fetchall()[0]
+    return row
