@@ -1,15 +1,146 @@
 """The C extension module. ``mypy.stubtest`` holds this file to it."""
 
 from asyncio import Future
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Final, Literal, NoReturn, Self, TypedDict, TypeVar, final, type_check_only
 
 from _typeshed import structseq
 from typing_extensions import Buffer, disjoint_base
 
 from dbint.errors import KafkaFatalError
 
+_R = TypeVar("_R")
+
+@type_check_only
+class HistogramValue(TypedDict):
+    count: int
+    sum: float
+    max: float
+    p50: float
+    p95: float
+    p99: float
+    buckets: list[tuple[float, int]]
+
 def error_class(code: int, sqlstate: str = "", /) -> type[Exception]: ...
+def metrics_snapshot() -> list[tuple[str, str, dict[str, str], int | float | HistogramValue]]: ...
+
+# --- the circuit breaker ---
+
+class CircuitState(StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    FORCED_OPEN = "forced_open"
+    DISABLED = "disabled"
+    METRICS_ONLY = "metrics_only"
+
+@final
+class CircuitChange(structseq[Any], tuple[str, CircuitState, CircuitState, str, int]):
+    __match_args__: Final = ("name", "from_state", "to_state", "reason", "generation")
+    @property
+    def name(self) -> str: ...
+    @property
+    def from_state(self) -> CircuitState: ...
+    @property
+    def to_state(self) -> CircuitState: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def generation(self) -> int: ...
+
+@final
+class ManualClock:
+    def __new__(cls, now: float = 0.0) -> Self: ...
+    @property
+    def now(self) -> float: ...
+    def advance(self, seconds: float, /) -> None: ...
+
+@type_check_only
+class BreakerMetrics(TypedDict):
+    succeeded: int
+    failed: int
+    ignored: int
+    cancelled: int
+    rejected: int
+    slow: int
+    late: int
+    opened: int
+
+@type_check_only
+class BreakerSnapshot(BreakerMetrics):
+    name: str
+    state: CircuitState
+    generation: int
+    state_age: float
+    retry_after: float | None
+    consecutive_failures: int
+    permits: int
+    window_calls: int
+    window_failed: int
+    window_slow: int
+    failure_rate: float | None
+    slow_call_rate: float | None
+
+_Filter = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+
+@disjoint_base
+class CircuitBreaker:
+    def __new__(
+        cls,
+        name: str = "default",
+        *,
+        failure_threshold: int = 5,
+        recovery_timeout: float = 60.0,
+        half_open_calls: int = 3,
+        half_open_timeout: float | None = 60.0,
+        window: Literal["count", "time"] | None = None,
+        window_size: float = ...,
+        minimum_calls: int = 10,
+        failure_rate: float = 0.5,
+        slow_call_duration: float | None = None,
+        slow_call_rate: float = 1.0,
+        record: _Filter = ...,
+        ignore: _Filter = (),
+        clock: ManualClock | None = None,
+    ) -> Self: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> CircuitState: ...
+    def call(self, func: Callable[..., _R], /, *args: Any, **kwargs: Any) -> _R: ...
+    def acquire(self) -> Permit: ...
+    def force(self, state: CircuitState | str, /) -> None: ...
+    def reset(self) -> None: ...
+    def add_listener(self, listener: Callable[[CircuitChange], object], /) -> None: ...
+    def remove_listener(self, listener: Callable[[CircuitChange], object], /) -> None: ...
+    def metrics(self) -> BreakerMetrics: ...
+    def snapshot(self) -> BreakerSnapshot: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+    def __reduce__(self) -> NoReturn: ...
+
+@final
+class Permit:
+    def __new__(cls, breaker: CircuitBreaker, /) -> Self: ...
+    def success(self) -> None: ...
+    def failure(self) -> None: ...
+    def ignore(self) -> None: ...
+    def cancel(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+@final
+class GuardedFunction:
+    breaker: Final[CircuitBreaker]
+    def __new__(cls, breaker: CircuitBreaker, func: Callable[..., Any], /) -> Self: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __get__(self, instance: object, owner: type | None = None, /) -> Any: ...
 
 @disjoint_base
 class KafkaClient:

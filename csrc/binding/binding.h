@@ -9,9 +9,11 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <structmember.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "breaker.h"
 #include "clock.h"
 #include "err.h"
 
@@ -43,6 +45,11 @@ typedef enum dbi_error {
 /* The types of the module, one line each: X(noun). dbi_add_<noun>() makes the type, puts it into the module and into
  * state-><noun>_type. */
 #define DBI_TYPE_MAP(X)                                                                                                \
+    X(manual_clock)                                                                                                    \
+    X(circuit_change)                                                                                                  \
+    X(breaker)                                                                                                         \
+    X(permit)                                                                                                          \
+    X(guarded)                                                                                                         \
     X(kafka_client) /* before its subtypes */                                                                          \
     X(delivery)                                                                                                        \
     X(channel)                                                                                                         \
@@ -54,6 +61,7 @@ typedef enum dbi_error {
 
 typedef struct dbi_state {
     PyObject *errors[DBI_ERROR_COUNT];
+    PyObject *circuit_states[DBI_CIRCUIT_COUNT]; /* the members of CircuitState */
 #define DBI_TYPE_FIELD(noun) PyTypeObject *noun##_type;
     DBI_TYPE_MAP(DBI_TYPE_FIELD)
 #undef DBI_TYPE_FIELD
@@ -76,8 +84,10 @@ PyTypeObject *dbi_type_add(PyObject *module, PyType_Spec *spec);
 /* The exception class for a result code; err->sqlstate, when set, decides by its class. Borrowed. */
 PyObject *dbi_error_class(const dbi_state *state, const dbi_err *err);
 
-/* Raises err as its exception, with the attributes code, sqlstate and kafka_code. An exception that is set already (a
- * signal handler's) is kept for DBI_EINTR. Always NULL. */
+/* The exception for err, with the attributes code, sqlstate and kafka_code; a new reference, NULL with another set. */
+PyObject *dbi_error_new(const dbi_state *state, const dbi_err *err);
+
+/* Raises err as its exception. One that is set already (a signal handler's) is kept for DBI_EINTR. Always NULL. */
 PyObject *dbi_raise(const dbi_state *state, const dbi_err *err);
 
 /* Raises one of the exceptions with a message of the binding's own. Always NULL. */
@@ -106,6 +116,15 @@ bool dbi_arg_seconds(const dbi_state *state, PyObject *value, const char *name, 
 /* An int within low..high. False with TypeError, or ConfigurationError that names the range, set. */
 bool dbi_arg_int(const dbi_state *state, PyObject *value, const char *name, int64_t low, int64_t high,
                  int64_t *number);
+
+/* An int or float as a double. False with TypeError set. */
+bool dbi_arg_float(PyObject *value, const char *name, double *number);
+
+/* --- metrics (metrics.c) --- */
+
+/* _core.metrics_snapshot() */
+PyObject *dbi_metrics_snapshot(PyObject *module, PyObject *ignored);
+extern const char dbi_metrics_snapshot_doc[];
 
 /* --- waiting (bridge.c) --- */
 

@@ -99,25 +99,34 @@ static bool attr_set(PyObject *exc, const char *name, PyObject *value) {
     return done;
 }
 
+PyObject *dbi_error_new(const dbi_state *state, const dbi_err *err) {
+    /* servers and the operating system answer in encodings of their own: what is not UTF-8 is shown replaced */
+    PyObject *msg = PyUnicode_DecodeUTF8(err->msg, (Py_ssize_t)strlen(err->msg), "replace"), *exc;
+
+    if (msg == NULL)
+        return NULL;
+    exc = PyObject_CallOneArg(dbi_error_class(state, err), msg);
+    Py_DECREF(msg);
+    if (exc == NULL)
+        return NULL;
+    if (!attr_set(exc, "code", PyUnicode_FromString(dbi_rc_name(err->rc))) ||
+        (err->sqlstate[0] != '\0' && !attr_set(exc, "sqlstate", PyUnicode_FromString(err->sqlstate))) ||
+        (err->kafka != 0 && !attr_set(exc, "kafka_code", PyLong_FromLong(err->kafka))))
+        Py_CLEAR(exc);
+    return exc;
+}
+
 PyObject *dbi_raise(const dbi_state *state, const dbi_err *err) {
-    PyObject *cls = dbi_error_class(state, err), *msg = NULL, *exc = NULL;
+    PyObject *exc;
 
     if (err->rc == DBI_EINTR && PyErr_Occurred())
         return NULL;
     if (err->rc == DBI_ENOMEM)
         return PyErr_NoMemory();
-    /* servers and the operating system answer in encodings of their own: what is not UTF-8 is shown replaced */
-    msg = PyUnicode_DecodeUTF8(err->msg, (Py_ssize_t)strlen(err->msg), "replace");
-    if (msg == NULL)
-        return NULL;
-    exc = PyObject_CallOneArg(cls, msg);
-    Py_DECREF(msg);
+    exc = dbi_error_new(state, err);
     if (exc == NULL)
         return NULL;
-    if (attr_set(exc, "code", PyUnicode_FromString(dbi_rc_name(err->rc))) &&
-        (err->sqlstate[0] == '\0' || attr_set(exc, "sqlstate", PyUnicode_FromString(err->sqlstate))) &&
-        (err->kafka == 0 || attr_set(exc, "kafka_code", PyLong_FromLong(err->kafka))))
-        PyErr_SetObject(cls, exc);
+    PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
     Py_DECREF(exc);
     return NULL;
 }
@@ -201,6 +210,15 @@ bool dbi_arg_seconds(const dbi_state *state, PyObject *value, const char *name, 
     *ns = seconds >= (double)DBI_FOREVER / (double)DBI_NS_PER_S ? DBI_FOREVER
                                                                 : (int64_t)(seconds * (double)DBI_NS_PER_S);
     return true;
+}
+
+bool dbi_arg_float(PyObject *value, const char *name, double *number) {
+    if (!PyFloat_Check(value) && (!PyLong_Check(value) || PyBool_Check(value))) {
+        (void)PyErr_Format(PyExc_TypeError, "%s must be a number, not %s", name, Py_TYPE(value)->tp_name);
+        return false;
+    }
+    *number = PyFloat_AsDouble(value);
+    return *number != -1.0 || !PyErr_Occurred();
 }
 
 bool dbi_arg_int(const dbi_state *state, PyObject *value, const char *name, int64_t low, int64_t high,

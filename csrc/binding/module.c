@@ -1,5 +1,6 @@
 /* module.c - the extension module dbint._core: its state, and where its types come together. */
 #include "binding.h"
+#include "breaker_type.h"
 
 static const char *const error_names[] = {
 #define ERROR_NAME(name, text) text,
@@ -21,6 +22,8 @@ static int module_exec(PyObject *module) {
         }
     }
     Py_DECREF(errors);
+    if (dbi_circuit_states_add(module, state) < 0)
+        return -1;
 #define TYPE_ADD(noun)                                                                                                 \
     if (dbi_add_##noun(module, state) < 0)                                                                             \
         return -1;
@@ -34,6 +37,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
 
     for (size_t i = 0; i < DBI_ERROR_COUNT; i++)
         Py_VISIT(state->errors[i]);
+    for (size_t i = 0; i < DBI_CIRCUIT_COUNT; i++)
+        Py_VISIT(state->circuit_states[i]);
 #define TYPE_VISIT(noun) Py_VISIT(state->noun##_type);
     DBI_TYPE_MAP(TYPE_VISIT)
 #undef TYPE_VISIT
@@ -45,6 +50,8 @@ static int module_clear(PyObject *module) {
 
     for (size_t i = 0; i < DBI_ERROR_COUNT; i++)
         Py_CLEAR(state->errors[i]);
+    for (size_t i = 0; i < DBI_CIRCUIT_COUNT; i++)
+        Py_CLEAR(state->circuit_states[i]);
 #define TYPE_CLEAR(noun) Py_CLEAR(state->noun##_type);
     DBI_TYPE_MAP(TYPE_CLEAR)
 #undef TYPE_CLEAR
@@ -77,6 +84,7 @@ static PyObject *module_error_class(PyObject *module, PyObject *args) {
 
 static PyMethodDef module_methods[] = {
     {"error_class", module_error_class, METH_VARARGS, error_class_doc},
+    {"metrics_snapshot", dbi_metrics_snapshot, METH_NOARGS, dbi_metrics_snapshot_doc},
     {NULL, NULL, 0, NULL},
 };
 

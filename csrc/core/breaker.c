@@ -512,7 +512,7 @@ static dbi_rc check_count(const char *name, int64_t value, int64_t high, dbi_err
 static dbi_rc check_time(const char *name, int64_t value, int64_t low, dbi_err *err) {
     if (value >= low && value <= DBI_BREAKER_TIME_MAX)
         return DBI_OK;
-    return dbi_err_set(err, DBI_ECONFIG, "%s must be %g to %g seconds, not %g", name, (double)low / DBI_NS_PER_S,
+    return dbi_err_set(err, DBI_ECONFIG, "%s must be %.15g to %.15g seconds, not %.15g", name, (double)low / DBI_NS_PER_S,
                        (double)DBI_BREAKER_TIME_MAX / DBI_NS_PER_S, (double)value / DBI_NS_PER_S);
 }
 

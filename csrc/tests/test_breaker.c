@@ -713,7 +713,7 @@ TEST(bad_settings_are_refused_by_name_and_range) {
         {DBI_WINDOW_NONE, FIELD(minimum_calls), 5, 0, "minimum_calls does nothing without a window"},
         {DBI_WINDOW_NONE, FIELD(failure_rate), 0, 0.5, "failure_rate does nothing without a window"},
         {DBI_WINDOW_NONE, FIELD(slow_call_duration), 5, 0, "slow_call_duration does nothing without a window"},
-        {DBI_WINDOW_NONE, FIELD(recovery_timeout), 0, 0, "recovery_timeout must be 0.001 to 3.1536e+07 seconds, not 0"},
+        {DBI_WINDOW_NONE, FIELD(recovery_timeout), 0, 0, "recovery_timeout must be 0.001 to 31536000 seconds, not 0"},
         {DBI_WINDOW_NONE, FIELD(recovery_timeout), INT64_MAX, 0, "recovery_timeout must be 0.001"},
         {DBI_WINDOW_NONE, FIELD(half_open_calls), 0, 0, "half_open_calls must be 1 to 1000, not 0"},
         {DBI_WINDOW_NONE, FIELD(half_open_calls), 1001, 0, "half_open_calls must be 1 to 1000, not 1001"},
@@ -726,7 +726,7 @@ TEST(bad_settings_are_refused_by_name_and_range) {
         {DBI_WINDOW_COUNT, FIELD(slow_call_duration), -1, 0, "slow_call_duration must be 1e-09"},
         {DBI_WINDOW_COUNT, FIELD(slow_call_duration), 5, 0, "slow_call_rate must be 0.000001 to 1, not 0"},
         {DBI_WINDOW_COUNT, FIELD(slow_call_rate), 0, 0.5, "slow_call_rate does nothing without slow_call_duration"},
-        {DBI_WINDOW_TIME, FIELD(window_size), DBI_NS_PER_S - 1, 0, "window_size must be 1 to 3.1536e+07 seconds"},
+        {DBI_WINDOW_TIME, FIELD(window_size), DBI_NS_PER_S - 1, 0, "window_size must be 1 to 31536000 seconds"},
         {DBI_WINDOW_TIME, FIELD(minimum_calls), 1000001, 0, "minimum_calls must be 1 to 1000000, not 1000001"},
     };
 
