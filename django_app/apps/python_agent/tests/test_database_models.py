@@ -58,7 +58,7 @@ class AgentTests(TestCase):
         Task.objects.create(title="open", agent=ada)
         Task.objects.create(title="done", agent=ada, state=Task.State.DONE)
         self.assertEqual(list(Agent.objects.active()), [ada])
-        loads = Agent.objects.with_load().values_list("name", "open_tasks")
+        loads = Agent.objects.with_load().order_by("name").values_list("name", "open_tasks")
         self.assertEqual(list(loads), [("Ada", 1), ("Bob", 0)])
         self.assertEqual(str(bob), "Bob")
 
