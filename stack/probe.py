@@ -62,7 +62,8 @@ def mysql(host: str, port: int) -> None:
     https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_handshake_v10.html
     """
     with _connect(host, port) as connection:
-        if _receive(connection, 5)[4] != 10:
+        size = int.from_bytes(_receive(connection, 3), "little")
+        if size > 1024 or _receive(connection, 1 + size)[1:2] != b"\x0a":
             raise NotReadyError("something else than a server of MySQL's protocol answers")
 
 

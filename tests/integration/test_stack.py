@@ -10,7 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +204,7 @@ def test_two_stacks_side_by_side(postgres: Endpoint, postgres_private: Stack) ->
 def test_postgres_killed_by_somebody_else(postgres: Endpoint, stack: Stack, postgres_private: Stack) -> None:
     """Its backends live on for a while and keep a new server out; the pid in its lock file is reused."""
     endpoint = postgres_private.endpoint("postgres")
-    with connect(endpoint, autocommit=True) as connection:
+    with closing(connect(endpoint, autocommit=True)) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS x")
         connection.pgconn.send_query(b"SELECT pg_sleep(300)")
         connection.pgconn.flush()

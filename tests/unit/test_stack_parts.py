@@ -289,7 +289,7 @@ class TestProbe:
             pytest.raises(probe.NotReadyError, match="something"),
         ):
             probe.mysql("127.0.0.1", port)
-        with self.answering(b"greets \x4a\0\0\0\x0a5.7.99") as port:
+        with self.answering(b"greets \x07\0\0\0\x0a5.7.99") as port:
             probe.mysql("127.0.0.1", port)
 
     def test_http(self) -> None:
@@ -321,7 +321,7 @@ class TestPackages:
     def test_installing_starts_and_creates_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """While apt-get runs, services are forbidden and so is the cluster "main"; afterwards nothing is left."""
+        """While apt-get runs, services are forbidden and so is the cluster "main"; later nothing is left."""
         policy = tmp_path / "policy-rc.d"
         clusters = tmp_path / "postgresql-common" / "createcluster.d"
         monkeypatch.setattr(packages, "_POLICY", policy)
