@@ -96,19 +96,20 @@ static void producer_reports(dbi_producer *producer, rd_kafka_event_t *event) {
         dbi__kafka_well(&producer->kafka);
 }
 
-static void producer_wake_waiters(dbi_producer *producer) {
-    if (atomic_load_explicit(&producer->room_waiters, memory_order_relaxed) == 0)
-        return;
-    (void)pthread_mutex_lock(&producer->kafka.lock);
-    (void)pthread_cond_broadcast(&producer->kafka.wake);
-    (void)pthread_mutex_unlock(&producer->kafka.lock);
-}
-
 static uint64_t producer_in_flight(const dbi_producer *producer) {
     dbi_producer_counts counts;
 
     dbi_producer_counts_get(producer, &counts);
     return counts.in_flight;
+}
+
+static void producer_wake_waiters(dbi_producer *producer) {
+    if (atomic_load_explicit(&producer->room_waiters, memory_order_relaxed) == 0 ||
+        producer_in_flight(producer) > atomic_load_explicit(&producer->room_below, memory_order_relaxed))
+        return;
+    (void)pthread_mutex_lock(&producer->kafka.lock);
+    (void)pthread_cond_broadcast(&producer->kafka.wake);
+    (void)pthread_mutex_unlock(&producer->kafka.lock);
 }
 
 static void producer_destroy(dbi_producer *producer);
@@ -477,6 +478,8 @@ dbi_rc dbi_producer_wait_room(dbi_producer *producer, int64_t deadline, dbi_err 
 
     if (rc != DBI_OK)
         return rc;
+    /* A waiter that was woken for every message would only take turns with the thread. */
+    atomic_store_explicit(&producer->room_below, producer_in_flight(producer) / 8 * 7, memory_order_relaxed);
     atomic_fetch_add(&producer->room_waiters, 1);
     (void)pthread_mutex_lock(&producer->kafka.lock);
     (void)pthread_cond_timedwait(&producer->kafka.wake, &producer->kafka.lock, &until);

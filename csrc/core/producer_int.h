@@ -22,6 +22,7 @@ struct dbi_producer {
     atomic_bool stop;
     atomic_bool abandoned; /* nobody owns the producer any more: the thread frees it */
     atomic_int room_waiters;
+    atomic_uint_fast64_t room_below; /* they want to be woken when no more than this is in flight */
 
     pthread_mutex_t topics_lock;
     dbi_topic *topics[DBI__TOPIC_BUCKETS];
