@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from dbint.emulators.doris.errors import DorisError, NotEmulatedError
-from dbint.emulators.doris.functions import AGGREGATES
+from dbint.emulators.doris.functions import AGGREGATES, PREFIX
 from dbint.emulators.doris.model import literal
 from dbint.emulators.doris.types import DorisType
 from dbint.emulators.doris.write import parse_text
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 _DATE = DorisType("DATE")
 _DATETIME = DorisType("DATETIME", (0,))
+_MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _DAY_UNITS = ("year", "quarter", "month", "week", "day")
+_DATE_CALLS = tuple(PREFIX + name for name in ("date", "to_date", "last_day", "makedate"))
 _SHIFTS = {"adddate": ("day", 1), "date_add": ("day", 1), "date_sub": ("day", -1), "subdate": ("day", -1)}
 _STRFTIME = {
     "Y": "%Y", "y": "%y", "m": "%m", "c": "%-m", "d": "%d", "e": "%-d", "H": "%H", "k": "%-H", "h": "%I", "I": "%I",
@@ -218,6 +220,9 @@ def _time_function(
         return _week(arguments)
     if name in ("timestampdiff", "timestampadd"):
         unit = _unit(arguments[0])
+        if name == "timestampdiff" and unit in _MONTHS:
+            months = f"{PREFIX}month_count({_time(arguments[1])}, {_time(arguments[2])})"
+            return raw(f"({months} // {_MONTHS[unit]})")
         if name == "timestampdiff":
             return raw(f"datesub('{unit}', {_time(arguments[1])}, {_time(arguments[2])})")
         return _shift(translator, arguments[2], arguments[1], unit, 1)

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
 """INSERT, UPDATE and DELETE: statements that write rows.
 
 Each stages its rows and gives them as pending work, which runs at once or, between BEGIN and COMMIT, at COMMIT: so

@@ -152,8 +152,9 @@ days_diff(a, b) AS datesub('day', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
 hours_diff(a, b) AS datesub('hour', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
 minutes_diff(a, b) AS datesub('minute', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
 seconds_diff(a, b) AS datesub('second', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
-months_diff(a, b) AS datesub('month', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
-years_diff(a, b) AS datesub('year', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
+month_count(a, b) AS datediff('month', a, b) + CASE WHEN datediff('month', a, b) > 0 AND b - date_trunc('month', b) < a - date_trunc('month', a) THEN -1 WHEN datediff('month', a, b) < 0 AND b - date_trunc('month', b) > a - date_trunc('month', a) THEN 1 ELSE 0 END
+months_diff(a, b) AS fn__month_count(CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
+years_diff(a, b) AS fn__month_count(CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP)) // 12
 milliseconds_diff(a, b) AS datesub('millisecond', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
 microseconds_diff(a, b) AS datesub('microsecond', CAST(b AS TIMESTAMP), CAST(a AS TIMESTAMP))
 json_extract(j, p) AS json_extract(CAST(j AS JSON), p)
@@ -195,6 +196,8 @@ for _line in _SCALARS.strip().splitlines():
     _name = _line.partition("(")[0]
     MACROS.append(f"{PREFIX}{_line}")
     SCALARS[_name] = _arities(_line)
+# DuckDB counts from one last day of a month to another as a full month, Doris does not: not for users to call
+del SCALARS["month_count"]
 
 # Functions that translate.py writes out, because they need more than a template: how many arguments they take.
 WRITTEN_OUT: dict[str, tuple[int, int]] = {

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
 """The tables of information_schema that tools ask for, as relations made from the catalog.
 
 Constraints and index statistics are there and empty, as in Doris before release 4.1 (apache/doris#66732).

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
 """One Stream Load, from its headers to its answer.
 
 Source: "Stream Load" of the Doris manual; be/src/http/action/stream_load.cpp and stream_load_context.cpp for the

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
 """The formats of Stream Load: CSV and JSON bodies as relations of text columns.
 
 A parser gives a temporary table and a SELECT over it, one text column per name; rows that are not rows at all (a

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
 """One client's session: which statement this is, and what becomes of it. Knows nothing of the wire."""
 
 import datetime as dt

@@ -22,8 +22,9 @@ from dbint.emulators.doris.types import DorisType, make_type
 
 _CALL = re.compile(
     r"""(?P<skip>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`]|``)*`|--[^\n]*|/\*.*?\*/)
+      | \b(?P<largeint>LARGEINT)(?=\s*\))
       | (?<![\w$@.`])(?P<name>[A-Za-z_]\w*)(?=\s*\()""",
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 # Words that stand before a parenthesis without being a function, or whose call has a syntax of its own.
 _NOT_CALLS = frozenset(
@@ -102,6 +103,8 @@ def prefix_calls(sql: str) -> str:
     """Put the prefix before every function that is called."""
 
     def mark(match: re.Match[str]) -> str:
+        if match["largeint"]:
+            return "INT128"  # sqlglot's name of the type
         name = match["name"]
         if name is None or name.upper() in _NOT_CALLS:
             return match[0]
@@ -351,7 +354,9 @@ class _Translator:
     def _cast(self, node: exp.Cast) -> exp.Expression:
         if node.to.is_type("binary"):
             return node
-        return calls.cast(self, node.this, cast_type(node))
+        kind = cast_type(node)
+        self.has_largeint = self.has_largeint or kind.name == "LARGEINT"
+        return calls.cast(self, node.this, kind)
 
     def _extract(self, node: exp.Extract) -> exp.Expression:
         unit = node.name.lower()
@@ -410,4 +415,4 @@ def cast_type(node: exp.Cast) -> DorisType:
 
 def _text(node: exp.Expression) -> str:
     """An expression as the user wrote it, as near as the parser kept it."""
-    return node.sql("doris").replace(PREFIX.upper(), "").replace(PREFIX, "")
+    return node.sql("doris", normalize_functions=False).replace(PREFIX, "")

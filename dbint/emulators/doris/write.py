@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
 """The one way in which rows enter a table: values are converted and checked as Doris does, then the key model applies.
 
 `stage` turns a source relation into typed rows in a temporary table, each with the reason why it is refused, if it
