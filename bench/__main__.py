@@ -62,7 +62,9 @@ def run(name: str, options: argparse.Namespace, progress: Console) -> dict[str, 
             BENCHES[name],
             rounds=options.rounds,
             quick=options.quick,
-            progress=lambda line: progress.print(line, style="dim", markup=False, highlight=False),
+            progress=lambda line: progress.print(
+                line, style="dim", markup=False, highlight=False, soft_wrap=True
+            ),
         )
         if options.plot is not None:
             report.picture(result, options.plot)

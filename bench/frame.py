@@ -15,14 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from bench import machine
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 AIMS = Path(__file__).parent / "aims.toml"
-
-FigureName = Literal["value", "cpu", "memory"]
 
 
 class BenchError(Exception):
@@ -31,11 +29,12 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of one contender, in the bench's units."""
+    """One run of one contender: its figures by name, and the libraries that it ran on.
 
-    value: float
-    cpu: float
-    memory: float
+    Every bench has the figures ``value`` (the headline), ``cpu`` and ``memory``; a bench may have more.
+    """
+
+    figures: Mapping[str, float]
     versions: Mapping[str, str]
 
 
@@ -52,18 +51,9 @@ class Ratio:
     """A number that compares: ``of``'s figure over ``to``'s, or ``of``'s own where ``to`` is None."""
 
     name: str
-    figure: FigureName
+    figure: str
     of: str
     to: str | None = None
-
-
-@dataclass(frozen=True)
-class Units:
-    """The units of a sample's three figures."""
-
-    value: str
-    cpu: str
-    memory: str = "MiB"
 
 
 class Bench(Protocol):
@@ -71,7 +61,7 @@ class Bench(Protocol):
 
     name: str
     title: str
-    units: Units
+    units: Mapping[str, str]  # of each figure of its samples
     contenders: Sequence[Contender]
     ratios: Sequence[Ratio]
     rounds: int
@@ -168,9 +158,9 @@ def compute_ratio(ratio: Ratio, samples: Mapping[str, Sequence[Sample]]) -> floa
     """The median over the rounds. Raises :class:`BenchError` where nothing was measured."""
     values = []
     for index, sample in enumerate(samples[ratio.of]):
-        value = getattr(sample, ratio.figure)
+        value = sample.figures[ratio.figure]
         if ratio.to is not None:
-            base = getattr(samples[ratio.to][index], ratio.figure)
+            base = samples[ratio.to][index].figures[ratio.figure]
             value = value / base if base else math.nan
         if not math.isfinite(value):
             raise BenchError(f"{ratio.name}: round {index + 1} measured nothing to compare")
@@ -201,10 +191,10 @@ def run(
             for name in (*names[turn:], *names[:turn]):
                 sample = run_once(name)
                 samples[name].append(sample)
-                progress(
-                    f"round {index + 1}/{count}  {name}: {sample.value:,.4g} {bench.units.value}, "
-                    f"{sample.cpu:,.4g} {bench.units.cpu}"
+                shown = (
+                    f"{sample.figures[figure]:,.4g} {bench.units[figure]}" for figure in ("value", "cpu")
                 )
+                progress(f"round {index + 1}/{count}  {name}: {', '.join(shown)}")
     about["versions"] |= same_versions(samples)
     about["load"] = {"before": before, "after": machine.load()}
     ratios = {ratio.name: compute_ratio(ratio, samples) for ratio in bench.ratios}
@@ -225,11 +215,12 @@ def run(
     }
 
 
-def summarise(contender: Contender, samples: Sequence[Sample], units: Units) -> dict[str, Any]:
-    """A contender's figures: the headline's median and spread, then CPU time and peak memory likewise."""
+def summarise(contender: Contender, samples: Sequence[Sample], units: Mapping[str, str]) -> dict[str, Any]:
+    """A contender's figures with median and spread: the headline's in front, the others by their names."""
 
-    def figure(name: FigureName) -> dict[str, Any]:
-        values = [getattr(sample, name) for sample in samples]
-        return {"unit": getattr(units, name), "median": statistics.median(values), "spread": spread(values)}
+    def figure(name: str) -> dict[str, Any]:
+        values = [sample.figures[name] for sample in samples]
+        return {"unit": units[name], "median": statistics.median(values), "spread": spread(values)}
 
-    return {"title": contender.title, **figure("value"), "cpu": figure("cpu"), "memory": figure("memory")}
+    others = {name: figure(name) for name in units if name != "value"}
+    return {"title": contender.title, **figure("value"), **others}

@@ -1,8 +1,9 @@
 """What a contender uses to measure itself, inside its own process, and to say what it found.
 
 A contender prints one line of JSON on standard output: ``count`` (operations timed), ``seconds`` (wall),
-``cpu_seconds`` (user and system time of all threads of the process), ``peak_rss`` (bytes) and ``versions``
-(of the libraries under test). The C contenders print the same line.
+``cpu_seconds`` (user and system time of all threads of the process), ``librdkafka_seconds`` (what of it
+librdkafka's own threads took), ``peak_rss`` (bytes) and ``versions`` (of the libraries under test). The C
+contenders print the same line.
 """
 
 import json
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 STATUS = Path("/proc/self/status")
+TASKS = Path("/proc/self/task")
 
 
 def cpu_seconds() -> float:
@@ -33,13 +35,24 @@ def peak_rss() -> int:
     raise RuntimeError(f"{STATUS} has no VmHWM line")
 
 
+def librdkafka_seconds() -> float:
+    """CPU time so far of librdkafka's own threads, known by the names that it gives them, in seconds."""
+    total = 0
+    for task in TASKS.iterdir():
+        if (task / "comm").read_text(encoding="utf-8").startswith("rdk:"):
+            total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+    return total / 1e9
+
+
 class Stopwatch:
-    """Wall and CPU seconds of a ``with`` block."""
+    """Wall and CPU seconds of a ``with`` block, and what librdkafka's threads took of the latter."""
 
     seconds: float
     cpu_seconds: float
+    librdkafka_seconds: float
 
     def __enter__(self) -> Self:
+        self._library = librdkafka_seconds()
         self._cpu, self._wall = cpu_seconds(), time.perf_counter()
         return self
 
@@ -48,6 +61,7 @@ class Stopwatch:
     ) -> None:
         self.seconds = time.perf_counter() - self._wall
         self.cpu_seconds = cpu_seconds() - self._cpu
+        self.librdkafka_seconds = librdkafka_seconds() - self._library
 
 
 def report(watch: Stopwatch, count: int, versions: dict[str, str]) -> None:
@@ -58,6 +72,7 @@ def report(watch: Stopwatch, count: int, versions: dict[str, str]) -> None:
                 "count": count,
                 "seconds": watch.seconds,
                 "cpu_seconds": watch.cpu_seconds,
+                "librdkafka_seconds": watch.librdkafka_seconds,
                 "peak_rss": peak_rss(),
                 "versions": versions,
             }

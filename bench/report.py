@@ -9,38 +9,39 @@ from rich.table import Table
 
 
 def number(value: float) -> str:
-    """Three digits that matter, thousands set apart."""
+    """The digits that matter: "0.938", "12.3", "1,290", "412 k"."""
+    if abs(value) >= 10_000:
+        return f"{value / 1000:,.0f} k"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def table(result: Mapping[str, Any], console: Console) -> None:
-    """Print contenders, ratios and aims."""
+    """Print the machine, the contenders' figures, the ratios and the aims."""
     about = result["machine"]
     load = about["load"]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     console.print(
         f"{about['cpu_count']} x {about['cpu_model']}, Linux {about['kernel']}, {about['python']}\n"
-        f"load {load['before'][0]:g} before, {load['after'][0]:g} after; {versions}"
+        f"load {load['before'][0]:g} before, {load['after'][0]:g} after; {versions}",
+        highlight=False,
     )
     if result["quick"]:
-        console.print(
-            "A quick run: it shows that the bench works, its figures are too few to judge by.", style="yellow"
-        )
-    first = next(iter(result["results"].values()))
-    figures = Table(title=f"{result['name']}: medians of {result['rounds']} rounds", title_justify="left")
-    figures.add_column("contender")
-    for unit in (first["unit"], "min - max", first["cpu"]["unit"], f"peak {first['memory']['unit']}"):
+        console.print("A quick run: it shows that the bench works and proves nothing.", style="yellow")
+    rounds = "1 round" if result["rounds"] == 1 else f"medians of {result['rounds']} rounds"
+    figures = Table(title=f"{result['name']}: {rounds}", title_justify="left")
+    figures.add_column("contender", no_wrap=True)
+    entries = result["results"]
+    first = next(iter(entries.values()))
+    others = [name for name, figure in first.items() if isinstance(figure, dict) and "median" in figure]
+    units = [first["unit"], "min - max", *(first[name]["unit"] for name in others)]
+    for unit in units:
         figures.add_column(unit, justify="right")
-    for entry in result["results"].values():
-        figures.add_row(
-            entry["title"],
-            number(entry["median"]),
-            f"{number(entry['spread']['min'])} - {number(entry['spread']['max'])}",
-            number(entry["cpu"]["median"]),
-            number(entry["memory"]["median"]),
-        )
+    for name, entry in entries.items():
+        least, most = entry["spread"]["min"], entry["spread"]["max"]
+        medians = (number(entry[other]["median"]) for other in others)
+        figures.add_row(name, number(entry["median"]), f"{number(least)} - {number(most)}", *medians)
     console.print(figures)
-    ratios = Table(title="ratios", title_justify="left")
+    ratios = Table(title="ratios and aims", title_justify="left")
     for heading in ("ratio", "value", "aim", ""):
         ratios.add_column(heading, justify="right" if heading == "value" else "left")
     for name, value in result["ratios"].items():

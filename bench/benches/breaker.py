@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bench.compiler import CORE, NATIVE, build
-from bench.frame import Contender, Ratio, Sample, Units, run_contender
+from bench.frame import Contender, Ratio, Sample, run_contender
 
 SOURCES = (
     NATIVE / "breaker.c",
     *(CORE / f"{noun}.c" for noun in ("breaker", "window", "metrics", "alloc", "clock", "err")),
 )
 REPEATS = 25
-CALLS = {"c": 2_000_000, "python": 100_000}
+CALLS = {"c": 2_000_000, "dbint": 100_000, "pybreaker": 10_000}  # some 10 ms a loop for each
 QUICK_DIVISOR = 10
 TIMEOUT = 60.0
 
@@ -22,7 +22,7 @@ class BreakerBench:
 
     name = "breaker"
     title = "what a closed circuit breaker adds to a call that does nothing"
-    units = Units(value="ns over the bare call", cpu="ns CPU/guarded call")
+    units = {"value": "ns over the bare call", "cpu": "ns CPU/guarded call", "memory": "peak MiB"}
     contenders = (
         Contender("c", "dbint from C: acquire, call, done"),
         Contender("dbint-call", "dbint from Python: breaker.call(f)"),
@@ -51,15 +51,15 @@ class BreakerBench:
         python = [sys.executable, "-m", "bench.contenders.breaker"]
 
         def run(contender: str) -> Sample:
-            calls = CALLS["c" if contender == "c" else "python"] // (QUICK_DIVISOR if quick else 1)
+            calls = CALLS[contender.partition("-")[0]] // (QUICK_DIVISOR if quick else 1)
             program = [str(native)] if contender == "c" else [*python, contender]
             command = [*program, str(REPEATS), str(calls)]
             found = run_contender(command, timeout=TIMEOUT)
-            return Sample(
-                value=found["guarded_ns"] - found["bare_ns"],
-                cpu=found["cpu_ns"],
-                memory=found["peak_rss"] / 2**20,
-                versions=found["versions"],
-            )
+            figures = {
+                "value": found["guarded_ns"] - found["bare_ns"],
+                "cpu": found["cpu_ns"],
+                "memory": found["peak_rss"] / 2**20,
+            }
+            return Sample(figures, found["versions"])
 
         yield run

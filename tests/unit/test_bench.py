@@ -15,7 +15,7 @@ import pytest
 
 from bench import compiler, frame, report
 from bench.benches import BENCHES
-from bench.frame import Aim, BenchError, Contender, Ratio, Sample, Units
+from bench.frame import Aim, BenchError, Contender, Ratio, Sample
 from bench.measure import Stopwatch, peak_rss
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ class Pretended:
 
     name = "pretended"
     title = "a bench for the test"
-    units = Units(value="calls/s", cpu="ns")
+    units = {"value": "calls/s", "cpu": "ns", "memory": "MiB"}
     contenders = (Contender("a", "the first"), Contender("b", "the second"), Contender("c", "the third"))
     ratios = (Ratio("a_over_b", "value", "a", "b"), Ratio("c_alone", "cpu", "c"))
     rounds = 3
@@ -44,7 +44,8 @@ class Pretended:
         def run(contender):
             self.order.append(contender)
             value = next(source[contender])
-            return Sample(value, value, 7.0, {"lib": self.versions.get(contender, "1.0")})
+            figures = {"value": value, "cpu": value, "memory": 7.0}
+            return Sample(figures, {"lib": self.versions.get(contender, "1.0")})
 
         yield run
 
@@ -238,7 +239,16 @@ def test_the_table_shows_figures_and_verdicts(aims):
     console = Console(width=100, file=io.StringIO())
     report.table(run(Pretended()), console)
     text = console.file.getvalue()
-    for words in ("the first", "calls/s", "10 - 90", "a_over_b", "at least 2", "met", "not met", "lib 1.0"):
+    for words in (
+        "medians of 3 rounds",
+        "calls/s",
+        "10 - 90",
+        "a_over_b",
+        "at least 2",
+        "met",
+        "not met",
+        "lib 1.0",
+    ):
         assert words in text
 
 
