@@ -81,12 +81,14 @@ def doris_database(
     database: str | None = None,
     *,
     dbint: Mapping[str, Any] | None = None,
+    stream_load: Mapping[str, Any] | bool = False,
     **overrides: Any,
 ) -> dict[str, Any]:
-    """An entry of DATABASES for Apache Doris; the parameters are postgres_database's.
+    """An entry of DATABASES for Apache Doris; most parameters are postgres_database's.
 
-    PORT is the frontend's MySQL port; ``OPTIONS["http_port"]`` is its HTTP port, where Stream Load begins.
-    One connection a thread is kept 60 seconds.
+    PORT is the frontend's MySQL port; ``OPTIONS["http_port"]`` is its HTTP port. One connection a thread is
+    kept 60 seconds. ``stream_load``: True, or a dict of the backend's options, lets large ``bulk_create``
+    calls go by Stream Load, with the addresses and hosts that ``DBINT["DORIS"]`` allows.
     """
     settings = conf.read(dbint or {}).doris
     endpoint, credentials = _find(service, dbint)
@@ -96,6 +98,12 @@ def doris_database(
     }
     if settings.replication_num is not None:
         options["replication_num"] = settings.replication_num
+    if stream_load:
+        options["stream_load"] = {
+            "address_map": settings.address_map,
+            "allowed_hosts": settings.allowed_hosts,
+            **(stream_load if isinstance(stream_load, Mapping) else {}),
+        }
     entry = {
         "ENGINE": "dbint.django.backends.doris",
         **_address(endpoint, credentials, database),

@@ -5,4 +5,4 @@ from dbint.django.databases import doris_database
 
 DORIS: DorisDict = {"connect_timeout": 5.0}
 
-DATABASES = {"doris": doris_database(database="agent_analytics", dbint={"DORIS": DORIS})}
+DATABASES = {"doris": doris_database(database="agent_analytics", dbint={"DORIS": DORIS}, stream_load=True)}

@@ -110,6 +110,15 @@ def test_doris(monkeypatch: pytest.MonkeyPatch) -> None:
     assert entry["OPTIONS"] == {"http_port": 18030, "connect_timeout": 5.0, "replication_num": 1}
 
 
+def test_stream_load() -> None:
+    dbint = {"DORIS": {"address_map": {"10.0.0.5:8040": "127.0.0.1:18040"}}}
+    assert doris_database(dbint=dbint, stream_load=True)["OPTIONS"]["stream_load"] == {
+        "address_map": {"10.0.0.5:8040": "127.0.0.1:18040"},
+        "allowed_hosts": (),
+    }
+    assert doris_database(stream_load={"threshold": 5})["OPTIONS"]["stream_load"]["threshold"] == 5
+
+
 def test_wrong_variables_are_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_PORT", "x")
     with pytest.raises(ImproperlyConfigured, match="POSTGRES_PORT: 'x' is not a port number"):
