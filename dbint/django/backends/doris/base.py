@@ -236,13 +236,13 @@ class DatabaseWrapper(BaseDatabaseWrapper):
             # PyMySQL's connect_timeout ends with the TCP connection; a server that accepts and says nothing
             # would hold us for ever, so the greeting is read under the same limit.
             connection = pymysql.connect(**{**conn_params, "read_timeout": conn_params["connect_timeout"]})
-        except pymysql.MySQLError as error:
-            raise _explained(error, where, conn_params) from error
-        except (struct.error, AssertionError, IndexError, ValueError) as error:
+        except (pymysql.InternalError, struct.error, AssertionError, IndexError, ValueError) as error:
             raise pymysql.OperationalError(
                 CR.CR_SERVER_HANDSHAKE_ERR,
                 f"what answers at {where} does not speak MySQL's protocol; {_PORT_ADVICE}",
             ) from error
+        except pymysql.MySQLError as error:
+            raise _explained(error, where, conn_params) from error
         connection._read_timeout = read_timeout
         return connection
 

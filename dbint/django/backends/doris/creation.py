@@ -23,13 +23,16 @@ class DatabaseCreation(BaseDatabaseCreation):
         source = self.connection.settings_dict["NAME"]
         target = self.get_test_db_clone_settings(suffix)["NAME"]
         with self._nodb_cursor() as cursor:
-            if not keepdb:
-                cursor.execute(f"DROP DATABASE IF EXISTS {quote(target)} FORCE")
-            cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quote(target)}")
+            if keepdb:
+                cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quote(target)}")
+                return
+            cursor.execute(f"DROP DATABASE IF EXISTS {quote(target)} FORCE")
+            cursor.execute(f"CREATE DATABASE {quote(target)}")
             cursor.execute(f"SHOW TABLES FROM {quote(source)}")
-            for (table,) in cursor.fetchall():
-                copy = f"{quote(target)}.{quote(table)}"
+            tables = [row[0] for row in cursor.fetchall()]
+            cursor.execute(f"USE {quote(target)}")
+            for table in tables:
                 original = f"{quote(source)}.{quote(table)}"
-                cursor.execute(f"CREATE TABLE IF NOT EXISTS {copy} LIKE {original}")
-                cursor.execute(f"TRUNCATE TABLE {copy}")
-                cursor.execute(f"INSERT INTO {copy} SELECT * FROM {original}")  # noqa: S608
+                cursor.execute(f"SHOW CREATE TABLE {original}")
+                cursor.execute(cursor.fetchone()[1])
+                cursor.execute(f"INSERT INTO {quote(table)} SELECT * FROM {original}")  # noqa: S608

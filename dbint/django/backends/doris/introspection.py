@@ -50,10 +50,7 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
             if "view" not in str(error):
                 raise
             return self._view_description(cursor, table_name)
-        return [
-            self._field_info(c.name, c.type, c.nullable, c.default, c.auto_increment, c.comment)
-            for c in columns
-        ]
+        return [self._field_info(c.name, c.type, c.nullable, c.default, c.comment) for c in columns]
 
     def _view_description(self, cursor: Any, table_name: str) -> list[Any]:
         cursor.execute(
@@ -63,13 +60,11 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
             [table_name],
         )
         return [
-            self._field_info(name, kind.lower(), null == "YES", default, False, comment)
+            self._field_info(name, kind.lower(), null == "YES", default, comment)
             for name, kind, null, default, comment in cursor.fetchall()
         ]
 
-    def _field_info(
-        self, name: str, kind: str, nullable: bool, default: str | None, auto: bool, comment: str
-    ) -> Any:
+    def _field_info(self, name: str, kind: str, nullable: bool, default: str | None, comment: str) -> Any:
         match = _TYPE.match(kind)
         base, first, second = match.groups() if match else (kind, None, None)
         length = precision = scale = None
@@ -81,9 +76,7 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
             precision, scale = int(first or 38), int(second or 0)
         elif base == "largeint":
             precision, scale = 39, 0
-        return FieldInfo(
-            name, base, length, length, precision, scale, nullable, default, None, auto, kind, comment
-        )
+        return FieldInfo(name, base, length, length, precision, scale, nullable, default, None, kind, comment)
 
     def get_sequences(self, cursor: Any, table_name: str, table_fields: Any = ()) -> list[dict[str, Any]]:
         return []

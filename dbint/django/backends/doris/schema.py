@@ -293,10 +293,12 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
 
     def add_index(self, model: type[Model], index: Any) -> None:
         column = self._index_column(model, index)
-        self._alter(model, f"ADD INDEX {self.quote_name(index.name)} ({column}) USING INVERTED")
+        table = self.quote_name(model._meta.db_table)
+        self._run(model, f"CREATE INDEX {self.quote_name(index.name)} ON {table} ({column}) USING INVERTED")
 
     def remove_index(self, model: type[Model], index: Any) -> None:
-        self._alter(model, f"DROP INDEX {self.quote_name(index.name)}")
+        table = self.quote_name(model._meta.db_table)
+        self._run(model, f"DROP INDEX {self.quote_name(index.name)} ON {table}")
 
     def rename_index(self, model: type[Model], old_index: Any, new_index: Any) -> None:
         self.remove_index(model, old_index)
@@ -335,10 +337,13 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
     # -- jobs
 
     def _alter(self, model: type[Model], change: str) -> None:
-        """Run an ALTER TABLE and wait until what it began is finished: Doris refuses the next one before."""
+        self._run(model, f"ALTER TABLE {self.quote_name(model._meta.db_table)} {change}")
+
+    def _run(self, model: type[Model], sql: str) -> None:
+        """Change a table and wait until the jobs that this began are finished: Doris takes no other before."""
         table = model._meta.db_table
         before = {} if self.collect_sql else self._jobs(table)
-        self.execute(f"ALTER TABLE {self.quote_name(table)} {change}", None)
+        self.execute(sql, None)
         if self.collect_sql:
             return
         timeout = self.connection.option("schema_change_timeout", 600)

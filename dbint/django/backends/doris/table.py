@@ -9,8 +9,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.migrations import state
-from django.db.models import Model, options
+from django.db.models import Model
+
+from dbint.django.meta import add_option
 
 KeyModel = Literal["UNIQUE", "DUPLICATE"]
 
@@ -96,12 +97,4 @@ def _names(option: str, value: Collection[str]) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _register_meta_option() -> None:
-    """Make "doris" known to ``class Meta`` and to the state that migrations keep of models."""
-    if "doris" not in options.DEFAULT_NAMES:
-        options.DEFAULT_NAMES = (*options.DEFAULT_NAMES, "doris")
-    # Migrations hold a reference of their own.
-    state.DEFAULT_NAMES = options.DEFAULT_NAMES
-
-
-_register_meta_option()
+add_option("doris")

@@ -1,0 +1,103 @@
+"""A Doris connection of Django's for these tests, in a database of its own."""
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import django
+import pymysql
+import pytest
+from django.apps import apps
+from django.conf import settings
+from django.db import connections
+from django.test.utils import override_settings
+
+ALIAS = "doris_under_test"
+
+if not settings.configured:
+    settings.configure(USE_TZ=True, TIME_ZONE="Europe/Berlin", INSTALLED_APPS=[])
+if not apps.ready:
+    django.setup()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tests_app(django_db_blocker) -> Iterator[None]:
+    """The models of these tests are an installed app: reverse relations need one."""
+    app = f"{__package__}.apps.DorisTests"
+    with django_db_blocker.unblock(), override_settings(INSTALLED_APPS=[*settings.INSTALLED_APPS, app]):
+        yield
+
+
+@pytest.fixture(scope="session")
+def doris_settings(doris) -> Iterator[dict[str, Any]]:
+    """An entry of DATABASES for a fresh database."""
+    name = f"backend_{secrets.token_hex(4)}"
+    account = {
+        "host": doris.host,
+        "port": doris.ports["query"],
+        "user": doris.credentials["username"],
+        "password": doris.credentials["password"],
+    }
+
+    def run(sql: str) -> None:
+        connection = pymysql.connect(**account, autocommit=True)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+
+    run(f"CREATE DATABASE {name}")
+    yield {
+        "ENGINE": "dbint.django.backends.doris",
+        "HOST": account["host"],
+        "PORT": account["port"],
+        "USER": account["user"],
+        "PASSWORD": account["password"],
+        "NAME": name,
+        "OPTIONS": {"http_port": doris.ports["http"]},
+    }
+    run(f"DROP DATABASE {name} FORCE")
+
+
+@pytest.fixture
+def make_connection(doris_settings):
+    """Makes further connections, with other settings; they are closed at the end."""
+    made = []
+
+    def make(alias: str = ALIAS, **changes: Any):
+        options = {**doris_settings["OPTIONS"], **changes.pop("OPTIONS", {})}
+        connections.settings[alias] = connections.configure_settings(
+            {"default": {}, alias: {**doris_settings, **changes, "OPTIONS": options}}
+        )[alias]
+        connections[alias] = connections.create_connection(alias)
+        made.append(alias)
+        return connections[alias]
+
+    yield make
+    for alias in made:
+        if alias in connections.settings:
+            connections[alias].close()
+            del connections[alias]
+            del connections.settings[alias]
+
+
+@pytest.fixture
+def connection(make_connection):
+    """The connection under test."""
+    return make_connection()
+
+
+@pytest.fixture
+def table(connection):
+    """``table(Model, …)`` creates the tables of models; they are dropped at the end."""
+    created = []
+
+    def create(*models):
+        with connection.schema_editor() as editor:
+            for model in models:
+                editor.create_model(model)
+                created.append(model._meta.db_table)
+        return models[0].objects.using(ALIAS)
+
+    yield create
+    with connection.cursor() as cursor:
+        for name in created:
+            cursor.execute(f"DROP TABLE IF EXISTS `{name}`")
