@@ -16,9 +16,10 @@ from types import FrameType
 from typing import NoReturn
 
 from stack import packages
+from stack.compose import ENGINE, ComposeStack
 from stack.errors import StackError
 from stack.process import wait_for_end
-from stack.progress import progress_for
+from stack.progress import Progress, progress_for
 from stack.servers import PROFILES, SERVERS
 from stack.supervisor import Stack, Status
 
@@ -143,20 +144,37 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _open(install: bool | None = None) -> Stack:
-    return Stack(progress=progress_for(), install=install)
+def _open(install: bool | None = None, progress: Progress | None = None) -> Stack:
+    """The stack of DBINT_STACK_DIR: in containers if STACK says so or it is there already in containers."""
+    engine = os.environ.get("STACK", "")
+    if engine not in ("", ENGINE):
+        raise StackError(
+            f"STACK is {engine!r}; it may be {ENGINE!r}, or empty for servers without containers"
+        )
+    stack = Stack(progress=progress, install=install)
+    if engine == ENGINE or stack.state().engine == ENGINE:
+        return ComposeStack(progress=progress, install=install)
+    return stack
+
+
+@contextmanager
+def _working(install: bool | None = None) -> Iterator[Stack]:
+    """The stack for a command that changes something, with its progress shown."""
+    progress = progress_for()
+    try:
+        yield _open(install, progress)
+    finally:
+        progress.close()
 
 
 def _up(options: argparse.Namespace) -> int:
-    stack = _open(False if options.no_install else None)
-    try:
-        stack.up(options.servers or PROFILES[options.profile], options.profile)
-    except KeyboardInterrupt:
-        stack.progress.close()
-        _say_what_runs(stack)
-        raise
-    finally:
-        stack.progress.close()
+    with _working(False if options.no_install else None) as stack:
+        try:
+            stack.up(options.servers or PROFILES[options.profile], options.profile)
+        except KeyboardInterrupt:
+            stack.progress.close()
+            _say_what_runs(stack)
+            raise
     return OK
 
 
@@ -170,21 +188,15 @@ def _say_what_runs(stack: Stack) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    stack = _open(False if options.no_install else None)
-    try:
+    with _working(False if options.no_install else None) as stack:
         stack.fetch(options.servers or PROFILES[options.profile])
-    finally:
-        stack.progress.close()
     return OK
 
 
 def _change(name: str) -> Callable[[argparse.Namespace], int]:
     def run(options: argparse.Namespace) -> int:
-        stack = _open()
-        try:
+        with _working() as stack:
             getattr(stack, name)(*options.servers)
-        finally:
-            stack.progress.close()
         return OK
 
     return run
@@ -194,13 +206,10 @@ _start, _stop, _kill, _restart = (_change(name) for name in ("start", "stop", "k
 
 
 def _down(options: argparse.Namespace) -> int:
-    stack = _open()
     if options.after is not None:
         wait_for_end(options.after)
-    try:
+    with _working() as stack:
         removed = stack.down(*options.servers, keep_data=options.keep_data)
-    finally:
-        stack.progress.close()
     for path in removed:
         print(f"removed {path}")
     if options.keep_data:
@@ -267,6 +276,10 @@ def _logs(options: argparse.Namespace) -> int:
     rows = stack.status(options.servers)
     if not rows:
         raise StackError(f"there is no stack in {stack.directory}: python3 -m stack up")
+    if isinstance(stack, ComposeStack):
+        for row in rows:
+            _print_log(row.server if len(rows) > 1 else "", stack.logs(row.server), options.lines)
+        return OK
     logs = {row.server: stack.log(row.server) for row in rows}
     label = len(logs) > 1
     positions = {}
@@ -301,8 +314,8 @@ def _since(log: Path, position: int) -> tuple[str, int]:
     return data.decode(errors="replace"), position + len(data)
 
 
-def _print_log(name: str, text: str) -> None:
-    for line in text.splitlines():
+def _print_log(name: str, text: str, lines: int | None = None) -> None:
+    for line in text.splitlines()[-lines if lines else None :]:
         print(f"{name}: {line}" if name else line)
     sys.stdout.flush()
 

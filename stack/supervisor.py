@@ -143,11 +143,11 @@ class Stack:
     def reserve(self, names: Iterable[str], profile: str = "light") -> None:
         """Chooses ports and passwords and writes the state file, without starting anything."""
         with self._locked(create=True):
-            self._reserve(self.state(), _in_order(names), profile)
+            self._reserve(self.state(), in_order(names), profile)
 
     def fetch(self, names: Iterable[str]) -> None:
         """Installs what the servers are made of: distribution packages, and downloads into the cache."""
-        chosen = _in_order(names)
+        chosen = in_order(names)
         self._ensure(chosen)
         self._each(chosen, lambda name: SERVERS[name].install(self.progress))
 
@@ -156,7 +156,7 @@ class Stack:
 
         A server that runs already is left alone. Raises StackError when one does not come up; the others do.
         """
-        chosen = _in_order(names)
+        chosen = in_order(names)
         self._ensure(chosen)
         with self._locked(create=True):
             state = self.state()
@@ -168,7 +168,7 @@ class Stack:
         """Starts servers of the stack (all without a name) and waits until they are ready."""
         with self._locked():
             state = self.state()
-            self._start(state, _in_order(self._known(state, names)))
+            self._start(state, in_order(self._known(state, names)))
 
     def stop(self, *names: str) -> None:
         """Stops servers cleanly; one that does not obey in time is killed."""
@@ -191,7 +191,7 @@ class Stack:
         with self._locked():
             self._stop(names)
             state = self.state()
-            self._start(state, _in_order(self._known(state, names)))
+            self._start(state, in_order(self._known(state, names)))
 
     def down(self, *names: str, keep_data: bool = False) -> list[Path]:
         """Stops servers and removes their data, logs and entries; returns what was removed."""
@@ -240,16 +240,17 @@ class Stack:
         state.profile = profile
         taken = {port for entry in state.services.values() for port in entry.ports.values()}
         for name in names:
-            server = SERVERS[name]
             if name not in state.services:
-                ports: dict[str, int] = {}
-                for role in server.roles:
-                    ports[role] = free_port(taken)
-                    taken.add(ports[role])
-                state.services[name] = Entry(
-                    ports, server.version(), server.emulated, credentials=server.credentials()
-                )
+                state.services[name] = self._new_entry(name, taken)
         state.write(self.state_file)
+
+    def _new_entry(self, name: str, taken: set[int]) -> Entry:
+        server = SERVERS[name]
+        ports: dict[str, int] = {}
+        for role in server.roles:
+            ports[role] = free_port(taken)
+            taken.add(ports[role])
+        return Entry(ports, server.version(), server.emulated, credentials=server.credentials())
 
     def _start(self, state: State, names: Sequence[str]) -> None:
         ended = {name: threading.Event() for name in names}
@@ -492,7 +493,7 @@ def _same(handle: int, path: Path) -> bool:
         return False
 
 
-def _in_order(names: Iterable[str]) -> list[str]:
+def in_order(names: Iterable[str]) -> list[str]:
     """The names and those that they need, in the order of the recipes. StackError for an unknown one."""
     wanted: set[str] = set()
     queue = list(names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +99,52 @@ connection.cursor().execute(f"CREATE DATABASE IF NOT EXISTS `{database}`")
 
 def create_database(entry: Entry) -> None:
     """Creates the database of the credentials through the MySQL protocol. Raises StackError."""
+    outcome = run([python(), "-c", _CREATE_DATABASE], environment=_environment() | _values(entry))
+    if outcome.status != 0:
+        name = entry.credentials["database"]
+        raise StackError(f"Doris: creating {name} failed: {_last_line(outcome.text)}")
+
+
+_SET_UP = """
+import os, time, pymysql
+from pymysql.cursors import DictCursor
+host, port, user, password, database, seconds = (os.environ[name] for name in ("H", "P", "U", "W", "D", "S"))
+deadline = time.monotonic() + float(seconds)
+def connect(password):
+    return pymysql.connect(host=host, port=int(port), user=user, password=password,
+                           connect_timeout=5, read_timeout=30, cursorclass=DictCursor)
+try:
+    cursor = connect(password).cursor()
+except pymysql.err.OperationalError:
+    cursor = connect("").cursor()
+    cursor.execute("SET PASSWORD = PASSWORD(%s)", (password,))
+while True:
+    cursor.execute("SHOW BACKENDS")
+    if any(str(row["Alive"]).lower() == "true" for row in cursor.fetchall()):
+        break
+    if time.monotonic() > deadline:
+        raise SystemExit("no backend is alive; does the host have vm.max_map_count=2000000?")
+    time.sleep(0.5)
+cursor.execute(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+"""
+
+
+def set_up_doris(entry: Entry, deadline: float) -> None:
+    """Gives a fresh Apache Doris its root password and database, once a backend is alive. Raises StackError.
+
+    ``deadline`` is a point on the monotonic clock.
+    """
+    seconds = max(0.0, deadline - time.monotonic())
+    values = _values(entry) | {"S": str(seconds)}
+    outcome = run([python(), "-c", _SET_UP], environment=_environment() | values, timeout=seconds + 60)
+    if outcome.status != 0:
+        raise StackError(f"Doris: setting it up failed: {_last_line(outcome.text)}")
+
+
+def _values(entry: Entry) -> dict[str, str]:
     credentials = entry.credentials
     values = {"H": entry.host, "P": str(entry.ports["query"]), "U": credentials["username"]}
-    values |= {"W": credentials["password"], "D": credentials["database"]}
-    outcome = run([python(), "-c", _CREATE_DATABASE], environment=_environment() | values)
-    if outcome.status != 0:
-        raise StackError(f"Doris: creating {credentials['database']} failed: {_last_line(outcome.text)}")
+    return values | {"W": credentials["password"], "D": credentials["database"]}
 
 
 def _last_line(text: str) -> str:

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from stack import StackError, maven, packages, probe
+from stack import Stack, StackError, compose, maven, packages, probe
 from stack.cache import cache_path, cached
+from stack.compose import ComposeStack
 from stack.packages import Requirement
 from stack.process import Process, run, spawn
 from stack.progress import LineProgress, Progress, TerminalProgress
+from stack.servers import SERVERS, doris, kafka
 from stack.state import Entry, State, free_port, port_is_free, write_private
 
 
@@ -367,6 +369,64 @@ class TestMaven:
             StackError, match=r"could not fetch org\.example:thing_2\.13:1\.0: Could not find thing"
         ):
             maven.fetch(self.artifacts, tmp_path)
+
+
+class TestCompose:
+    def fake_docker(self, directory: Path, script: str) -> None:
+        docker = directory / "docker"
+        docker.write_text(f"#!/bin/sh\n{script}\n")
+        docker.chmod(0o755)
+
+    @pytest.mark.parametrize(
+        ("script", "said"),
+        [
+            (None, "there is no docker on PATH"),
+            ("exit 1", "the docker here has no compose plugin"),
+            ('[ "$1" = compose ]', "no container engine answers"),
+        ],
+    )
+    def test_without_an_engine(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, said: str
+    ) -> None:
+        if script:
+            self.fake_docker(tmp_path, script)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        stack = ComposeStack(tmp_path / "stack")
+        with pytest.raises(StackError, match=said):
+            stack.up()
+        assert not stack.directory.exists()
+
+    def test_the_file_pins_every_version(self) -> None:
+        for services in compose.SERVICES.values():
+            for service in services:
+                assert compose._version(service)
+        assert compose._version("kafka") == kafka.VERSION
+        assert compose._version("doris-fe") == compose._version("doris-be") == doris.VERSION
+
+    def test_what_docker_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Addresses and passwords go through the environment; the state file says "compose"."""
+        self.fake_docker(tmp_path, f'echo "$*" >>{tmp_path}/said; env >>{tmp_path}/environment')
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        stack = ComposeStack(tmp_path / "stack")
+        for server in SERVERS.values():
+            monkeypatch.setattr(server, "probe", lambda _: None)
+        stack.up(["postgres", "kafka"])
+        entry = stack.entry("postgres")
+        assert stack.state().engine == "compose"
+        assert (entry.version, entry.emulated, entry.pid) == (compose._version("postgres"), False, None)
+        said = (tmp_path / "said").read_text()
+        assert "up --detach postgres kafka\n" in said
+        assert entry.credentials["password"] not in said
+        environment = (tmp_path / "environment").read_text()
+        assert f"POSTGRES_PASSWORD={entry.credentials['password']}\n" in environment
+        assert f"KAFKA_PORT={stack.endpoint('kafka').port}\n" in environment
+        with pytest.raises(StackError, match="is run by compose; remove it first"):
+            Stack(stack.directory).up(["postgres"])
+        stack.kill("kafka")
+        assert "kill kafka\n" in (tmp_path / "said").read_text()
+        stack.down()
+        assert "down --volumes" in (tmp_path / "said").read_text()
+        assert not stack.directory.exists()
 
 
 def test_progress_for_a_log_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
