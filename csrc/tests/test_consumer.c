@@ -1,0 +1,222 @@
+/* test_consumer.c - the consumer's batches and the admin client, against a mock cluster */
+#include "consumer.h"
+
+#include "admin.h"
+#include "kafka_mock.h"
+#include "producer.h"
+
+/* Puts `count` messages "v0", "v1", ... into partition 0, every third with a null value. */
+static void fill(const mock *cluster, int count) {
+    const dbi_producer_options options = {.when_full = DBI_WHEN_FULL_REFUSE};
+    const dbi_kafka_property bootstrap = {"bootstrap.servers", cluster->bootstrap};
+    uint64_t nth = test_fail_nth, before = dbi_alloc_count();
+    dbi_producer *producer;
+    dbi_topic *topic;
+    uint64_t left;
+    dbi_err err;
+
+    dbi_alloc_fail_nth(0); /* the producer is not what is tested */
+    CHECK_RC(dbi_producer_new(&producer, &bootstrap, 1, &options, &err), DBI_OK);
+    CHECK_RC(dbi_producer_topic(producer, "t", &topic, &err), DBI_OK);
+    for (int i = 0; i < count; i++) {
+        char text[16];
+        dbi_message message = {.key = "k", .key_len = 1, .partition = 0};
+
+        message.value_len = (size_t)snprintf(text, sizeof text, "v%d", i);
+        message.value = i % 3 == 2 ? NULL : text;
+        if (message.value == NULL)
+            message.value_len = 0;
+        CHECK_RC(dbi_producer_enqueue(producer, topic, &message, &err), DBI_OK);
+    }
+    CHECK_RC(dbi_producer_flush(producer, after_ms(10000), &left, &err), DBI_OK);
+    CHECK_RC(dbi_producer_close(producer, &err), DBI_OK);
+    dbi_producer_free(producer);
+    CHECK_INT(before, 0); /* it comes first in each case, so that the count can start anew */
+    dbi_alloc_fail_nth(nth);
+}
+
+static dbi_rc make(dbi_consumer **consumer, const char *bootstrap, dbi_err *err) {
+    const dbi_kafka_property properties[] = {{"bootstrap.servers", bootstrap},
+                                             {"group.id", "g"},
+                                             {"auto.offset.reset", "earliest"},
+                                             {"reconnect.backoff.max.ms", "200"}};
+
+    return dbi_consumer_new(consumer, properties, COUNT_OF(properties), err);
+}
+
+static rd_kafka_topic_partition_list_t *partition(int32_t number, int64_t offset) {
+    rd_kafka_topic_partition_list_t *partitions = rd_kafka_topic_partition_list_new(1);
+
+    rd_kafka_topic_partition_list_add(partitions, "t", number)->offset = offset;
+    return partitions;
+}
+
+TEST(a_batch_holds_what_was_sent) {
+    mock cluster = {0};
+    rd_kafka_topic_partition_list_t *at = partition(0, RD_KAFKA_OFFSET_BEGINNING);
+    dbi_consumer *consumer = NULL;
+    dbi_batch *batch = NULL;
+    size_t total = 0, size = 0;
+    bool ended = false;
+    char text[64] = "";
+    dbi_err err;
+
+    mock_up(&cluster);
+    fill(&cluster, 7);
+    TRY(make(&consumer, cluster.bootstrap, &err));
+    TRY(dbi_consumer_assign(consumer, at, &err));
+    for (int i = 0; !ended; i++) {
+        CHECK(i < 20);
+        TRY(dbi_consumer_poll(consumer, 100, 0, after_ms(10000), &batch, &err));
+        for (size_t j = 0; j < dbi_batch_count(batch); j++) {
+            const rd_kafka_message_t *message = dbi_batch_message(batch, j);
+            CHECK_INT(message->offset, (int64_t)total++);
+            CHECK_INT(message->key_len, 1);
+        }
+        CHECK(dbi_batch_message(batch, dbi_batch_count(batch)) == NULL);
+        if (total == 7 && dbi_batch_count(batch) == 7) {
+            CHECK_INT(dbi_batch_bytes(batch), 7 + 5 * 2);
+            dbi_batch_concat(batch, NULL, 0, ", ", 2, NULL, &size);
+            CHECK_INT(size, 5 * 2 + 4 * 2);
+            dbi_batch_concat(batch, "t", 0, ", ", 2, text, &size);
+            CHECK_STR(text, "v0, v1, v3, v4, v6");
+            dbi_batch_concat(batch, "t", 1, ", ", 2, NULL, &size);
+            CHECK_INT(size, 0);
+            dbi_batch_concat(batch, "u", 0, ", ", 2, NULL, &size);
+            CHECK_INT(size, 0);
+        }
+        ended = dbi_batch_ends(batch)->cnt == 1;
+        if (ended)
+            CHECK_INT(dbi_batch_ends(batch)->elems[0].offset, 7);
+        dbi_batch_free(batch);
+        batch = NULL;
+    }
+    CHECK_INT(total, 7);
+    TRY(dbi_consumer_poll(consumer, 100, 0, after_ms(50), &batch, &err));
+    CHECK_INT(dbi_batch_count(batch), 0);
+done:
+    dbi_batch_free(batch);
+    if (consumer != NULL)
+        CHECK_RC(dbi_consumer_close(consumer, NULL), DBI_OK);
+    dbi_consumer_free(consumer);
+    rd_kafka_topic_partition_list_destroy(at);
+    mock_down(&cluster);
+}
+
+TEST(a_batch_keeps_to_its_limits_and_outlives_the_consumer) {
+    mock cluster = {0};
+    rd_kafka_topic_partition_list_t *at = partition(0, 1);
+    dbi_consumer *consumer = NULL;
+    dbi_batch *first = NULL, *second = NULL;
+    dbi_err err;
+
+    mock_up(&cluster);
+    fill(&cluster, 20);
+    TRY(make(&consumer, cluster.bootstrap, &err));
+    TRY(dbi_consumer_assign(consumer, at, &err));
+    TRY(dbi_consumer_poll(consumer, 3, 0, after_ms(10000), &first, &err));
+    CHECK_WITHIN(dbi_batch_count(first), 1, 3);
+    TRY(dbi_consumer_poll(consumer, 100, 1, after_ms(10000), &second, &err)); /* one always fits */
+    CHECK_INT(dbi_batch_count(second), 1);
+    TRY(dbi_consumer_close(consumer, &err));
+    CHECK_RC(dbi_consumer_close(consumer, &err), DBI_ECLOSED);
+    CHECK_RC(dbi_consumer_assign(consumer, at, &err), DBI_ECLOSED);
+    dbi_consumer_free(consumer);
+    consumer = NULL;
+    CHECK_INT(dbi_batch_message(first, 0)->offset, 1);
+    CHECK_STR(rd_kafka_topic_name(dbi_batch_message(second, 0)->rkt), "t");
+done:
+    dbi_consumer_free(consumer);
+    dbi_batch_free(first);
+    dbi_batch_free(second);
+    rd_kafka_topic_partition_list_destroy(at);
+    mock_down(&cluster);
+}
+
+TEST(offsets_are_committed_with_their_metadata) {
+    mock cluster = {0};
+    rd_kafka_topic_partition_list_t *offsets = partition(0, 5), *asked = partition(0, RD_KAFKA_OFFSET_INVALID);
+    dbi_consumer *consumer = NULL;
+    int64_t low, high;
+    dbi_err err;
+
+    mock_up(&cluster);
+    fill(&cluster, 6);
+    offsets->elems[0].metadata = strdup("to 9");
+    offsets->elems[0].metadata_size = 4;
+    TRY(make(&consumer, cluster.bootstrap, &err));
+    TRY(dbi_consumer_commit(consumer, offsets, &err));
+    TRY(dbi_consumer_committed(consumer, asked, after_ms(10000), &err));
+    CHECK_INT(asked->elems[0].offset, 5);
+    CHECK_INT(asked->elems[0].metadata_size, 4);
+    CHECK(memcmp(asked->elems[0].metadata, "to 9", 4) == 0);
+    TRY(dbi_consumer_watermarks(consumer, "t", 0, after_ms(10000), &low, &high, &err));
+    CHECK_INT(low, 0);
+    CHECK_INT(high, 6);
+done:
+    if (consumer != NULL)
+        CHECK_RC(dbi_consumer_close(consumer, NULL), DBI_OK);
+    dbi_consumer_free(consumer);
+    rd_kafka_topic_partition_list_destroy(offsets);
+    rd_kafka_topic_partition_list_destroy(asked);
+    mock_down(&cluster);
+}
+
+TEST(an_unreachable_cluster_is_told_once_and_before_the_deadline) {
+    rd_kafka_topic_partition_list_t *at = partition(0, 0);
+    dbi_consumer *consumer = NULL;
+    dbi_batch *batch = NULL;
+    int64_t low, high, start = dbi_clock_now(NULL);
+    const char *topic = "t";
+    dbi_err err;
+
+    TRY(make(&consumer, NOWHERE, &err));
+    TRY(dbi_consumer_assign(consumer, at, &err));
+    TRY_RC(dbi_consumer_poll(consumer, 10, 0, after_ms(15000), &batch, &err), DBI_EUNREACHABLE);
+    CHECK(batch == NULL);
+    CHECK_HAS(err.msg, "127.0.0.1:1");
+    CHECK_WITHIN((dbi_clock_now(NULL) - start) / DBI_NS_PER_MS, 0, 10000);
+    CHECK(dbi_consumer_watermarks(consumer, "t", 0, after_ms(300), &low, &high, &err) != DBI_OK);
+    TRY(dbi_consumer_subscribe(consumer, &topic, 1, &err));
+    TRY(dbi_consumer_unassign(consumer, &err));
+done:
+    if (consumer != NULL)
+        CHECK_RC(dbi_consumer_close(consumer, NULL), DBI_OK);
+    dbi_consumer_free(consumer);
+    rd_kafka_topic_partition_list_destroy(at);
+}
+
+TEST(admin_describes_and_says_what_failed) {
+    mock cluster = {0};
+    dbi_kafka_property bootstrap = {"bootstrap.servers", NULL};
+    const struct rd_kafka_metadata *metadata = NULL;
+    dbi_admin *admin = NULL;
+    char *cluster_id = NULL;
+    int32_t controller;
+    dbi_err err;
+
+    mock_up(&cluster);
+    bootstrap.value = cluster.bootstrap;
+    TRY(dbi_admin_new(&admin, &bootstrap, 1, &err));
+    TRY(dbi_admin_describe(admin, true, NULL, after_ms(10000), &metadata, &cluster_id, &controller, &err));
+    CHECK_INT(metadata->broker_cnt, 1);
+    CHECK_INT(metadata->topic_cnt, 1);
+    CHECK_INT(metadata->topics[0].partition_cnt, 2);
+    CHECK(cluster_id != NULL);
+    TRY(dbi_admin_close(admin, &err));
+    CHECK_RC(dbi_admin_delete_topic(admin, "t", after_ms(100), &err), DBI_ECLOSED);
+    dbi_admin_free(admin);
+    admin = NULL;
+    bootstrap.value = NOWHERE;
+    TRY(dbi_admin_new(&admin, &bootstrap, 1, &err));
+    TRY_RC(dbi_admin_create_topic(admin, "u", 1, 1, NULL, 0, after_ms(500), &err), DBI_EUNREACHABLE);
+    CHECK_HAS(err.msg, "127.0.0.1:1");
+done:
+    if (metadata != NULL)
+        rd_kafka_metadata_destroy(metadata);
+    dbi_free(cluster_id);
+    dbi_admin_free(admin);
+    mock_down(&cluster);
+}
+
+TEST_MAIN()
