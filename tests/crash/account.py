@@ -57,6 +57,7 @@ class Account:
     """The comparison's result, in items."""
 
     accepted: int
+    refused: int
     landed: int
     journaled: int
     dead_lettered: int
@@ -137,6 +138,8 @@ def compare(ledger: Ledger, found: Found, promise: Promise) -> Account:
             expected.add(name)
         if outcome is Outcome.ACCEPTED:
             sums["accepted"] += promise.units
+        elif outcome is Outcome.REFUSED:
+            sums["refused"] += promise.units
         elif outcome in IN_DOUBT:
             sums["in_doubt"] += promise.units
             sums["recovered"] += here
@@ -149,6 +152,7 @@ def compare(ledger: Ledger, found: Found, promise: Promise) -> Account:
     dropped = sum(found.dropped.values())
     return Account(
         accepted=sums["accepted"],
+        refused=sums["refused"],
         landed=sums["landed"],
         journaled=sums["journaled"],
         dead_lettered=sums["dead_lettered"],

@@ -11,7 +11,13 @@ import threading
 from pathlib import Path
 
 from dbint.errors import UnreachableError
-from dbint.flow.stream_load import LoadOutcomeUnknownError, StreamLoadClient, json_lines, make_label
+from dbint.flow.stream_load import (
+    LoadError,
+    LoadOutcomeUnknownError,
+    StreamLoadClient,
+    json_lines,
+    make_label,
+)
 from tests.crash.victims.stop import Stop
 from tests.crash.witness import Reporter
 
@@ -43,19 +49,30 @@ def load_until_stopped(
     database: str,
     table: str,
 ) -> None:
-    """One load after another; one without a certain end is made again, also when asked to stop."""
+    """One load after another; one without a certain end is made again, also when asked to stop.
+
+    A load that raises LoadError or UnreachableError has loaded nothing, says the client, and is reported as
+    refused: the account looks for its rows. Only where an earlier attempt at the same load, perhaps a killed
+    predecessor's, may have got through does that prove nothing.
+    """
+    in_doubt = True
     while not stop.asked:
         body, label = rows(caller, number), make_label("crash", caller, number)
-        done = False
-        while not done:
+        settled = False
+        while not settled:
             reporter.begin(caller, number)
+            settled = True
             try:
                 result = client.load(database, table, body, label=label, deadline=DEADLINE)
-            except (LoadOutcomeUnknownError, UnreachableError):
+            except LoadOutcomeUnknownError:
                 reporter.unknown(caller, number)
+                settled, in_doubt = False, True
+            except (LoadError, UnreachableError):
+                (reporter.unknown if in_doubt else reporter.refused)(caller, number)
+                settled = not in_doubt
             else:
                 (reporter.resolved if result.already else reporter.accepted)(caller, number)
-                done = True
+        in_doubt = False
         number += 1
 
 
