@@ -489,7 +489,7 @@ class TestFunctions:
         rows.create(name="Zoë", number=4)
         found = rows.annotate(
             length=Length("name"),
-            both=Concat("name", Value("-"), "slug"),
+            both=Concat("name", Value("-"), "name"),
             digits=Cast("number", models.TextField()),
         ).get()
-        assert (found.length, found.both, found.digits) == (3, "Zoë-", "4")
+        assert (found.length, found.both, found.digits) == (3, "Zoë-Zoë", "4")

@@ -186,11 +186,15 @@ class TestDorisTable:
 
     def test_it_survives_into_migrations(self):
         """Detected, written as source, run, and there again in the historical model."""
-        after = ProjectState()
-        for model in (Event, Visit):
-            after.add_model(ModelState.from_model(model))
+
+        def models_now() -> ProjectState:
+            state = ProjectState()
+            for model in (Event, Visit):
+                state.add_model(ModelState.from_model(model))
+            return state
+
         questioner = MigrationQuestioner(specified_apps={"doris_tests"})
-        changes = MigrationAutodetector(ProjectState(), after, questioner).changes(MigrationGraph())
+        changes = MigrationAutodetector(ProjectState(), models_now(), questioner).changes(MigrationGraph())
         migration = changes["doris_tests"][0]
         migration.app_label, migration.name = "doris_tests", "0001_initial"
         source = MigrationWriter(migration, include_header=False).as_string()
@@ -203,7 +207,7 @@ class TestDorisTable:
         assert historical is not Event
         assert historical._meta.doris == Event._meta.doris
         assert table_options(state.apps.get_model("doris_tests", "Visit")) == DorisTable()
-        again = MigrationAutodetector(state, after).changes(MigrationGraph())
+        again = MigrationAutodetector(state, models_now()).changes(MigrationGraph())
         assert again == {}
 
     def test_abstract_parents_hand_it_down(self):

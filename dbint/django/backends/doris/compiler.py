@@ -237,10 +237,12 @@ class SQLDeleteCompiler(compiler.SQLDeleteCompiler, SQLCompiler):
 
     def _statement(self) -> Sql:
         sql, params = self.as_sql()
+        table = self.quote_name_unless_alias(self.query.base_table)
         if " WHERE " not in sql:
-            # Doris deletes all rows of a table by TRUNCATE only.
-            return f"TRUNCATE TABLE {self.quote_name_unless_alias(self.query.base_table)}", ()
-        if self.table.key_model != "UNIQUE" and "SELECT" in sql:
+            return f"TRUNCATE TABLE {table}", ()  # the only way to delete all rows
+        if "SELECT" not in sql:
+            return sql.replace(f"{table}.", ""), params  # the documented form has bare column names
+        if self.table.key_model != "UNIQUE":
             raise NotSupportedError(
                 f"{self.query.get_meta().label}: rows of a DUPLICATE table can be deleted by plain "
                 "conditions on its "

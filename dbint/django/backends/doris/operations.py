@@ -140,7 +140,8 @@ class DatabaseOperations(BaseDatabaseOperations):
             "second": "SECOND({})",
             "week_day": "DAYOFWEEK({})",
             "iso_week_day": "(WEEKDAY({}) + 1)",
-            "iso_year": "CAST(FLOOR(YEARWEEK({}, 3) / 100) AS INT)",
+            # The year of the week's Thursday.
+            "iso_year": "YEAR(DATE_ADD(DATE_TRUNC({}, 'week'), INTERVAL 3 DAY))",
         }
         if lookup_type not in functions:
             raise NotSupportedError(f"Doris backend: {lookup_type!r} cannot be extracted from a date")

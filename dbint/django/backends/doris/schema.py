@@ -340,7 +340,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         self._run(model, f"ALTER TABLE {self.quote_name(model._meta.db_table)} {change}")
 
     def _run(self, model: type[Model], sql: str) -> None:
-        """Change a table and wait until the jobs that this began are finished: Doris takes no other before."""
+        """Change a table and wait until the jobs that this began are finished: Doris takes one at a time."""
         table = model._meta.db_table
         before = {} if self.collect_sql else self._jobs(table)
         self.execute(sql, None)
