@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from dbint.discovery import SERVICES, Service, is_running_in_kubernetes
+from dbint.discovery import DEFAULT, SERVICES, Service, is_running_in_kubernetes
 from dbint.verify.diagnosis import Kind, classify
 
 
@@ -82,6 +82,8 @@ def _variables(target: Target, *groups: str) -> str:
 def _where_the_address_is_set(target: Target) -> str:
     keys = "HOST and PORT" if target.alias else "host and port"
     step = f"The address {target.address} came from {target.address_from}."
+    if target.address_from == DEFAULT:
+        step = f"Nobody gave an address, so it is {target.address}."
     variables = _variables(target, "url", "host", "port")
     change = f"{keys} in {target.settings_place}"
     return f"{step} To change it, set {variables + ', or ' if variables else ''}{change}."

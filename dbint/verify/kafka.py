@@ -101,21 +101,25 @@ def remove_leftovers(access: KafkaAccess, prefix: str) -> list[str]:
 
 
 def read_messages(
-    access: KafkaAccess, scope: Scope, topic: str, partitions: int = 1, **options: Any
+    access: KafkaAccess, scope: Scope, topic: str, partitions: int = 1, *, isolation: str | None = None
 ) -> list[Any]:
     """Every message that is in the topic now, in order within each partition."""
     found: list[Any] = []
-    for batch in read_batches(access, scope, topic, partitions, **options):
+    for batch in read_batches(access, scope, topic, partitions, isolation=isolation):
         found.extend(batch)
     return found
 
 
 def read_batches(
-    access: KafkaAccess, scope: Scope, topic: str, partitions: int = 1, **options: Any
+    access: KafkaAccess, scope: Scope, topic: str, partitions: int = 1, *, isolation: str | None = None
 ) -> Iterator[Any]:
-    """The same as batches, up to the end of each partition."""
+    """The same as batches, up to the end of each partition.
+
+    ``isolation`` is read_committed or read_uncommitted; None leaves it to the project's own options.
+    """
     ended: set[int] = set()
-    with access.consumer(**{"enable.partition.eof": True, **options}) as consumer:
+    properties = {"enable.partition.eof": True} | ({"isolation.level": isolation} if isolation else {})
+    with access.consumer(**properties) as consumer:
         consumer.assign([(topic, partition, 0) for partition in range(partitions)])
         while len(ended) < partitions:
             scope.check()
@@ -217,7 +221,7 @@ class RoundTripProbe(KafkaProbe):
             with self.access.producer(scope) as producer:
                 for message in sent:
                     delivery = producer.send_sync(topic, timeout=scope.remaining(), **message)
-                    if delivery.partition != 0 or delivery.offset < 0:
+                    if delivery.partition != 0 or (delivery.offset or 0) < 0:
                         raise ProbeFailed(
                             f"a delivery report says partition {delivery.partition}, offset {delivery.offset}"
                         )
@@ -268,7 +272,7 @@ class TransactionProbe(KafkaProbe):
         )
 
     def expect(self, scope: Scope, topic: str, isolation: str, values: list[bytes], when: str) -> None:
-        found = [m.value for m in read_messages(self.access, scope, topic, **{"isolation.level": isolation})]
+        found = [m.value for m in read_messages(self.access, scope, topic, isolation=isolation)]
         if found != values:
             raise ProbeFailed(
                 f"{when}, a {isolation} consumer saw {found}, and should have seen {values}",

@@ -26,6 +26,16 @@ from dbint.verify.result import Report, Result, Status
 
 # How long clean-up may take after the last probe has ended or was given up.
 GRACE = 5.0
+# A server may quote a whole row; the report is read by people.
+LONGEST_MESSAGE = 600
+
+
+def shortened(text: str) -> str:
+    """``text``, with its middle left out when it is very long."""
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    half = LONGEST_MESSAGE // 2
+    return f"{text[:half]} [...] {text[-half:]}"
 
 
 class Interrupted(BaseException):
@@ -159,7 +169,7 @@ class Runner:
     def _run_one(self, probe: Probe, scope: Scope, began: float) -> None:
         """@thread the probe's own. Never raises."""
         try:
-            message = self.redact(probe.run(scope))
+            message = probe.run(scope)
             result = self._result(probe, scope, Status.PASSED, message, began)
         except Verdict as verdict:
             result = self._result(probe, scope, verdict.status, str(verdict), began, verdict.advice)
@@ -222,7 +232,7 @@ class Runner:
             version=scope.version or inherited,
             emulated=scope.emulated or any(result.emulated for result in required),
             duration=time.monotonic() - began,
-            message=self.redact(message),
+            message=shortened(self.redact(message)),
             advice=[self.redact(step) for step in advice],
             details=self.redact.deep(scope.details),
         )

@@ -1,11 +1,15 @@
 """What is broken is named in one clear line, within its deadline, and the rest is verified all the same."""
 
 import contextlib
+import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -297,14 +301,16 @@ def dsn(postgres: Endpoint) -> str:
         ({"dbint": {"VERIFY": {"sample": 3}}}, "dbint.E001"),
         ({"dbint": {"VERIFY": {"samples": -3}}}, "samples"),
         ({"routers": ["no.such.Router"]}, "no.such"),
-        ({"databases": {"default": {"ENGINE": "no.such.backend", "NAME": "x"}}}, "no.such.backend"),
+        ({"databases": {"other": {"ENGINE": "no.such.backend"}}}, "no.such.backend"),
         ({"dbint": {"SERVICES": {"kafka": {"port": "many"}}}}, "many"),
     ],
 )
 def test_a_bad_setting_is_one_line_and_exit_code_2(
-    tmp_path: Path, change: dict[str, object], words: str
+    tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
-    project = Project(tmp_path, {"default": {"kind": "postgres"}})
+    project = Project(tmp_path, {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})
+    change = dict(change)
+    project.databases |= change.pop("databases", {})
     for name, value in change.items():
         setattr(project, name, value)
     outcome = project.run("verify_database_integration")
@@ -313,6 +319,23 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(
     assert outcome.stdout == ""
     assert "Traceback" not in outcome.stderr
     assert len(outcome.lines()) == 1, outcome.stderr
+
+
+@pytest.mark.parametrize("command", ["verify_database_integration", "verify_db_connections"])
+def test_a_bad_environment_variable_is_one_line_and_exit_code_2(command: str) -> None:
+    """The settings module itself fails over it, before there is a command."""
+    ended = subprocess.run(
+        [sys.executable, "manage.py", command],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "POSTGRES_HOST": "localhost", "POSTGRES_PORT": "many"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert len(ended.stderr.splitlines()) == 1
+    assert "POSTGRES_PORT" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 from argparse import ArgumentTypeError
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -50,7 +50,7 @@ class VerificationCommand(BaseCommand):
     """Runs a plan of probes. A subclass says which."""
 
     # Checks run in handle(), where their errors end with exit code 2 and no traceback.
-    requires_system_checks: Sequence[str] = []
+    requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, epilog=EPILOG, **kwargs)
@@ -59,7 +59,7 @@ class VerificationCommand(BaseCommand):
             def error(message: str) -> NoReturn:
                 parser.exit(COULD_NOT_RUN, f"{parser.prog}: {message} (see --help)\n")
 
-            parser.error = error  # type: ignore[method-assign] - one line instead of the usage's fifteen
+            parser.error = error  # type: ignore[method-assign]  # one line, not the usage
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -87,7 +87,7 @@ class VerificationCommand(BaseCommand):
             redact = make_redactor()
             code = self.verify(redact, options)
         except (ConfigurationError, ImproperlyConfigured, ConnectionDoesNotExist) as error:
-            self.refuse(redact(str(error)), error, options)
+            self.refuse(redact(" ".join(str(error).split())), error, options)
         except OSError as error:  # the report's file: errors of servers are results
             where = options["output"] or error.filename or "stdout"
             self.refuse(redact(f"cannot write {where}: {error.strerror}"), error, options)
@@ -125,11 +125,11 @@ class VerificationCommand(BaseCommand):
 
     def run_checks(self, redact: Redactor) -> None:
         errors = [found for found in checks.run_checks() if found.is_serious() and not found.is_silenced()]
+        for found in errors:
+            line = f"verification could not run: {found.id}: {found.msg} {found.hint or ''}"
+            self.stderr.write(self.style.ERROR(redact(" ".join(line.split()))))
         if errors:
-            lines = [
-                f"{found.id}: {found.msg}" + (f" {found.hint}" if found.hint else "") for found in errors
-            ]
-            raise ImproperlyConfigured(redact("\n".join(" ".join(line.split()) for line in lines)))
+            sys.exit(COULD_NOT_RUN)
 
     def list(self, plan: Plan) -> None:
         width = max((len(probe.name) for probe in plan.probes), default=0)
@@ -141,7 +141,7 @@ class VerificationCommand(BaseCommand):
             self.stdout.write(f"{name:<{width}}  not run: {reason}")
 
     def run(self, plan: Plan, redact: Redactor, options: dict[str, Any]) -> Report:
-        progress = Progress(self.stderr, len(plan.probes))  # type: ignore[arg-type] - OutputWrapper is a TextIOBase
+        progress = Progress(self.stderr, len(plan.probes))  # type: ignore[arg-type]  # Django's wrapper is one in all but type
         runner = Runner(
             plan.probes,
             redact=redact,

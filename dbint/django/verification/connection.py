@@ -1,6 +1,7 @@
 """Does each alias answer, with which version, over TLS or not, and who said where it is?"""
 
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -113,8 +114,9 @@ def uses_tls(connection: BaseDatabaseWrapper) -> bool | None:
     raw: Any = connection.connection
     if hasattr(raw, "pgconn"):
         return bool(raw.pgconn.ssl_in_use)
-    if hasattr(raw, "ssl"):
-        return bool(raw.ssl)
+    if hasattr(raw, "_sock"):
+        # PyMySQL's own flag says what it would accept, its socket what there is.
+        return isinstance(raw._sock, ssl.SSLSocket)
     return None
 
 

@@ -134,8 +134,8 @@ class FlowProbe(IntegrationProbe):
             commit_to_visible_seconds=round(seconds, 3),
         )
         return (
-            f"{len(written)} rows, {len(written) * len(columns())} values, in Doris {seconds:.1f} s after their "
-            f"commit in PostgreSQL; {len(loads)} loads repeated under their labels loaded nothing new"
+            f"{len(written)} rows, {len(written) * len(columns())} values, in Doris {seconds:.1f} s after "
+            f"their commit; {len(loads)} loads repeated under their labels loaded nothing new"
         )
 
     def commit_and_send(
@@ -155,12 +155,20 @@ class FlowProbe(IntegrationProbe):
         def send() -> None:
             committed.extend(stored.order_by("pk").values())
             scope.doing(f"{len(committed)} rows to be acknowledged by Kafka, topic {topic}")
-            self.send(scope, topic, committed)
+            self.send(scope, topic, [self.as_stored(model, row) for row in committed])
 
         with transaction.atomic(using=self.source):
             stored.bulk_create([model(**row) for row in wanted])
             transaction.on_commit(send, using=self.source)
         return {row["id"]: row for row in committed}
+
+    def as_stored(self, model: type[models.Model], row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row in the form in which Doris' columns hold its values, a UUID for one."""
+        sink = connections[self.sink]
+        return {
+            field.column: field.get_db_prep_save(row[field.attname], sink)
+            for field in model._meta.concrete_fields
+        }
 
     def load(self, scope: Scope, model: type[models.Model], topic: str) -> dict[str, bytes]:
         """Reads the topic and loads each partition's range as one body. Returns the bodies by label."""
@@ -202,10 +210,11 @@ class FlowProbe(IntegrationProbe):
                 format="json",
                 read_json_by_line=True,
                 timezone="UTC",
+                error_lines=0,
                 deadline=scope.remaining(),
             )
         except errors.Error as error:
-            raise ProbeFailed(f"Stream Load {label}: {one_line(error)}", advise(target, error)) from error
+            raise ProbeFailed(one_line(error), advise(target, error)) from error
 
     def load_target(self) -> Target:
         """Doris' HTTP side, where loads go."""

@@ -158,7 +158,14 @@ def _generated(model: type[models.Model], column: str) -> bool:
 
 def index_problems(connection: BaseDatabaseWrapper, model: type[models.Model]) -> Iterator[str]:
     """Primary key, unique constraints, foreign keys and indexes that the model has and the table has not."""
-    features, meta = connection.features, model._meta
+    if connection.vendor == "doris":
+        # Uniqueness is the table's own key there. Imported here: a project without Doris wants none of it.
+        from dbint.django.verification.doris_tables import table_problems
+
+        yield from table_problems(connection, model)
+        return
+    features: Any = connection.features
+    meta: Any = model._meta
     with connection.cursor() as cursor:
         found = connection.introspection.get_constraints(cursor, meta.db_table)
     unique = {tuple(entry["columns"]) for entry in found.values() if entry["unique"] or entry["primary_key"]}
@@ -167,7 +174,7 @@ def index_problems(connection: BaseDatabaseWrapper, model: type[models.Model]) -
     for field in meta.local_concrete_fields:
         if field.unique and (field.column,) not in unique and not _composite(field):
             yield f"{meta.label}.{field.name}: no unique index on column {field.column}"
-        elif field.db_index and features.indexes_foreign_keys and field.column not in leading:
+        elif _wants_index(field, features) and field.column not in leading:
             yield f"{meta.label}.{field.name}: no index on column {field.column}"
         if field.remote_field and getattr(field, "db_constraint", False) and features.supports_foreign_keys:
             target = field.target_field
@@ -184,21 +191,26 @@ def index_problems(connection: BaseDatabaseWrapper, model: type[models.Model]) -
         if _can_exist(constraint, features) and constraint.name.lower() not in names:
             yield f"{meta.label}: constraint {constraint.name} is missing"
     for together in meta.unique_together:
-        columns = tuple(meta.get_field(name).column for name in together)  # type: ignore[union-attr]
+        columns = tuple(meta.get_field(name).column for name in together)
         if columns not in unique:
             yield f"{meta.label}: no unique index on columns {', '.join(columns)}"
 
 
-def _can_exist(constraint: models.BaseConstraint, features: Any) -> bool:
+def _wants_index(field: Any, features: Any) -> bool:
+    return bool(field.db_index and (features.indexes_foreign_keys or not field.remote_field))
+
+
+def _can_exist(constraint: Any, features: Any) -> bool:
     if isinstance(constraint, models.CheckConstraint):
         return bool(features.supports_table_check_constraints and features.can_introspect_check_constraints)
     if isinstance(constraint, models.UniqueConstraint):
+        unique: Any = constraint
         return bool(
-            (features.supports_partial_indexes or not constraint.condition)
-            and (features.supports_expression_indexes or not constraint.expressions)
-            and (features.supports_nulls_distinct_unique_constraints or constraint.nulls_distinct is None)
-            and (features.supports_deferrable_unique_constraints or not constraint.deferrable)
-            and (features.supports_covering_indexes or not constraint.include)
+            (features.supports_partial_indexes or not unique.condition)
+            and (features.supports_expression_indexes or not unique.expressions)
+            and (features.supports_nulls_distinct_unique_constraints or unique.nulls_distinct is None)
+            and (features.supports_deferrable_unique_constraints or not unique.deferrable)
+            and (features.supports_covering_indexes or not unique.include)
         )
     return True
 

@@ -15,7 +15,7 @@ from dbint.verify.probe import ProbeFailed, Scope
 
 BULK = 100
 # No operation is repeated for longer than this share of the deadline: a slow database gives fewer samples.
-_SHARE = 0.08
+_SHARE = 0.05
 # A connection costs the server more than a statement; a few show what it takes.
 _CONNECTS = 10
 

@@ -80,7 +80,8 @@ def _heading(server: str, results: Sequence[Result]) -> Text:
         heading.append(f" {', '.join(versions)}")
     if any(result.emulated for result in results):
         heading.append("  EMULATED", style="bold yellow")
-        heading.append(" (an emulator for development, not the real server)", style="not bold")
+        what = "in part" if server == "integration" else "an emulator for development, not the real server"
+        heading.append(f" ({what})", style="not bold")
     return heading
 
 
