@@ -38,20 +38,26 @@ class CircuitBreaker(_core.CircuitBreaker):
     It opens by one of two rules:
 
     - ``failure_threshold``: so many failures in a row (1 to 1000000, default 5); or
-    - ``window``, ``"count"`` or ``"time"``: rates over the last ``window_size`` calls (1 to 4096, default 100) or
-      seconds (from 1, default 60), judged once there are ``minimum_calls`` (default 10). ``failure_rate`` (0.000001
-      to 1, default 0.5) is of calls that failed, ``slow_call_rate`` (the same, default 1) of calls that took longer
-      than ``slow_call_duration`` seconds (default None: durations are not measured).
+    - ``window``, ``"count"`` or ``"time"``: rates over the last ``window_size`` calls (1 to 4096, default
+      100) or seconds (from 1, default 60), judged once there are ``minimum_calls`` (default 10).
+      ``failure_rate`` (0.000001 to 1, default 0.5) is of calls that failed, ``slow_call_rate`` (the same,
+      default 1) of calls that took longer than ``slow_call_duration`` seconds (default None: durations are
+      not measured).
 
-    It stays open for ``recovery_timeout`` seconds (0.001 to a year, default 60). Then it lets ``half_open_calls``
-    (1 to 1000, default 3) through as probes: without a window it closes when all have succeeded and opens again
-    when one fails; with a window their rates decide when all have ended. When all have started and there is no
-    verdict for ``half_open_timeout`` seconds (default 60; None: never), it opens again.
+    It stays open for ``recovery_timeout`` seconds (0.001 to a year, default 60). Then it lets
+    ``half_open_calls`` (1 to 1000, default 3) through as probes: without a window it closes when all have
+    succeeded and opens again when one fails; with a window their rates decide when all have ended. When all
+    have started and there is no verdict for ``half_open_timeout`` seconds (default 60; None: never), it
+    opens again.
 
-    Which exceptions count: ``record`` and ``ignore`` are each an exception class, a tuple of classes or a function
-    of the exception. Those of ``ignore`` (default: none) are as if the call had not been made; others of ``record``
-    (default: ``Exception``) are failures; any other ``Exception`` is a success, for the other side answered. What is
-    no ``Exception`` (a task's cancellation, ``KeyboardInterrupt``) gives the permit back, unless it is recorded.
+    Which exceptions count: ``record`` and ``ignore`` are each an exception class, a tuple of classes or a
+    function of the exception. Those of ``ignore`` (default: none) are as if the call had not been made;
+    others of ``record`` (default: ``Exception``) are failures; any other ``Exception`` is a success, for
+    the other side answered. What is no ``Exception`` (a task's cancellation, ``KeyboardInterrupt``) gives
+    the permit back, unless it is recorded.
+
+    A ``with breaker:`` finds its own permit again by thread and asyncio task. Where several are open at once in
+    one task (generators that take turns, an ``ExitStack`` handed on), write ``with breaker.acquire():``.
 
     ``clock``: a :class:`ManualClock`, for tests.
 

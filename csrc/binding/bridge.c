@@ -208,7 +208,7 @@ bool dbi_arg_seconds(const dbi_state *state, PyObject *value, const char *name, 
         return false;
     }
     *ns = seconds >= (double)DBI_FOREVER / (double)DBI_NS_PER_S ? DBI_FOREVER
-                                                                : (int64_t)(seconds * (double)DBI_NS_PER_S);
+                                                                : llround(seconds * (double)DBI_NS_PER_S);
     return true;
 }
 
