@@ -531,11 +531,16 @@ dbi_rc dbi_producer_purge(dbi_producer *producer, dbi_err *err) {
 
 void dbi_producer_counts_get(const dbi_producer *producer, dbi_producer_counts *counts) {
     uint64_t reported;
+    int tries = 0;
 
-    counts->delivered = get(&producer->delivered);
-    counts->failed = get(&producer->failed);
-    counts->purged = get(&producer->purged);
-    counts->accepted = get(&producer->accepted);
+    /* Reports that come between the two readings would make more seem in flight than ever were. */
+    do {
+        counts->delivered = get(&producer->delivered);
+        counts->failed = get(&producer->failed);
+        counts->purged = get(&producer->purged);
+        counts->accepted = get(&producer->accepted);
+    } while (++tries < 8 && (get(&producer->delivered) != counts->delivered ||
+                             get(&producer->failed) != counts->failed));
     counts->accepted_bytes = get(&producer->accepted_bytes);
     counts->refused = get(&producer->refused);
     counts->dropped = get(&producer->dropped);

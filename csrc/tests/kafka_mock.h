@@ -9,6 +9,7 @@
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
+#include "c11_threads.h"
 #include "clock.h"
 #include "kafka.h"
 #include "test.h"
