@@ -114,7 +114,7 @@ def _classified(error: pymysql.MySQLError) -> pymysql.MySQLError:
 class DatabaseWrapper(BaseDatabaseWrapper):
     vendor = "doris"
     display_name = "Apache Doris"
-    data_types = DATA_TYPES
+    data_types: Any = DATA_TYPES
     data_types_suffix: dict[str, str] = {}
 
     # Comparison is exact to the letter: the case-insensitive lookups lower both sides (lookup_cast, and
@@ -230,6 +230,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
 
     @async_unsafe
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        connection: Any
         where = f"{conn_params['host']}:{conn_params['port']}"
         read_timeout = conn_params.get("read_timeout")
         try:

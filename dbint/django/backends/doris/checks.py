@@ -169,18 +169,19 @@ def is_inverted_index(index: Index) -> bool:
 
 def _check_relations(model: type[Model]) -> Iterator[checks.CheckMessage]:
     for field in model._meta.local_many_to_many:
-        if field.remote_field.through._meta.auto_created:
+        through: Any = field.remote_field.through
+        if through._meta.auto_created:
             yield checks.Error(
                 "A many-to-many relation needs a table with a unique pair, which Doris does not have.",
                 obj=field,
                 hint="Keep it on another database, or make the table a model with a composite key.",
                 id="dbint.doris.E010",
             )
-    for field in model._meta.local_fields:
-        if field.remote_field is not None and getattr(field, "db_constraint", False):
+    for column in model._meta.local_fields:
+        if column.remote_field is not None and getattr(column, "db_constraint", False):
             yield checks.Warning(
                 "Doris has no foreign keys: nothing keeps the row that this field points to.",
-                obj=field,
+                obj=column,
                 hint="Say so with db_constraint=False.",
                 id="dbint.doris.W001",
             )

@@ -23,7 +23,7 @@ from django.db.models.sql.constants import MULTI, ROW_COUNT
 
 from dbint.django.backends.doris.table import DorisTable, table_options
 
-Sql = tuple[str, Sequence[Any]]
+Sql = tuple[str, Any]
 _KEYS_OF_ONE_CHECK = 500
 
 
@@ -61,6 +61,9 @@ _WRITERS: dict[type, Callable[[Any, Any, Any], Sql]] = {
 
 
 class SQLCompiler(compiler.SQLCompiler):
+    connection: Any
+    query: Any
+
     def compile(self, node: Any) -> Sql:
         for kind in type(node).__mro__:
             writer = _WRITERS.get(kind)
@@ -83,10 +86,14 @@ class SQLCompiler(compiler.SQLCompiler):
         return table_options(self.query.get_meta().concrete_model)
 
 
-class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
+class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):  # type: ignore[misc]  # as Django's own
     """INSERT, with ids made here, and with the conflicts found that Doris would resolve by replacing rows."""
 
-    def execute_sql(self, returning_fields: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    query: Any
+
+    def execute_sql(  # type: ignore[override]  # as Django's own
+        self, returning_fields: Sequence[Any] | None = None
+    ) -> list[tuple[Any, ...]]:
         objs, auto = self.query.objs, self.query.get_meta().auto_field
         given = auto is not None and auto not in self.query.fields
         if given:
@@ -217,7 +224,9 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
 class SQLDeleteCompiler(compiler.SQLDeleteCompiler, SQLCompiler):
     """DELETE. Doris tells no number of deleted rows, so they are counted first."""
 
-    def execute_sql(self, result_type: str = MULTI, *args: Any, **kwargs: Any) -> Any:
+    query: Any
+
+    def execute_sql(self, result_type: Any = MULTI, *args: Any, **kwargs: Any) -> Any:
         if result_type != ROW_COUNT:
             return super().execute_sql(result_type, *args, **kwargs)
         count = self._count()
@@ -254,7 +263,9 @@ class SQLDeleteCompiler(compiler.SQLDeleteCompiler, SQLCompiler):
 class SQLUpdateCompiler(compiler.SQLUpdateCompiler, SQLCompiler):
     """UPDATE, of the value columns of UNIQUE tables."""
 
-    def execute_sql(self, result_type: str) -> int:
+    query: Any
+
+    def execute_sql(self, result_type: Any) -> int:  # type: ignore[override]  # as Django's own
         meta = self.query.get_meta()
         if self.query.values and self.table.key_model != "UNIQUE":
             raise NotSupportedError(

@@ -8,12 +8,14 @@ from django.db.backends.base.creation import BaseDatabaseCreation
 
 
 class DatabaseCreation(BaseDatabaseCreation):
+    connection: Any
+
     def _execute_create_test_db(self, cursor: Any, parameters: dict[str, str], keepdb: bool = False) -> None:
         exists = "IF NOT EXISTS " if keepdb else ""
         cursor.execute(f"CREATE DATABASE {exists}{parameters['dbname']}")
 
     def _destroy_test_db(self, test_database_name: str, verbosity: int) -> None:
-        with self._nodb_cursor() as cursor:
+        with self.connection._nodb_cursor() as cursor:
             # FORCE: not into the recycle bin, where the data would stay for a day.
             cursor.execute(f"DROP DATABASE {self.connection.ops.quote_name(test_database_name)} FORCE")
 
@@ -22,7 +24,7 @@ class DatabaseCreation(BaseDatabaseCreation):
         quote = self.connection.ops.quote_name
         source = self.connection.settings_dict["NAME"]
         target = self.get_test_db_clone_settings(suffix)["NAME"]
-        with self._nodb_cursor() as cursor:
+        with self.connection._nodb_cursor() as cursor:
             if keepdb:
                 cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quote(target)}")
                 return

@@ -1,7 +1,6 @@
 """What Doris can do, as Django asks it."""
 
 from django.db.backends.base.features import BaseDatabaseFeatures
-from django.utils.functional import cached_property
 
 
 class DatabaseFeatures(BaseDatabaseFeatures):
@@ -69,18 +68,16 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     can_clone_databases = True
     test_now_utc_template = "UTC_TIMESTAMP()"
 
-    @cached_property
-    def introspected_field_types(self) -> dict[str, str]:
-        return {
-            **super().introspected_field_types,
-            "AutoField": "BigIntegerField",
-            "BigAutoField": "BigIntegerField",
-            "BinaryField": "TextField",
-            "DurationField": "BigIntegerField",
-            "GenericIPAddressField": "CharField",
-            "PositiveBigIntegerField": "BigIntegerField",
-            "PositiveIntegerField": "IntegerField",
-            "PositiveSmallIntegerField": "SmallIntegerField",
-            "SmallAutoField": "SmallIntegerField",
-            "TimeField": "CharField",
-        }
+    introspected_field_types = {
+        **BaseDatabaseFeatures.introspected_field_types,
+        "AutoField": "BigIntegerField",
+        "BigAutoField": "BigIntegerField",
+        "BinaryField": "TextField",
+        "DurationField": "BigIntegerField",
+        "GenericIPAddressField": "CharField",
+        "PositiveBigIntegerField": "BigIntegerField",
+        "PositiveIntegerField": "IntegerField",
+        "PositiveSmallIntegerField": "SmallIntegerField",
+        "SmallAutoField": "SmallIntegerField",
+        "TimeField": "CharField",
+    }

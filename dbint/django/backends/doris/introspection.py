@@ -3,24 +3,45 @@
 # ruff: noqa: ARG002 - these signatures are Django's
 
 import re
-from collections import namedtuple
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import ProgrammingError
 from django.db.backends.base.introspection import BaseDatabaseIntrospection
-from django.db.backends.base.introspection import FieldInfo as BaseFieldInfo
-from django.db.backends.base.introspection import TableInfo as BaseTableInfo
 
 from dbint.django.backends.doris.ddl import TableDefinition, parse_create_table
 from dbint.django.backends.doris.types import FIELD_OF_TYPE
 
-FieldInfo = namedtuple("FieldInfo", (*BaseFieldInfo._fields, "doris_type", "comment"))
-TableInfo = namedtuple("TableInfo", (*BaseTableInfo._fields, "comment"))
+
+class FieldInfo(NamedTuple):
+    """A column as Django knows it, with its whole type and its comment."""
+
+    name: str
+    type_code: str
+    display_size: int | None
+    internal_size: int | None
+    precision: int | None
+    scale: int | None
+    null_ok: bool
+    default: str | None
+    collation: str | None
+    doris_type: str
+    comment: str
+
+
+class TableInfo(NamedTuple):
+    """A table ("t") or view ("v")."""
+
+    name: str
+    type: str
+    comment: str
+
 
 _TYPE = re.compile(r"([a-z0-9_]+)\s*(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?")
 
 
 class DatabaseIntrospection(BaseDatabaseIntrospection):
+    connection: Any
+
     def get_field_type(self, data_type: str, description: Any) -> str:
         """Name of the model field; KeyError for types that Django has none for (arrays, bitmaps, …)."""
         return FIELD_OF_TYPE[data_type]

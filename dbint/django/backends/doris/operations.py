@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.management.color import Style
 from django.db import NotSupportedError
 from django.db.backends.base.operations import BaseDatabaseOperations
-from django.db.backends.utils import format_number, split_tzname_delta
+from django.db.backends.utils import format_number, split_tzname_delta  # type: ignore[attr-defined]  # stubs
 from django.utils import timezone
 from django.utils.dateparse import parse_time
 from django.utils.encoding import force_str
@@ -33,6 +33,7 @@ class _Duration(str):
 
 
 class DatabaseOperations(BaseDatabaseOperations):
+    connection: Any
     compiler_module = "dbint.django.backends.doris.compiler"
     explain_prefix = "EXPLAIN"
     cast_data_types = {name: kind for name, kind in DATA_TYPES.items() if isinstance(kind, str)}
@@ -53,7 +54,7 @@ class DatabaseOperations(BaseDatabaseOperations):
     def max_name_length(self) -> int:
         return 64  # table_name_length_limit
 
-    def no_limit_value(self) -> int:
+    def no_limit_value(self) -> int:  # type: ignore[override]  # Django formats it with %d
         return 2**63 - 1
 
     def last_executed_query(self, cursor: Any, sql: str, params: Any) -> str:
@@ -66,7 +67,7 @@ class DatabaseOperations(BaseDatabaseOperations):
         loader = self.connection.bulk_loader
         return loader.batch_size if loader is not None else _ROWS_OF_ONE_INSERT
 
-    def bulk_insert_sql(self, fields: Sequence[Any], placeholder_rows: Iterable[Iterable[str]]) -> str:
+    def bulk_insert_sql(self, fields: Any, placeholder_rows: Iterable[Iterable[str]]) -> str:
         return "VALUES " + ", ".join(f"({', '.join(row)})" for row in placeholder_rows)
 
     def on_conflict_suffix_sql(
@@ -159,7 +160,7 @@ class DatabaseOperations(BaseDatabaseOperations):
         sql, params = self._in_zone(sql, params, tzname)
         return f"CAST({self._trunc(lookup_type, sql)} AS DATE)", params
 
-    def datetime_trunc_sql(self, lookup_type: str, sql: str, params: Any, tzname: str | None) -> Sql:
+    def datetime_trunc_sql(self, lookup_type: str, sql: str, params: Any, tzname: str | None) -> Any:
         sql, params = self._in_zone(sql, params, tzname)
         return self._trunc(lookup_type, sql), params
 
@@ -173,13 +174,13 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     # Times are the text HH:MM:SS.ffffff.
 
-    def time_extract_sql(self, lookup_type: str, sql: str, params: Any) -> Sql:
+    def time_extract_sql(self, lookup_type: str, sql: str, params: Any) -> Any:
         start = {"hour": 1, "minute": 4, "second": 7}.get(lookup_type)
         if start is None:
             raise NotSupportedError(f"Doris backend: {lookup_type!r} cannot be extracted from a time")
         return f"CAST(SUBSTR({sql}, {start}, 2) AS INT)", tuple(params)
 
-    def time_trunc_sql(self, lookup_type: str, sql: str, params: Any, tzname: str | None = None) -> Sql:
+    def time_trunc_sql(self, lookup_type: str, sql: str, params: Any, tzname: str | None = None) -> Any:
         kept = {"hour": (2, ":00:00.000000"), "minute": (5, ":00.000000"), "second": (8, ".000000")}
         if lookup_type not in kept:
             raise NotSupportedError(f"Doris backend: times cannot be cut to {lookup_type!r}")

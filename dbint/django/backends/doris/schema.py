@@ -34,6 +34,8 @@ _REBUILD = (
 
 
 class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
+    connection: Any
+
     sql_rename_table = "ALTER TABLE %(old_table)s RENAME %(new_table)s"
     sql_delete_table = "DROP TABLE %(table)s"
     sql_delete_column = "ALTER TABLE %(table)s DROP COLUMN %(column)s"
@@ -108,8 +110,8 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         if table.key_model == "UNIQUE":
             properties["enable_unique_key_merge_on_write"] = "true"
             if table.sequence_column:
-                column = model._meta.get_field(table.sequence_column).column  # type: ignore[union-attr]
-                properties["function_column.sequence_col"] = column
+                field: Any = model._meta.get_field(table.sequence_column)
+                properties["function_column.sequence_col"] = field.column
         given = dict(table.properties or {})
         if not given.keys() & {"replication_num", "replication_allocation"}:
             replicas = self.connection.option("replication_num") or self._replicas_for_the_cluster()
@@ -122,11 +124,12 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         Doris.
         """
         try:
-            return min(3, self.connection.introspection.alive_backends())
+            alive: int = self.connection.introspection.alive_backends()
         except OperationalError:
             raise
         except DjangoDatabaseError:
             return 0
+        return min(3, alive)
 
     def _refuse_constraints(self, model: type[Model], key: list[Any]) -> None:
         found = unsupported_constraints(model, table_options(model), key)
@@ -174,9 +177,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             parts.append(f"COMMENT {self.quote_value(field.db_comment)}")
         return " ".join(parts)
 
-    def column_sql(
-        self, model: type[Model], field: Any, include_default: bool = False
-    ) -> tuple[str | None, list[Any] | None]:
+    def column_sql(self, model: type[Model], field: Any, include_default: bool = False) -> Any:
         if field.db_type(self.connection) is None:
             return None, None
         return self._definition(model, field, with_default=include_default).split(" ", 1)[1], []
@@ -208,7 +209,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             return
         if old_field.column is None and new_field.column is None:
             return
-        if not self._field_should_be_altered(old_field, new_field):
+        if not self._field_should_be_altered(old_field, new_field):  # type: ignore[attr-defined]  # not in the stubs
             return
         if not old_field.unique and new_field.unique:
             self._refuse_unique(new_field)
@@ -289,7 +290,8 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
                 "sorted by "
                 "its key: put the fields there, DorisTable(key=…)"
             )
-        return self.quote_name(model._meta.get_field(index.fields_orders[0][0]).column)  # type: ignore[union-attr]
+        field: Any = model._meta.get_field(index.fields_orders[0][0])
+        return self.quote_name(field.column)
 
     def add_index(self, model: type[Model], index: Any) -> None:
         column = self._index_column(model, index)
