@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.checks import Tags
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
@@ -32,6 +33,8 @@ class Command(BaseCommand):
         failed = []
         for alias in options["database"] or self._aliases():
             try:
+                # First of all: a pool would wait for a dead server and then not say why.
+                self.check(tags=[Tags.database], databases=[alias])
                 applied = self._pending(alias)
                 if not options["plan"]:
                     call_command("migrate", database=alias, interactive=False, verbosity=0)
