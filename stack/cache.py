@@ -20,7 +20,7 @@ from stack.errors import StackError
 from stack.paths import cache_directory
 from stack.progress import Progress
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 
 
 def cache_path(name: str, version: str) -> Path:
@@ -59,7 +59,7 @@ def _build(target: Path, recipe: str, build: Callable[[Path], None]) -> None:
     try:
         build(directory)
         manifest = {"recipe": _digest(recipe.encode()), "files": _files(directory)}
-        (directory / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+        (directory / MANIFEST).write_text(json.dumps(manifest, indent=1))
         if target.exists():
             # Moved away first: a rename does not replace a directory that holds something.
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.build-", dir=target.parent))
@@ -75,7 +75,7 @@ def _build(target: Path, recipe: str, build: Callable[[Path], None]) -> None:
 
 def _intact(target: Path, recipe: str) -> bool:
     try:
-        manifest = json.loads((target / _MANIFEST).read_text())
+        manifest = json.loads((target / MANIFEST).read_text())
         return bool(manifest == {"recipe": _digest(recipe.encode()), "files": _files(target)})
     except (OSError, ValueError):
         return False
@@ -84,7 +84,7 @@ def _intact(target: Path, recipe: str) -> bool:
 def _files(directory: Path) -> dict[str, str]:
     found = {}
     for path in sorted(directory.rglob("*")):
-        if path.is_file() and path.name != _MANIFEST:
+        if path.is_file() and path.name != MANIFEST:
             with path.open("rb") as file:
                 found[str(path.relative_to(directory))] = hashlib.file_digest(file, "sha256").hexdigest()
     return found

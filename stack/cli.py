@@ -16,7 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from stack import packages
-from stack.compose import ENGINE, ComposeStack
+from stack.compose import ENGINE, ComposeStack, docker
 from stack.errors import StackError
 from stack.process import wait_for_end
 from stack.progress import Progress, progress_for
@@ -325,6 +325,8 @@ def _prerequisites(options: argparse.Namespace) -> int:
     for name in options.sets or (_DEFAULT_SETS if not options.also else ()):
         if name in packages.SETS:
             wanted += packages.SETS[name]
+        elif os.environ.get("STACK") == ENGINE:
+            docker()
         else:
             wanted += [need for server in PROFILES[name] for need in SERVERS[server].requirements()]
     progress = progress_for()

@@ -37,9 +37,15 @@ _READY_TIMEOUT = 300.0
 class ComposeStack(Stack):
     """A stack whose servers run in containers."""
 
+    def fetch(self, names: Iterable[str]) -> None:
+        """Pulls the images."""
+        chosen = self._in_compose(in_order(names))
+        docker()
+        self._compose(State(), "pull", "--quiet", *_services(chosen), timeout=_PULL_TIMEOUT)
+
     def up(self, names: Iterable[str] = PROFILES["light"], profile: str = "light") -> None:
         chosen = self._in_compose(in_order(names))
-        _docker()
+        docker()
         with self._locked(create=True):
             state = self.state()
             if state.services and state.engine != ENGINE:
@@ -157,7 +163,7 @@ def _services(names: Sequence[str]) -> Iterator[str]:
     return (service for name in names for service in SERVICES[name])
 
 
-def _docker() -> str:
+def docker() -> str:
     """The docker program, once it has a compose plugin and an engine that answers. Raises StackError."""
     found = shutil.which("docker")
     checks: tuple[tuple[list[str], str], ...] = (

@@ -137,12 +137,26 @@ def apt_install(packages: Sequence[str], progress: Progress) -> None:
     """
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C.UTF-8")
     began = time.monotonic()
-    if _lists_are_stale():
+
+    def update() -> None:
         progress.step("apt-get", "update")
         _apt(["update"], environment)
-    progress.step("apt-get", "install " + " ".join(packages))
-    with _no_services(), _no_clusters():
+
+    def install() -> None:
+        progress.step("apt-get", f"install {' '.join(packages)}")
         _apt(["install", "--yes", "--no-install-recommends", *packages], environment)
+
+    updated = _lists_are_stale()
+    if updated:
+        update()
+    with _no_services(), _no_clusters():
+        try:
+            install()
+        except StackError:
+            if updated:
+                raise
+            update()  # lists that are some hours old may name versions that the mirror has replaced
+            install()
     progress.done("apt-get", f"installed {' '.join(packages)} in {time.monotonic() - began:.0f} s")
 
 

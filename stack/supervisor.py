@@ -223,10 +223,6 @@ class Stack:
                         removed.append(directory)
         return removed
 
-    def cancel(self) -> None:
-        """Makes a running ``up`` or ``start`` of another thread give up; what was started goes on."""
-        self._cancelled.set()
-
     # The work
 
     def _ensure(self, names: Sequence[str]) -> None:

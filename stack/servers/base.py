@@ -54,7 +54,7 @@ class Server(ABC):
     roles: ClassVar[tuple[str, ...]]  # of its ports; the first is shown as its address
     emulated: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()  # servers that must be up before it
-    start_timeout: ClassVar[float] = 60.0  # seconds until ready
+    start_timeout: ClassVar[float] = 120.0  # seconds until ready
     stop_timeout: ClassVar[float] = 30.0  # seconds for a clean stop
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 

@@ -19,10 +19,13 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from stack import Endpoint, Stack, StackError
+from stack.cache import cache_path
 from stack.disposable import disposable_stack
 from stack.paths import CHECKOUT
 from stack.process import Process, processes_in
+from stack.progress import Progress
 from stack.servers import SERVERS
+from stack.servers import kafka as kafka_recipe
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -187,6 +190,32 @@ def test_kafka_keeps_its_messages_over_a_kill(kafka_private: Stack) -> None:
     assert "kafka-shutdown-hook" in kafka_private.log("kafka").read_text().splitlines()[-1], "a clean stop"
 
 
+def test_kafka_starts_from_an_archive_of_its_classes(
+    private_stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first clean stop writes it; what is no archive is thrown away."""
+    SERVERS["kafka"].install(Progress())
+    jars = cache_path("kafka", kafka_recipe.VERSION)
+    monkeypatch.setenv("DBINT_CACHE_DIR", str(tmp_path))
+    (tmp_path / jars.name).symlink_to(jars)
+
+    def command_line() -> str:
+        return Path(f"/proc/{pid_of(private_stack, 'kafka')}/cmdline").read_text()
+
+    private_stack.reserve(["kafka"])
+    own = private_stack.directory / "kafka" / "classes.jsa"
+    own.parent.mkdir()
+    own.write_bytes(b"no archive")
+    private_stack.up(["kafka"])
+    assert f"-XX:ArchiveClassesAtExit={own}" in command_line()
+    assert not own.exists()
+    assert not list(tmp_path.glob("*.jsa"))
+    private_stack.restart("kafka")
+    (archive,) = tmp_path.glob("*.jsa")
+    assert f"-XX:SharedArchiveFile={archive}" in command_line()
+    private_stack.kill("kafka")
+
+
 def test_two_stacks_side_by_side(postgres: Endpoint, postgres_private: Stack) -> None:
     other = postgres_private.endpoint("postgres")
     assert other.port != postgres.port
@@ -337,7 +366,8 @@ def test_interrupted(private_stack: Stack) -> None:
 def test_servers_do_not_outlive_a_killed_test() -> None:
     """A disposable stack goes down when the process that made it is killed."""
     program = """
-        from stack.disposable import disposable_stack
+        from stack.cache import cache_path
+from stack.disposable import disposable_stack
         with disposable_stack() as stack:
             stack.up(["postgres"])
             print(stack.directory, flush=True)
