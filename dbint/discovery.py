@@ -387,7 +387,7 @@ class Endpoint:
     def url(self, role: str | None = None, path: str = "", scheme: str | None = None) -> str:
         """``scheme://host:port/path`` without credentials.
 
-        the default scheme is http, https when TLS is on.
+        The default scheme is http, https when TLS is on.
         """
         scheme = scheme or ("https" if self.tls else "http")
         return f"{scheme}://{self.address(role)}{path if path.startswith('/') or not path else '/' + path}"

@@ -21,6 +21,7 @@ from dbint import discovery
 from dbint.credentials import PROVIDERS
 from dbint.django import conf, databases, routers
 from dbint.errors import ConfigurationError
+from dbint.state import read_state
 
 TAG = "dbint"
 ROUTER = "dbint.django.routers.DatabaseRouter"
@@ -68,14 +69,20 @@ def check_settings(**_options: Any) -> list[checks.CheckMessage]:
 
 def check_discovery(**_options: Any) -> list[checks.CheckMessage]:
     """E010: the development stack's state file; E011: environment variables of the services."""
-    found: list[checks.CheckMessage] = [
-        checks.Error(
-            f"The settings were read without the development stack: {problem}",
-            hint="Addresses and credentials have their defaults meanwhile.",
-            id="dbint.E010",
+    found: list[checks.CheckMessage] = []
+    try:
+        if not discovery.is_running_in_kubernetes():
+            read_state()
+    except discovery.DiscoveryError as error:
+        found.append(
+            checks.Error(
+                f"The development stack is left out: {error}",
+                hint="The settings have default addresses and no credentials meanwhile.",
+                id="dbint.E010",
+            )
         )
-        for problem in databases.state_problems
-    ]
+    except ConfigurationError as error:
+        return [checks.Error(str(error), id="dbint.E011")]
     parsed, _ = conf.parse(getattr(settings, "DBINT", {}))
     for name in discovery.SERVICES:
         try:

@@ -25,11 +25,6 @@ CONNECT_TIMEOUT = 5  # seconds
 # no use for the latter.
 _TEST: dict[str, Any] = {"DEPENDENCIES": []}
 
-# What the development stack's state file had wrong when the settings were read. A damaged file of a
-# development aid must not keep the settings from loading, or no command could help: the system check
-# dbint.E010 reports it.
-state_problems: list[str] = []
-
 
 def postgres_database(
     service: str = "postgres",
@@ -172,9 +167,9 @@ def _find(service: str, dbint: Mapping[str, Any] | None) -> tuple[discovery.Endp
     try:
         try:
             return discovery.locate(service, settings.services), make_provider(settings).get(service)
-        except discovery.DiscoveryError as error:
-            if str(error) not in state_problems:
-                state_problems.append(str(error))
+        except discovery.DiscoveryError:
+            # A damaged file of a development aid must not keep the settings from loading, or no command could
+            # help: the system check dbint.E010 says what is wrong.
             without_stack = {
                 **settings.credentials.as_mapping(),
                 "providers": [

@@ -16,7 +16,7 @@ from django.test import override_settings
 from django.test.utils import isolate_apps
 
 import dbint.django.apps  # noqa: F401 - makes Meta.database an option
-from dbint.django import checks, conf, databases, routers
+from dbint.django import checks, conf, routers
 from dbint.django.routers import DatabaseRouter, homes
 from stack import Endpoint
 
@@ -28,10 +28,9 @@ DOCS = Path(__file__).resolve().parents[3] / "docs" / "settings.md"
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No stack, no cluster, no problem from earlier."""
+    """No stack, no cluster."""
     monkeypatch.setenv("DBINT_STACK_DIR", str(tmp_path))
     monkeypatch.setenv("DBINT_IN_KUBERNETES", "0")
-    monkeypatch.setattr(databases, "state_problems", [])
     homes.cache_clear()
     yield
     homes.cache_clear()
@@ -114,11 +113,13 @@ class TestDiscovery:
         assert ids(checks.check_discovery()) == ["dbint.E011"]
         assert ids(checks.check_passwords()) == ["dbint.E011"]
 
-    def test_what_settings_met(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(databases, "state_problems", ["the state file x is damaged"])
+    def test_a_damaged_state_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "state.json").write_text("{")
         messages = checks.check_discovery()
         assert ids(messages) == ["dbint.E010"]
-        assert "the state file x is damaged" in messages[0].msg
+        assert f"{tmp_path / 'state.json'} is damaged" in messages[0].msg
+        monkeypatch.setenv("DBINT_IN_KUBERNETES", "1")
+        assert checks.check_discovery() == []
 
 
 class TestCredentials:

@@ -7,7 +7,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from dbint.django import checks, databases
+from dbint.django import checks
 from dbint.django.databases import doris_database, kafka_options, postgres_database, provider
 from dbint.errors import ConfigurationError
 
@@ -17,7 +17,6 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No stack, no cluster; returns the directory where a stack's state would be."""
     monkeypatch.setenv("DBINT_STACK_DIR", str(tmp_path))
     monkeypatch.setenv("DBINT_IN_KUBERNETES", "0")
-    monkeypatch.setattr(databases, "state_problems", [])
     provider.cache_clear()
     return tmp_path
 
