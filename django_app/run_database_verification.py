@@ -11,6 +11,7 @@ highest of all parts: 0 nothing failed, 1 something failed, 2 a part could not r
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
@@ -61,8 +62,16 @@ def run(command: list[str]) -> int:
 
 
 def main() -> int:
+    # In a checkout dbint need not be installed; where it is, the installed one is used.
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agent_api.settings")
-    return max(run(command) for command in parts(sys.argv[1:]))
+    worst = 0
+    for command in parts(sys.argv[1:]):
+        worst = max(worst, run(command))
+        # A wrong flag or setting, or an interrupt: it would be the same for the rest.
+        if worst >= COULD_NOT_RUN:
+            break
+    return worst
 
 
 if __name__ == "__main__":

@@ -3,12 +3,15 @@
 
 import os
 import sys
+from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
 
 def main() -> None:
+    # In a checkout dbint need not be installed; where it is, the installed one is used.
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agent_api.settings")
     try:
         execute_from_command_line([sys.argv[0], "verify_db_connections", *sys.argv[1:]])

@@ -297,7 +297,7 @@ def test_verify_db_connections_asks_every_server_and_is_quick(project: Project) 
 def test_kafka_stopped(tmp_path: Path, private_stack: Stack) -> None:
     """Its probes and the flow fail with advice; the others pass; in less than half a minute."""
     private_stack.up(["postgres", "kafka", "doris"])
-    private_stack.stop(["kafka"])
+    private_stack.stop("kafka")
     project = Project(tmp_path, EVERYWHERE, ROUTED, ROUTERS)
     project.environ |= {"DBINT_STACK_DIR": str(private_stack.directory), "DBINT_IN_KUBERNETES": "0"}
     outcome = migrated(project).verify("--all")

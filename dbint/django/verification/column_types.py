@@ -27,6 +27,9 @@ def type_differences(connection: BaseDatabaseWrapper, model: type[models.Model])
         field.column: (field, sql_type)
         for field in model._meta.local_concrete_fields
         if (sql_type := field.db_type(connection))
+        # The key of a many-to-many table: migrations take its type from DEFAULT_AUTO_FIELD, models from the
+        # app's configuration. Django lets the two differ, and nobody chooses either.
+        and not (field.primary_key and model._meta.auto_created)
     }
     table = model._meta.db_table
     if connection.vendor == "postgresql":
