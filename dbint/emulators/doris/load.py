@@ -22,6 +22,7 @@ from dbint.emulators.doris.lexer import Cursor, tokenize
 from dbint.emulators.doris.load_formats import CsvFormat, JsonFormat, ParsedRows, parse_csv, parse_json
 from dbint.emulators.doris.model import Table, identifier
 from dbint.emulators.doris.session import Cluster
+from dbint.emulators.doris.types import DorisType
 from dbint.emulators.doris.write import Staged, WriteOptions, apply, convert, stage
 
 _LABEL = re.compile(r"[-_A-Za-z0-9:]{1,128}")
@@ -301,9 +302,9 @@ class Load:
         self._check_sequence(table)
         time_zone = self._header("timezone") or _DEFAULT_TIME_ZONE
         scope = _LoadScope(time_zone, self._cluster.user, self._database)
-        types = {n: c.type for n in mapping.names if (c := table.find(n)) is not None}
-        derived = {name.lower(): expression for name, expression in mapping.derived}
-        typed = {n: t for n, t in types.items() if n.lower() not in derived}
+        derived = {name.lower() for name, _ in mapping.derived}
+        typed = {n: c.type for n in mapping.names if (c := table.find(n)) is not None and n.lower() not in derived}
+        types = {n: typed.get(n, DorisType("STRING")) for n in mapping.names}
 
         def expression(text: str) -> str:
             return translate.translate_condition(text, scope, types)
@@ -311,7 +312,7 @@ class Load:
         outputs = [
             f"r.{identifier(n)} AS {identifier(n)}"
             for n in parsed.names
-            if n in types and n.lower() not in derived
+            if n in typed
         ]
         outputs += [
             f"{expression(text)} AS {identifier(name)}"

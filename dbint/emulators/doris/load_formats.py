@@ -123,7 +123,7 @@ def parse_json(
         cursor.execute(f"CREATE OR REPLACE TEMP TABLE load_rows AS {rows}")
     finally:
         cursor.unregister("load_body")
-    wrong = "NOT json_valid(j) OR json_type(j) <> 'OBJECT'"
+    wrong = "CASE WHEN json_valid(j) THEN json_type(j) <> 'OBJECT' ELSE true END"
     total, bad = _counts(cursor, wrong)
     lines = [
         f"Reason: Parse json data for JsonDoc failed, or it is no object. src line [{line}]; "

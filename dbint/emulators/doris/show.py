@@ -16,6 +16,7 @@ from dbint.emulators.doris.lexer import Cursor
 from dbint.emulators.doris.model import Table, identifier, quoted, single_quoted
 from dbint.emulators.doris.results import Result, text_result
 from dbint.emulators.doris.storage import Storage
+from dbint.emulators.doris.types import INTEGERS
 from dbint.emulators.doris.variables import VERSION_COMMENT, Variables
 
 VERSION = VERSION_COMMENT.removeprefix("Doris version ")
@@ -115,10 +116,19 @@ def _partition_sql(table: Table) -> str:
             values = ",".join(_tuple(v) if len(v) > 1 else f"({_item(v[0])})" for v in part.values)
             parts.append(f"PARTITION {part.name} VALUES IN ({values})")
         else:
-            lower = _tuple(part.lower) if part.lower is not None else "(MINVALUE)"
+            lower = _tuple(part.lower) if part.lower is not None else f"('{_minimum(table)}')"
             upper = _tuple(part.upper) if part.upper is not None else "(MAXVALUE)"
             parts.append(f"PARTITION {part.name} VALUES [{lower}, {upper})")
     return f"\n{head}\n(" + ",\n".join(parts) + ")"
+
+
+def _minimum(table: Table) -> str:
+    """The lowest value of the column that a table is partitioned by: where its first range begins."""
+    assert table.partitioning is not None  # noqa: S101 - the caller has looked
+    kind = table.column(table.partitioning.columns[0]).type
+    if kind.name in INTEGERS:
+        return str(INTEGERS[kind.name][0])
+    return "0000-01-01" if kind.name == "DATE" else "0000-01-01 00:00:00"
 
 
 def _tuple(values: tuple[str | None, ...]) -> str:
@@ -279,7 +289,7 @@ def _partitions(context: ShowContext, cursor: Cursor, _full: bool) -> Result:
     else:
         for part in partitioning.partitions:
             shown = [_tuple(v) for v in part.values] or [
-                _tuple(part.lower or ("MINVALUE",)), _tuple(part.upper or ("MAXVALUE",))
+                _tuple(part.lower or (_minimum(table),)), _tuple(part.upper or ("MAXVALUE",))
             ]  # fmt: skip
             parts.append((part.name, "; ".join(shown)))
     rows = [

@@ -333,6 +333,10 @@ class _Translator:
             if isinstance(left, exp.Interval):
                 left, right = right, left
             return calls.shift(self, left, right, negative=isinstance(node, exp.Sub))
+        for operand in (left, right):
+            kind = self.type_of(operand)
+            if (kind is not None and kind.is_string) or (isinstance(operand, exp.Literal) and operand.is_string):
+                operand.replace(calls.cast(self, operand.copy(), DorisType("DOUBLE")))  # as Doris computes with text
         if isinstance(node, exp.Div) and "DECIMAL" in [t.name for t in map(self.type_of, (left, right)) if t]:
             raise NotEmulatedError("the division of DECIMAL (cast an operand to DOUBLE)")
         return node
@@ -384,7 +388,9 @@ _HANDLERS: dict[type, Callable[..., exp.Expression]] = {
     exp.Parameter: _Translator._parameter,
     exp.Add: _Translator._arithmetic,
     exp.Sub: _Translator._arithmetic,
+    exp.Mul: _Translator._arithmetic,
     exp.Div: _Translator._arithmetic,
+    exp.Mod: _Translator._arithmetic,
     exp.Interval: _Translator._interval,
     exp.Like: _Translator._like,
     exp.Cast: _Translator._cast,

@@ -20,7 +20,8 @@ _NUMBERS = itertools.count(1)
 MAX_ERROR_LINES = 100
 DELETE = "__delete"
 _INTEGER_PATTERN = r"^\s*([+-]?\d+)(?:\.\d*)?\s*$"
-_ZONE_PATTERN = r"\d(Z|[+-]\d{2}:?\d{2})\s*$"
+_ZONE_PATTERN = r":\d{2}(\.\d+)?(Z|[+-]\d{2}:?\d{2})\s*$"
+_TIME_PATTERN = r"^\s*\d{1,4}[-/]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,17 +215,18 @@ def parse_text(raw: str, target: DorisType, time_zone: str) -> str:
         )
     if target.name not in ("DATE", "DATETIME"):
         return f"TRY_CAST(trim({raw}) AS {target.duckdb})"
-    compact = (
+    # a plain number, a local time, or a moment: one with an offset, which is turned into the zone's local time
+    time = (
         f"CASE WHEN regexp_full_match({raw}, '\\d{{8}}') THEN try_strptime({raw}, '%Y%m%d') "
         f"WHEN regexp_full_match({raw}, '\\d{{14}}') THEN try_strptime({raw}, '%Y%m%d%H%M%S') "
-        f"WHEN regexp_matches({raw}, '^\\s*\\d{{1,4}}[-/]') THEN TRY_CAST(replace({raw}, '/', '-') AS TIMESTAMP) END"
+        f"WHEN regexp_matches({raw}, {literal(_ZONE_PATTERN)}) "
+        f"THEN timezone({literal(time_zone)}, TRY_CAST({raw} AS TIMESTAMPTZ)) "
+        f"WHEN regexp_matches({raw}, {literal(_TIME_PATTERN)}) "
+        f"THEN TRY_CAST(replace({raw}, '/', '-') AS TIMESTAMP) END"
     )
-    if time_zone != "UTC":
-        local = f"timezone({literal(time_zone)}, timezone('UTC', {compact}))"
-        compact = f"CASE WHEN regexp_matches({raw}, {literal(_ZONE_PATTERN)}) THEN {local} ELSE {compact} END"
     if target.name == "DATE":
-        return f"CAST({compact} AS DATE)"
-    return _round_time(compact, target)
+        return f"CAST({time} AS DATE)"
+    return _round_time(time, target)
 
 
 def _round_time(expression: str, target: DorisType) -> str:

@@ -65,6 +65,13 @@ def emulator() -> Iterator[DorisEmulator]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def reader(emulator: DorisEmulator) -> Iterator[Client]:
+    """For statements that need no database."""
+    with connect(emulator) as connection:
+        yield Client(emulator, connection, "")
+
+
 @pytest.fixture
 def doris(emulator: DorisEmulator) -> Iterator[Client]:
     name = f"test_{next(_numbers)}"

@@ -172,8 +172,8 @@ CASES: dict[str, list[tuple[str, Any]]] = {
     ("expression", "expected"),
     [pytest.param(e, v, id=f"{group}: {e}") for group, cases in CASES.items() for e, v in cases],
 )
-def test_expression(doris: Client, expression: str, expected: Any) -> None:
-    value = doris.value(f"SELECT {expression.replace('%%', '%')} AS x")
+def test_expression(reader: Client, expression: str, expected: Any) -> None:
+    value = reader.value(f"SELECT {expression.replace('%%', '%')} AS x")
     assert value == expected
     assert type(value) is type(expected)
 
