@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -214,6 +215,16 @@ def test_kafka_starts_from_an_archive_of_its_classes(
     (archive,) = tmp_path.glob("*.jsa")
     assert f"-XX:SharedArchiveFile={archive}" in command_line()
     private_stack.kill("kafka")
+
+
+def test_kafka_connect_brings_its_broker_and_debezium(private_stack: Stack) -> None:
+    private_stack.up(["kafka_connect"])
+    assert [row.server for row in private_stack.status() if row.running] == ["kafka", "kafka_connect"]
+    url = f"http://127.0.0.1:{private_stack.endpoint('kafka_connect').port}/connector-plugins"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        plugins = {plugin["class"]: plugin["version"] for plugin in json.load(answer)}
+    assert plugins["io.debezium.connector.postgresql.PostgresConnector"] == "3.7.0.Final"
+    private_stack.kill()
 
 
 def test_two_stacks_side_by_side(postgres: Endpoint, postgres_private: Stack) -> None:
