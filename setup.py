@@ -29,7 +29,9 @@ def missing(what: str, debian: str, fedora: str, brew: str) -> str:
 def extension() -> Extension:
     include_pq, lib_pq = run("pg_config", "--includedir"), run("pg_config", "--libdir")
     if not include_pq or not lib_pq or not Path(include_pq, "libpq-fe.h").exists():
-        sys.exit(missing("libpq's header (libpq-fe.h, found by pg_config)", "libpq-dev", "libpq-devel", "libpq"))
+        sys.exit(
+            missing("libpq's header (libpq-fe.h, found by pg_config)", "libpq-dev", "libpq-devel", "libpq")
+        )
     rdkafka = run("pkg-config", "--cflags", "--libs", "rdkafka")
     if rdkafka is None:
         sys.exit(
@@ -55,5 +57,7 @@ def extension() -> Extension:
 
 
 # Metadata can be had without a compiler: only the commands that build look for the libraries.
-building = {"build", "build_ext", "bdist_wheel", "editable_wheel", "develop", "install"}.intersection(sys.argv)
+building = {"build", "build_ext", "bdist_wheel", "editable_wheel", "develop", "install"}.intersection(
+    sys.argv
+)
 setup(ext_modules=[extension()] if building else [])
