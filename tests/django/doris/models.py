@@ -98,3 +98,14 @@ class Note(models.Model):
     class Meta:
         app_label = "doris_tests"
         doris = DorisTable(buckets=1)
+
+
+class Defaulted(models.Model):
+    """Columns with a default in the database."""
+
+    id = models.AutoField(primary_key=True)
+    number = models.IntegerField(db_default=7)
+    word = models.CharField(max_length=10, db_default="it's")
+
+    class Meta:
+        app_label = "doris_tests"

@@ -24,7 +24,7 @@ from django.db.models.functions import (
 from django.utils import timezone
 
 from .conftest import ALIAS
-from .models import Daily, Event, Everything, Note, Reading, Visit
+from .models import Daily, Defaulted, Event, Everything, Note, Reading, Visit
 
 UTC = dt.UTC
 
@@ -110,6 +110,13 @@ class TestIds:
         with pytest.raises(DataError):
             visit.save(using=ALIAS)
         assert visit.pk is None
+
+    def test_a_default_of_the_database_is_in_the_object(self, table):
+        rows = table(Defaulted)
+        made = rows.create()
+        assert (made.number, made.word) == (7, "it's")
+        other = rows.bulk_create([Defaulted(number=8)])[0]
+        assert set(rows.values_list("pk", "number", "word")) == {(made.pk, 7, "it's"), (other.pk, 8, "it's")}
 
     def test_many_rows_in_batches(self, table):
         rows = table(Event)
@@ -335,6 +342,8 @@ class TestLookups:
             ("exact", "alpha", {1}),
             ("iexact", "ALPHA", {0, 1}),
             ("iexact", "ärger", {3}),
+            ("iexact", "50%_X", {4}),
+            ("iexact", "50%", set()),
             ("contains", "lph", {0, 1}),
             ("icontains", "LPH", {0, 1, 2}),
             ("icontains", "äR", {3}),

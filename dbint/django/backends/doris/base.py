@@ -248,6 +248,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         return connection
 
     def init_connection_state(self) -> None:
+        super().init_connection_state()
         # The zone that date-times are stored in; strict, so that a value that does not fit is an error, never
         # NULL.
         session = {
@@ -261,7 +262,6 @@ class DatabaseWrapper(BaseDatabaseWrapper):
                 if not re.fullmatch(r"\w+", name):
                     raise ImproperlyConfigured(f"OPTIONS['session']: {name!r} is not the name of a variable")
                 cursor.execute(f"SET {name} = %s", [value])
-        super().init_connection_state()
 
     @async_unsafe
     def create_cursor(self, name: str | None = None) -> DorisCursor:

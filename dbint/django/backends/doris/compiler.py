@@ -9,7 +9,7 @@ from typing import Any
 from django.db import IntegrityError, NotSupportedError
 from django.db.models import Count
 from django.db.models.constants import OnConflict
-from django.db.models.expressions import Value
+from django.db.models.expressions import DatabaseDefault, Value
 from django.db.models.fields.json import (
     ContainedBy,
     DataContains,
@@ -106,7 +106,19 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):  # type: ignor
                 for obj in objs:
                     setattr(obj, auto.attname, None)
             raise
-        return [tuple(self._stored(obj, field) for field in returning_fields or ()) for obj in objs]
+        self._fill_defaults()
+        return [tuple(getattr(obj, field.attname) for field in returning_fields or ()) for obj in objs]
+
+    def _fill_defaults(self) -> None:
+        """Put the database's defaults into the objects. They are literals: the checks take no others."""
+        for field in self.query.get_meta().local_concrete_fields:
+            if not field.has_db_default():
+                continue
+            default = field.db_default
+            value = field.to_python(default.value if isinstance(default, Value) else default)
+            for obj in self.query.objs:
+                if isinstance(getattr(obj, field.attname), DatabaseDefault):
+                    setattr(obj, field.attname, value)
 
     def _insert(self) -> None:
         loader = self.connection.bulk_loader
@@ -130,16 +142,6 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):  # type: ignor
         for obj, number in zip(self.query.objs, self.connection.ids.take(len(self.query.objs)), strict=True):
             setattr(obj, auto.attname, number)
         self.query.fields = [auto, *self.query.fields]
-
-    def _stored(self, obj: Any, field: Any) -> Any:
-        """The value that the row has in ``field``, for Django to put into the object."""
-        if field.has_db_default():
-            value = getattr(obj, field.attname)
-            if hasattr(value, "resolve_expression"):
-                default = field.db_default
-                return field.to_python(default.value if isinstance(default, Value) else default)
-            return value
-        return getattr(obj, field.attname)
 
     def _key(self) -> list[Any]:
         """The fields of the table's key."""
@@ -249,7 +251,7 @@ class SQLDeleteCompiler(compiler.SQLDeleteCompiler, SQLCompiler):
         table = self.quote_name_unless_alias(self.query.base_table)
         if " WHERE " not in sql:
             return f"TRUNCATE TABLE {table}", ()  # the only way to delete all rows
-        if "SELECT" not in sql:
+        if "(SELECT " not in sql:
             return sql.replace(f"{table}.", ""), params  # the documented form has bare column names
         if self.table.key_model != "UNIQUE":
             raise NotSupportedError(

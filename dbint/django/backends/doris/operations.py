@@ -100,6 +100,9 @@ class DatabaseOperations(BaseDatabaseOperations):
             return "LOWER(%s)"
         return "%s"
 
+    def prep_for_iexact_query(self, x: Any) -> str:
+        return str(x)  # compared with =, so wildcards mean nothing
+
     def regex_lookup(self, lookup_type: str) -> str:
         return "%s REGEXP %s" if lookup_type == "regex" else "%s REGEXP CONCAT('(?i)', %s)"
 
