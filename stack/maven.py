@@ -75,9 +75,11 @@ def fetch(artifacts: Sequence[Artifact], directory: Path) -> None:
         timeout=_TIMEOUT,
     )
     if outcome.status != 0:
-        lines = outcome.text.splitlines()
-        errors = [line.removeprefix("[ERROR]").strip() for line in lines if line.startswith("[ERROR]")]
-        said = " ".join(errors)[:800] or outcome.text[-800:].strip()
+        text = re.sub(r"\x1b\[[0-9;]*m", "", outcome.text)
+        # What comes after the reason is advice on Maven itself.
+        reason = text.partition("To see the full stack trace")[0].splitlines()
+        errors = [line.removeprefix("[ERROR]").strip() for line in reason if line.startswith("[ERROR]")]
+        said = " ".join(errors).strip()[:800] or text.strip()[-800:]
         raise StackError(
             f"Maven could not fetch {artifacts[0].coordinates}: {said}\n"
             "Is the network there? A proxy or a mirror is set in ~/.m2/settings.xml"

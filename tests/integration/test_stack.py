@@ -377,8 +377,7 @@ def test_interrupted(private_stack: Stack) -> None:
 def test_servers_do_not_outlive_a_killed_test() -> None:
     """A disposable stack goes down when the process that made it is killed."""
     program = """
-        from stack.cache import cache_path
-from stack.disposable import disposable_stack
+        from stack.disposable import disposable_stack
         with disposable_stack() as stack:
             stack.up(["postgres"])
             print(stack.directory, flush=True)
