@@ -291,6 +291,7 @@ dbi_rc dbi__kafka_init(dbi_kafka *kafka, rd_kafka_type_t type, const dbi_kafka_p
     (void)pthread_cond_init(&kafka->wake, &attr);
     (void)pthread_condattr_destroy(&attr);
     (void)pthread_mutex_init(&kafka->lock, NULL);
+    (void)pthread_mutex_init(&kafka->opening, NULL);
 
     kafka->conf = rd_kafka_conf_new();
     rc = kafka_conf_all(kafka->conf, defaults, default_count, err);
@@ -319,9 +320,10 @@ void dbi__kafka_reset(dbi_kafka *kafka) {
     kafka->stats = NULL;
     (void)pthread_cond_destroy(&kafka->wake);
     (void)pthread_mutex_destroy(&kafka->lock);
+    (void)pthread_mutex_destroy(&kafka->opening);
 }
 
-/* @locks kafka held */
+/* @locks kafka.opening held */
 static dbi_rc kafka_open(dbi_kafka *kafka, dbi_err *err) {
     char text[400] = "";
     /* A copy: a failed rd_kafka_new may already have changed the configuration that it hands back. */
@@ -369,7 +371,7 @@ dbi_rc dbi__kafka_enter_slow(dbi_kafka *kafka, dbi_err *err) {
     (void)atomic_compare_exchange_strong(&kafka->fork, &none, atomic_load(&dbi__fork_generation));
     if (dbi_kafka_forked(kafka))
         return kafka_forked(err);
-    (void)pthread_mutex_lock(&kafka->lock);
+    (void)pthread_mutex_lock(&kafka->opening);
     if (atomic_load(&kafka->state) == DBI__KAFKA_NEW) {
         rc = kafka_open(kafka, err);
         if (rc == DBI_OK)
@@ -382,7 +384,7 @@ dbi_rc dbi__kafka_enter_slow(dbi_kafka *kafka, dbi_err *err) {
             rc = dbi_err_set(err, DBI_ECLOSED, "the Kafka client is closed");
         }
     }
-    (void)pthread_mutex_unlock(&kafka->lock);
+    (void)pthread_mutex_unlock(&kafka->opening);
     return rc;
 }
 
@@ -392,8 +394,10 @@ dbi_rc dbi__kafka_begin_close(dbi_kafka *kafka, bool *was_open, dbi_err *err) {
     *was_open = false;
     if (dbi_kafka_forked(kafka))
         return kafka_forked(err);
-    (void)pthread_mutex_lock(&kafka->lock);
+    (void)pthread_mutex_lock(&kafka->opening);
     before = atomic_exchange(&kafka->state, DBI__KAFKA_CLOSED);
+    (void)pthread_mutex_unlock(&kafka->opening);
+    (void)pthread_mutex_lock(&kafka->lock);
     (void)pthread_cond_broadcast(&kafka->wake);
     (void)pthread_mutex_unlock(&kafka->lock);
     if (before == DBI__KAFKA_CLOSED)

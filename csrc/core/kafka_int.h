@@ -29,11 +29,13 @@ struct dbi_kafka {
 
     bool token_callback; /* librdkafka asks us for OAUTHBEARER tokens */
 
-    /* Called once, under the lock, when the client has been opened. */
+    pthread_mutex_t opening; /* taken before `lock`, held while the client is opened: librdkafka logs meanwhile */
+
+    /* Called once, while opening, when the client has been made. */
     dbi_rc (*on_open)(void *arg, dbi_err *err);
     void *on_open_arg;
 
-    pthread_mutex_t lock; /* guards what follows, and opening */
+    pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;  /* CLOCK_MONOTONIC; something below changed, or room was made */
     bool token_wanted;
     char *stats;

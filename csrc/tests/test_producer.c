@@ -86,6 +86,25 @@ done:
     dbi_producer_free(producer);
 }
 
+TEST(what_is_logged_while_opening_is_kept) {
+    const dbi_producer_options options = {0};
+    dbi_producer *producer = NULL;
+    dbi_kafka_log log;
+    dbi_topic *topic;
+    uint64_t lost;
+    dbi_err err;
+
+    TRY(dbi_producer_new(&producer, NULL, 0, &options, &err)); /* no address: librdkafka warns of it */
+    TRY(dbi_producer_topic(producer, "t", &topic, &err));
+    CHECK_INT(dbi_kafka_take_logs(dbi_producer_kafka(producer), &log, 1, &lost), 1);
+    CHECK_HAS(log.text, "bootstrap.servers");
+    CHECK_INT(lost, 0);
+done:
+    if (producer != NULL)
+        CHECK_RC(dbi_producer_close(producer, NULL), DBI_OK);
+    dbi_producer_free(producer);
+}
+
 TEST(every_message_is_counted) {
     mock cluster = {0};
     dbi_producer *producer = NULL;
