@@ -5,6 +5,7 @@
  *     word    since (37 bits) | generation (24) | state (3)
  *     tally   generation (24) | what that generation counts (40)
  *
+ * Generations are numbered from 1 to 2^24 - 1, then from 1 again; 0 is what calloc leaves, and older than any.
  * `since` is the monotonic time in milliseconds at which the state was entered, modulo 2^37 (4 years); times that are
  * compared with it are at most one year. The tally counts failures in a row (CLOSED, METRICS_ONLY without a window), or
  * the probes (HALF_OPEN): started | succeeded | failed | slow, 10 bits each. A tally of an older generation than the
@@ -35,11 +36,11 @@
 #define PROBE_FAILED (UINT64_C(1) << PROBE_BITS)
 #define PROBE_SLOW UINT64_C(1)
 
-/* A permit is the state and generation of the word that it was given for, and this bit. */
-#define PERMIT_GIVEN (UINT32_C(1) << 31)
+/* A permit is the state and generation of the word that it was given for: never 0, for no generation is. */
 #define PERMIT_MASK ((UINT32_C(1) << SINCE_SHIFT) - 1)
 #define PPM 1000000u
 #define UNLIKELY(condition) __builtin_expect(condition, false)
+#define SLOW_PATH __attribute__((noinline)) /* inlined, its registers would be saved on the fast path, too */
 
 _Static_assert(DBI_CIRCUIT_COUNT <= STATE_MASK + 1, "a state fits its bits");
 _Static_assert(DBI_BREAKER_PROBES_MAX <= PROBE_MASK, "the probes fit their bits");
@@ -53,7 +54,7 @@ struct dbi_breaker {
     _Atomic uint64_t tally;
     dbi__cell *cells; /* of counters */
     bool timed;       /* durations of calls are measured */
-    bool plain;       /* they are not, and there is no window: a success has nothing to record */
+    bool windowed;    /* the rule is rates over a window */
     dbi_breaker_config config;
     uint64_t failure_ppm, slow_ppm; /* the rates, in millionths: compared without rounding */
     int64_t recovery_ms;
@@ -100,7 +101,7 @@ static uint32_t word_generation(uint64_t word) {
 static uint64_t word_make(dbi_circuit state, uint32_t generation, int64_t now) {
     uint64_t since = (uint64_t)((now + DBI_NS_PER_MS - 1) / DBI_NS_PER_MS) & SINCE_MASK;
 
-    return since << SINCE_SHIFT | (uint64_t)(generation & DBI__GENERATION_MASK) << STATE_BITS | (uint64_t)state;
+    return since << SINCE_SHIFT | (uint64_t)generation << STATE_BITS | (uint64_t)state;
 }
 
 static int64_t word_age_ms(uint64_t word, int64_t now) {
@@ -111,8 +112,9 @@ static int64_t word_age_ms(uint64_t word, int64_t now) {
 
 /* The one place where the state changes. False, and nothing done, when it has changed from `word` meanwhile. */
 static bool breaker_change(dbi_breaker *breaker, uint64_t word, dbi_circuit to, dbi_change change) {
-    dbi_breaker_event event = {word_state(word), to, change, (word_generation(word) + 1) & DBI__GENERATION_MASK};
-    uint64_t next = word_make(to, event.generation, dbi_clock_now(&breaker->config.clock));
+    uint32_t generation = word_generation(word) == DBI__GENERATION_MASK ? 1 : word_generation(word) + 1;
+    dbi_breaker_event event = {word_state(word), to, change, generation};
+    uint64_t next = word_make(to, generation, dbi_clock_now(&breaker->config.clock));
 
     if (!atomic_compare_exchange_strong_explicit(&breaker->word, &word, next, memory_order_acq_rel,
                                                  memory_order_relaxed))
@@ -244,10 +246,10 @@ static void raise_time(_Atomic int64_t *time, int64_t to) {
         continue;
 }
 
-typedef enum answer { ENTER, REFUSE, LOOK_AGAIN } answer;
+typedef enum entry { ENTER, REFUSE, LOOK_AGAIN } entry;
 
 /* In HALF_OPEN: takes one of the probes, where there is one left. */
-static answer probe_start(dbi_breaker *breaker, uint64_t word) {
+static entry probe_start(dbi_breaker *breaker, uint64_t word) {
     uint32_t generation = word_generation(word);
     int64_t now = dbi_clock_now(&breaker->config.clock), timeout = breaker->config.half_open_timeout;
     uint64_t tally = atomic_load_explicit(&breaker->tally, memory_order_acquire), counts;
@@ -275,7 +277,7 @@ static int64_t open_left(const dbi_breaker *breaker, uint64_t word, int64_t now)
 }
 
 /* In OPEN: the first call after the wait leads to HALF_OPEN. */
-static answer open_enter(dbi_breaker *breaker, uint64_t word) {
+static entry open_enter(dbi_breaker *breaker, uint64_t word) {
     if (open_left(breaker, word, dbi_clock_now(&breaker->config.clock)) > 0)
         return REFUSE;
     (void)breaker_change(breaker, word, DBI_CIRCUIT_HALF_OPEN, DBI_CHANGE_WAIT_OVER);
@@ -283,30 +285,6 @@ static answer open_enter(dbi_breaker *breaker, uint64_t word) {
 }
 
 /* --- calls --- */
-
-/* All states but CLOSED. True with *word's generation entered. */
-static bool acquire_slowly(dbi_breaker *breaker, uint64_t *word) {
-    answer answered;
-
-    do {
-        *word = atomic_load_explicit(&breaker->word, memory_order_acquire);
-        switch (word_state(*word)) {
-        case DBI_CIRCUIT_OPEN:
-            answered = open_enter(breaker, *word);
-            break;
-        case DBI_CIRCUIT_HALF_OPEN:
-            answered = probe_start(breaker, *word);
-            break;
-        case DBI_CIRCUIT_FORCED_OPEN:
-            answered = REFUSE;
-            break;
-        default:
-            answered = ENTER;
-            break;
-        }
-    } while (answered == LOOK_AGAIN);
-    return answered == ENTER;
-}
 
 /* Until OPEN ends, on the state as it is now. */
 static int64_t retry_left(const dbi_breaker *breaker) {
@@ -316,30 +294,59 @@ static int64_t retry_left(const dbi_breaker *breaker) {
                                                 : DBI_FOREVER;
 }
 
-static dbi_rc refuse(dbi_breaker *breaker, dbi_permit *permit, int64_t *retry_ns) {
-    permit->stamp = 0;
-    if (retry_ns != NULL)
-        *retry_ns = retry_left(breaker);
-    dbi__count(breaker->cells, REJECTED, 1);
-    return DBI_EOPEN;
+static SLOW_PATH dbi_rc acquire_slowly(dbi_breaker *breaker, dbi_permit *permit, int64_t *retry_ns) {
+    entry answer = LOOK_AGAIN;
+    uint64_t word = 0;
+
+    while (answer == LOOK_AGAIN) {
+        word = atomic_load_explicit(&breaker->word, memory_order_acquire);
+        switch (word_state(word)) {
+        case DBI_CIRCUIT_OPEN:
+            answer = open_enter(breaker, word);
+            break;
+        case DBI_CIRCUIT_HALF_OPEN:
+            answer = probe_start(breaker, word);
+            break;
+        case DBI_CIRCUIT_FORCED_OPEN:
+            answer = REFUSE;
+            break;
+        default:
+            answer = ENTER;
+            break;
+        }
+    }
+    if (answer == REFUSE) {
+        permit->stamp = 0;
+        if (retry_ns != NULL)
+            *retry_ns = retry_left(breaker);
+        dbi__count(breaker->cells, REJECTED, 1);
+        return DBI_EOPEN;
+    }
+    permit->stamp = (uint32_t)word & PERMIT_MASK;
+    if (breaker->timed)
+        permit->started = dbi_clock_now(&breaker->config.clock);
+    return DBI_OK;
 }
 
 dbi_rc dbi_breaker_acquire(dbi_breaker *breaker, dbi_permit *permit, int64_t *retry_ns) {
     uint64_t word = atomic_load_explicit(&breaker->word, memory_order_acquire);
 
-    if (UNLIKELY(word_state(word) != DBI_CIRCUIT_CLOSED) && !acquire_slowly(breaker, &word))
-        return refuse(breaker, permit, retry_ns);
-    permit->stamp = ((uint32_t)word & PERMIT_MASK) | PERMIT_GIVEN;
-    if (UNLIKELY(breaker->timed))
-        permit->started = dbi_clock_now(&breaker->config.clock);
+    if (UNLIKELY((word & STATE_MASK) != DBI_CIRCUIT_CLOSED || breaker->timed))
+        return acquire_slowly(breaker, permit, retry_ns);
+    permit->stamp = (uint32_t)word & PERMIT_MASK;
     return DBI_OK;
 }
 
-static void done_slowly(dbi_breaker *breaker, const dbi_permit *permit, uint64_t word, dbi_outcome outcome) {
+static SLOW_PATH void done_slowly(dbi_breaker *breaker, dbi_permit *permit, uint64_t word, dbi_outcome outcome) {
     bool judged = outcome == DBI_OUTCOME_SUCCEEDED || outcome == DBI_OUTCOME_FAILED, slow = false;
     bool needs_time = breaker->timed || breaker->config.window == DBI_WINDOW_TIME;
     int64_t now = needs_time ? dbi_clock_now(&breaker->config.clock) : 0;
+    uint32_t stamp = permit->stamp;
 
+    if (stamp == 0)
+        return;
+    permit->stamp = 0;
+    dbi__count(breaker->cells, outcome, 1);
     if (breaker->timed && judged) {
         int64_t duration = now - permit->started;
 
@@ -348,7 +355,7 @@ static void done_slowly(dbi_breaker *breaker, const dbi_permit *permit, uint64_t
         if (slow)
             dbi__count(breaker->cells, SLOW, 1);
     }
-    if (((uint32_t)word & PERMIT_MASK) != (permit->stamp & PERMIT_MASK)) {
+    if (((uint32_t)word & PERMIT_MASK) != stamp) {
         if (judged)
             dbi__count(breaker->cells, LATE, 1);
         return;
@@ -358,10 +365,10 @@ static void done_slowly(dbi_breaker *breaker, const dbi_permit *permit, uint64_t
     case DBI_CIRCUIT_METRICS_ONLY:
         if (!judged)
             break;
-        if (breaker->config.window == DBI_WINDOW_NONE)
-            judge_row(breaker, word, outcome == DBI_OUTCOME_FAILED);
-        else
+        if (breaker->windowed)
             judge_window(breaker, word, now, outcome == DBI_OUTCOME_FAILED, slow);
+        else
+            judge_row(breaker, word, outcome == DBI_OUTCOME_FAILED);
         break;
     case DBI_CIRCUIT_HALF_OPEN:
         probe_done(breaker, word, outcome, slow);
@@ -373,16 +380,18 @@ static void done_slowly(dbi_breaker *breaker, const dbi_permit *permit, uint64_t
 
 void dbi_breaker_done(dbi_breaker *breaker, dbi_permit *permit, dbi_outcome outcome) {
     uint64_t word = atomic_load_explicit(&breaker->word, memory_order_acquire);
+    uint64_t tally = atomic_load_explicit(&breaker->tally, memory_order_relaxed);
 
-    if (UNLIKELY(permit->stamp == 0))
-        return;
-    dbi__count(breaker->cells, outcome, 1);
-    /* nearly every call: a success, nothing has changed since it began, and there is no row of failures to break */
-    if (UNLIKELY(!breaker->plain || outcome != DBI_OUTCOME_SUCCEEDED || word_state(word) != DBI_CIRCUIT_CLOSED ||
-                 (((uint32_t)word ^ permit->stamp) & PERMIT_MASK) != 0 ||
-                 (atomic_load_explicit(&breaker->tally, memory_order_relaxed) & TALLY_MASK) != 0))
+    /* Nearly every call: a success in CLOSED, nothing has changed since it began, there is no row of failures to break
+     * and no window. One branch: each of these is 0 then. */
+    _Static_assert(DBI_OUTCOME_SUCCEEDED == 0 && DBI_CIRCUIT_CLOSED == 0, "so that all can be told at once");
+    if (UNLIKELY(((word & STATE_MASK) | ((word ^ permit->stamp) & PERMIT_MASK) | (tally & TALLY_MASK) |
+                  (uint64_t)outcome | breaker->windowed) != 0)) {
         done_slowly(breaker, permit, word, outcome);
+        return;
+    }
     permit->stamp = 0;
+    dbi__count(breaker->cells, DBI_OUTCOME_SUCCEEDED, 1);
 }
 
 void dbi_breaker_force(dbi_breaker *breaker, dbi_circuit circuit) {
@@ -589,7 +598,7 @@ dbi_rc dbi_breaker_new(dbi_breaker **breaker, const char *name, const dbi_breake
     }
     made->config = *config;
     made->timed = config->slow_call_duration != 0;
-    made->plain = config->window == DBI_WINDOW_NONE;
+    made->windowed = config->window != DBI_WINDOW_NONE;
     made->failure_ppm = (uint64_t)llround(config->failure_rate * PPM);
     made->slow_ppm = (uint64_t)llround(config->slow_call_rate * PPM);
     made->recovery_ms = (config->recovery_timeout + DBI_NS_PER_MS - 1) / DBI_NS_PER_MS;
@@ -604,7 +613,6 @@ dbi_rc dbi_breaker_new(dbi_breaker **breaker, const char *name, const dbi_breake
         goto done;
     if (config->window == DBI_WINDOW_TIME)
         dbi__time_window_init(&made->time_window, config->window_size);
-    /* generation 1: what calloc left behind is of generation 0, and so counts as empty */
     atomic_init(&made->word, word_make(DBI_CIRCUIT_CLOSED, 1, dbi_clock_now(&config->clock)));
     dbi_source_add(&made->source, breaker_collect, made);
     *breaker = made;

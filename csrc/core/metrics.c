@@ -13,44 +13,55 @@
 
 #define CACHE_LINE 64u
 
-_Thread_local unsigned dbi__thread_cell DBI__TLS_MODEL;
+_Thread_local size_t dbi__thread_cell DBI__TLS_MODEL;
 
-/* One bit per exclusive cell that a living thread holds. A cell changes hands through this word (release, acquire), so
- * the next holder sees the last one's additions. Cells held by threads that a fork did not carry over stay taken in the
- * child: that costs speed from the 64th on, never a count. */
-static _Atomic uint64_t cells_taken;
+/* One bit per cell: those that a living thread holds, and the shared one. A cell changes hands through this word (release,
+ * acquire), so the next holder sees the last one's additions. Cells held by threads that a fork did not carry over stay
+ * taken in the child: that costs speed from the 64th on, never a count. */
+static _Atomic uint64_t cells_taken = 1;
 static pthread_once_t cells_once = PTHREAD_ONCE_INIT;
 static pthread_key_t cells_key; /* its destructor gives the cell back when the thread ends */
 static bool cells_key_made;
 
+static void cells_give_back(uintptr_t cell) {
+    atomic_fetch_and_explicit(&cells_taken, ~(UINT64_C(1) << cell), memory_order_release);
+}
+
 static void cells_release(void *cell) {
     dbi__thread_cell = 0;
-    atomic_fetch_and_explicit(&cells_taken, ~(UINT64_C(1) << ((uintptr_t)cell - 1)), memory_order_release);
+    cells_give_back((uintptr_t)cell);
 }
 
 static void cells_key_make(void) {
     cells_key_made = pthread_key_create(&cells_key, cells_release) == 0;
 }
 
-unsigned dbi__thread_claim(void) {
+/* Gives the calling thread a cell, where one is free. */
+static void cells_claim(void) {
     uint64_t taken = atomic_load_explicit(&cells_taken, memory_order_relaxed);
-    unsigned free_at;
+    uintptr_t cell;
 
     (void)pthread_once(&cells_once, cells_key_make);
-    dbi__thread_cell = DBI__CELLS;
     if (!cells_key_made)
-        return dbi__thread_cell;
+        return;
     do {
-        if ((taken | UINT64_C(1) << (DBI__CELLS - 1)) == UINT64_MAX)
-            return dbi__thread_cell;
-        free_at = (unsigned)__builtin_ctzll(~taken);
-    } while (!atomic_compare_exchange_weak_explicit(&cells_taken, &taken, taken | UINT64_C(1) << free_at,
+        if (taken == UINT64_MAX)
+            return;
+        cell = (uintptr_t)__builtin_ctzll(~taken);
+    } while (!atomic_compare_exchange_weak_explicit(&cells_taken, &taken, taken | UINT64_C(1) << cell,
                                                     memory_order_acquire, memory_order_relaxed));
-    if (pthread_setspecific(cells_key, (void *)(uintptr_t)(free_at + 1)) != 0) /* no memory: the shared cell will do */
-        atomic_fetch_and_explicit(&cells_taken, ~(UINT64_C(1) << free_at), memory_order_release);
+    if (pthread_setspecific(cells_key, (void *)cell) == 0)
+        dbi__thread_cell = cell * sizeof(dbi__cell);
     else
-        dbi__thread_cell = free_at + 1;
-    return dbi__thread_cell;
+        cells_give_back(cell);
+}
+
+void dbi__count_slowly(dbi__cell *cells, unsigned which, uint64_t n) {
+    cells_claim();
+    if (dbi__thread_cell != 0)
+        dbi__count(cells, which, n);
+    else
+        atomic_fetch_add_explicit(&cells[0].counts[which], n, memory_order_relaxed);
 }
 
 dbi_rc dbi_counters_new(dbi_counters **counters, dbi_err *err) {

@@ -6,7 +6,7 @@
 
 #include "metrics.h"
 
-#define DBI__CELLS 64u /* the last one is shared */
+#define DBI__CELLS 64u /* the first is shared by the threads that have none of their own */
 
 typedef struct dbi__cell {
     _Atomic uint64_t counts[DBI_COUNTERS_SIZE];
@@ -25,21 +25,20 @@ struct dbi_counters {
 #define DBI__TLS_MODEL
 #endif
 
-/* The calling thread's cell, counted from 1; 0 before its first use. */
-extern _Thread_local unsigned dbi__thread_cell DBI__TLS_MODEL;
-unsigned dbi__thread_claim(void);
+/* Where the calling thread's own cell is among the cells, in bytes; 0 when it has none. */
+extern _Thread_local size_t dbi__thread_cell DBI__TLS_MODEL;
+
+/* Counts for a thread that has no cell yet, or for which there is none. */
+void dbi__count_slowly(dbi__cell *cells, unsigned which, uint64_t n);
 
 static inline void dbi__count(dbi__cell *cells, unsigned which, uint64_t n) {
-    unsigned cell = dbi__thread_cell;
-    _Atomic uint64_t *count;
+    size_t cell = dbi__thread_cell;
+    _Atomic uint64_t *count = &((dbi__cell *)(void *)((char *)cells + cell))->counts[which];
 
-    if (cell == 0)
-        cell = dbi__thread_claim();
-    count = &cells[cell - 1].counts[which];
-    if (cell < DBI__CELLS) /* no other thread writes here: no atomic addition is needed */
+    if (__builtin_expect(cell == 0, 0))
+        dbi__count_slowly(cells, which, n);
+    else /* no other thread writes here: no atomic addition is needed */
         atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + n, memory_order_relaxed);
-    else
-        atomic_fetch_add_explicit(count, n, memory_order_relaxed);
 }
 
 #endif

@@ -115,7 +115,7 @@ def test_manual_clock() -> None:
     assert clock.now == 5.57
     clock.advance(1e300)  # as far as a clock goes
     assert clock.now == pytest.approx(2**63 / 1e9)
-    with pytest.raises(errors.ConfigurationError, match="seconds must be .* 0 or more, not -1"):
+    with pytest.raises(errors.ConfigurationError, match="0 or more, not -1"):
         clock.advance(-1)
     with pytest.raises(TypeError, match="now must be a number of seconds"):
         ManualClock("noon")
