@@ -274,7 +274,7 @@ class Channel:
                 if stop():
                     raise StoppedError(run.sent)
                 if now >= deadline:
-                    return pycurl.E_OPERATION_TIMEDOUT, "the deadline passed"
+                    return pycurl.E_OPERATION_TIMEDOUT, f"the deadline passed while {run.waiting()}"
                 if self._easy.getinfo(pycurl.PRETRANSFER_TIME) and now - run.moved > timeouts.idle:
                     return (
                         pycurl.E_OPERATION_TIMEDOUT,

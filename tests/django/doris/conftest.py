@@ -14,17 +14,31 @@ from django.test.utils import override_settings
 
 ALIAS = "doris_under_test"
 
+# The models are imported while tests are collected: before ../conftest.py sets Django up.
 if not settings.configured:
-    settings.configure(USE_TZ=True, TIME_ZONE="Europe/Berlin", INSTALLED_APPS=[])
+    settings.configure(
+        INSTALLED_APPS=["django.contrib.contenttypes", "dbint.django"],
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    )
 if not apps.ready:
     django.setup()
 
 
-@pytest.fixture(scope="session", autouse=True)
+class NoContentTypes:
+    """Content types have a unique pair, which Doris has not."""
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
+        return False if app_label == "contenttypes" else None
+
+
+@pytest.fixture(scope="package", autouse=True)
 def tests_app(django_db_blocker) -> Iterator[None]:
     """The models of these tests are an installed app: reverse relations need one."""
-    app = f"{__package__}.apps.DorisTests"
-    with django_db_blocker.unblock(), override_settings(INSTALLED_APPS=[*settings.INSTALLED_APPS, app]):
+    changes = {
+        "INSTALLED_APPS": [*settings.INSTALLED_APPS, f"{__package__}.apps.DorisTests"],
+        "DATABASE_ROUTERS": [NoContentTypes()],
+    }
+    with django_db_blocker.unblock(), override_settings(**changes):
         yield
 
 
