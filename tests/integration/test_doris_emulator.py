@@ -25,7 +25,14 @@ class Process:
     def __init__(self, directory: Path, *arguments: str) -> None:
         self.ready_file = directory / "ready.json"
         self.ready_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "dbint.emulators.doris", "--ready-file", str(self.ready_file), *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "dbint.emulators.doris",
+            "--ready-file",
+            str(self.ready_file),
+            *arguments,
+        ]
         self.process = subprocess.Popen(
             command,
             env={**os.environ, "DORIS_PASSWORD": PASSWORD},
@@ -83,14 +90,16 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for process in started:
         if process.process.poll() is None:
             process.process.kill()
-        process.process.communicate()
+            process.process.communicate()
 
 
 def make_table(process: Process) -> None:
     for sql in (
         "CREATE DATABASE shop",
-        "CREATE TABLE shop.t (id BIGINT NOT NULL, label VARCHAR(40) NOT NULL) DUPLICATE KEY(id) "
-        "DISTRIBUTED BY HASH(id) BUCKETS 1 PROPERTIES ('replication_num' = '1')",
+        (
+            "CREATE TABLE shop.t (id BIGINT NOT NULL, label VARCHAR(40) NOT NULL) DUPLICATE KEY(id) "
+            "DISTRIBUTED BY HASH(id) BUCKETS 1 PROPERTIES ('replication_num' = '1')"
+        ),
     ):
         process.rows(sql)
 
@@ -186,7 +195,11 @@ def test_kill_leaves_labels_and_rows_together(start: Start, tmp_path: Path) -> N
 )
 def test_bad_arguments_are_one_line(arguments: list[str], message: str) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "dbint.emulators.doris", *arguments], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "dbint.emulators.doris", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert run.returncode == 2
     assert message in run.stderr

@@ -1,6 +1,7 @@
 """An Apache Doris double for development: MySQL protocol, Stream Load, and the refusals of Doris, on DuckDB.
 
-``python -m dbint.emulators.doris`` runs it; ``DorisEmulator`` runs it inside a test. Needs ``dbint[emulators]``.
+``python -m dbint.emulators.doris`` runs it; ``DorisEmulator`` runs it inside a test. Needs
+``dbint[emulators]``.
 """
 
 from dbint.emulators.doris.emulator import DorisEmulator

@@ -76,8 +76,12 @@ def _log_to(file: Path | None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m dbint.emulators.doris",
-        description="An emulator of Apache Doris for development. The password comes from a file or from DORIS_PASSWORD.",
+        description=(
+            "An emulator of Apache Doris for development. "
+            "The password comes from a file or from DORIS_PASSWORD."
+        ),
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(

@@ -1,8 +1,11 @@
-# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
-"""ALTER TABLE: columns added, dropped, renamed and changed, and tables renamed. Jobs are done when the statement is."""
+# ruff: noqa: S608 - makes SQL; names and values are quoted by model.identifier and model.literal
+"""ALTER TABLE: columns added, dropped, renamed and changed, and tables renamed. Jobs are done when the
+statement is.
+"""
 
 import datetime as dt
 from dataclasses import dataclass, replace
+from typing import Any
 
 import duckdb
 
@@ -74,11 +77,21 @@ def _clause(storage: Storage, cursor: duckdb.DuckDBPyConnection, table: Table, c
     if clauses.accept("ADD", "INDEX"):
         raise NotEmulatedError("ALTER TABLE ADD INDEX (use CREATE INDEX)")
     if clauses.word() in ("ADD", "DROP", "ORDER", "ENABLE", "REPLACE", "MODIFY") and clauses.word(1) in (
-        "PARTITION", "ROLLUP", "CONSTRAINT", "BY", "FEATURE", "WITH", "TEMPORARY", "PARTITIONS", "DISTRIBUTION",
-        "ENGINE", "INDEX", "GENERATED",
-    ):  # fmt: skip
+        "PARTITION",
+        "ROLLUP",
+        "CONSTRAINT",
+        "BY",
+        "FEATURE",
+        "WITH",
+        "TEMPORARY",
+        "PARTITIONS",
+        "DISTRIBUTION",
+        "ENGINE",
+        "INDEX",
+        "GENERATED",
+    ):
         raise NotEmulatedError(f"ALTER TABLE … {clauses.word()} {clauses.word(1)}")
-    clauses.fail("{'ADD', 'DROP', 'ENABLE', 'MODIFY', 'ORDER', 'RENAME', 'REPLACE', 'SET'}")
+    return clauses.fail("{'ADD', 'DROP', 'ENABLE', 'MODIFY', 'ORDER', 'RENAME', 'REPLACE', 'SET'}")
 
 
 def _position(table: Table, clauses: Cursor, *, key: bool) -> int | None:
@@ -120,12 +133,12 @@ def _add_column(cursor: duckdb.DuckDBPyConnection, table: Table, clauses: Cursor
     position = _position(table, clauses, key=spec.key)
     _tail(clauses)
     column = check_column(spec, key=spec.key)
-    if not column.nullable and column.default is None:
+    must_fill = not column.nullable and column.default is None
+    if must_fill and cursor.execute(f"SELECT 1 FROM {table.relation} LIMIT 1").fetchall():
         # Doris fills the old rows with the type's zero value; refused here, for the zero is nobody's value
-        if cursor.execute(f"SELECT 1 FROM {table.relation} LIMIT 1").fetchall():
-            raise NotEmulatedError(
-                f"ADD COLUMN {column.name} NOT NULL without a default on a table that has rows"
-            )
+        raise NotEmulatedError(
+            f"ADD COLUMN {column.name} NOT NULL without a default on a table that has rows"
+        )
     keys = len(table.keys)
     if position is None:
         position = keys if column.key else len(table.columns)
@@ -212,10 +225,16 @@ def _modify_column(cursor: duckdb.DuckDBPyConnection, table: Table, clauses: Cur
                 f"ALTER TABLE {table.relation} ALTER COLUMN {name} TYPE {new.type.duckdb} USING {value}"
             )
     changed = Column(
-        name=old.name, type=new.type, nullable=new.nullable, key=old.key, default=old.default,
-        has_default=old.has_default, default_is_expression=old.default_is_expression,
-        auto_increment=old.auto_increment, comment=new.comment or old.comment,
-    )  # fmt: skip
+        name=old.name,
+        type=new.type,
+        nullable=new.nullable,
+        key=old.key,
+        default=old.default,
+        has_default=old.has_default,
+        default_is_expression=old.default_is_expression,
+        auto_increment=old.auto_increment,
+        comment=new.comment or old.comment,
+    )
     return table.with_(columns=tuple(changed if c is old else c for c in table.columns))
 
 
@@ -255,6 +274,6 @@ def _existing(table: Table, name: str) -> Column:
     return column
 
 
-def _replace(table: Table, column: Column, **changes: str) -> Table:
+def _replace(table: Table, column: Column, **changes: Any) -> Table:
 
     return table.with_(columns=tuple(replace(c, **changes) if c is column else c for c in table.columns))

@@ -1,13 +1,16 @@
-"""A backend's HTTP port: Stream Load, the reasons of filtered rows, health, and the faults that tests ask for."""
+"""A backend's HTTP port: Stream Load, the reasons of filtered rows, health, and the faults that tests ask
+for.
+"""
 
 import asyncio
 import re
 import tempfile
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from dbint.emulators.doris.http import BadRequestError, Request, check_login, reply
 from dbint.emulators.doris.load import Load
@@ -15,6 +18,7 @@ from dbint.emulators.doris.session import Cluster
 
 _LOAD = re.compile(r"/api/(?P<database>[^/]+)/(?P<table>[^/]+)/_stream_load")
 _IN_MEMORY = 8 << 20  # bytes of a body that are kept in memory
+_T = TypeVar("_T")
 FAULTS = ("publish_timeout", "drop_reply", "slow", "fail")
 
 
@@ -79,7 +83,8 @@ class Backend:
             if "100-continue" in request.header("expect").lower():
                 request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 await request.writer.drain()
-            with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=self._spool) as body:
+            spool = str(self._spool) if self._spool else None
+            with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=spool) as body:
                 await self._receive(request, load, body)
                 if fault is not None and fault.kind == "slow":
                     await asyncio.sleep(fault.seconds)
@@ -104,7 +109,7 @@ class Backend:
         load.read_ms = int((asyncio.get_running_loop().time() - started) * 1000)
         body.seek(0)
 
-    async def _run(self, call, *args):  # type: ignore[no-untyped-def]
+    async def _run(self, call: Callable[..., _T], *args: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *args)
 
     def _take_fault(self, label: str) -> Fault | None:

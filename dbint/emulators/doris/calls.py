@@ -21,16 +21,42 @@ _DAY_UNITS = ("year", "quarter", "month", "week", "day")
 _DATE_CALLS = tuple(PREFIX + name for name in ("date", "to_date", "last_day", "makedate"))
 _SHIFTS = {"adddate": ("day", 1), "date_add": ("day", 1), "date_sub": ("day", -1), "subdate": ("day", -1)}
 _STRFTIME = {
-    "Y": "%Y", "y": "%y", "m": "%m", "c": "%-m", "d": "%d", "e": "%-d", "H": "%H", "k": "%-H", "h": "%I", "I": "%I",
-    "l": "%-I", "i": "%M", "s": "%S", "S": "%S", "f": "%f", "j": "%j", "M": "%B", "b": "%b", "W": "%A", "a": "%a",
-    "p": "%p", "T": "%H:%M:%S", "r": "%I:%M:%S %p", "w": "%w", "v": "%V", "x": "%G", "%": "%%",
-}  # fmt: skip
+    "Y": "%Y",
+    "y": "%y",
+    "m": "%m",
+    "c": "%-m",
+    "d": "%d",
+    "e": "%-d",
+    "H": "%H",
+    "k": "%-H",
+    "h": "%I",
+    "I": "%I",
+    "l": "%-I",
+    "i": "%M",
+    "s": "%S",
+    "S": "%S",
+    "f": "%f",
+    "j": "%j",
+    "M": "%B",
+    "b": "%b",
+    "W": "%A",
+    "a": "%a",
+    "p": "%p",
+    "T": "%H:%M:%S",
+    "r": "%I:%M:%S %p",
+    "w": "%w",
+    "v": "%V",
+    "x": "%G",
+    "%": "%%",
+}
 _FORMATS = {
-    "yyyy-MM-dd": "%Y-%m-%d", "yyyyMMdd": "%Y%m%d", "yyyy-MM-dd HH:mm:ss": "%Y-%m-%d %H:%i:%s",
-}  # fmt: skip
+    "yyyy-MM-dd": "%Y-%m-%d",
+    "yyyyMMdd": "%Y%m%d",
+    "yyyy-MM-dd HH:mm:ss": "%Y-%m-%d %H:%i:%s",
+}
 
 
-def raw(sql: str, kind: DorisType | None = None) -> exp.Expression:
+def raw(sql: str, kind: DorisType | None = None) -> exp.Expr:
     """A finished piece of DuckDB SQL as a node."""
     node = exp.Var(this=sql)
     if kind is not None:
@@ -38,19 +64,19 @@ def raw(sql: str, kind: DorisType | None = None) -> exp.Expression:
     return node
 
 
-def constant(value: str | int | None) -> exp.Expression:
+def constant(value: str | int | None) -> exp.Expr:
     if value is None:
         return exp.Null()
     return exp.Literal.number(value) if isinstance(value, int) else exp.Literal.string(value)
 
 
-def sql_of(node: exp.Expression) -> str:
+def sql_of(node: exp.Expr) -> str:
     return node.sql("duckdb")
 
 
 def aggregate(
-    translator: "_Translator", name: str, arguments: list[exp.Expression], *, in_window: bool
-) -> exp.Expression:
+    translator: "_Translator", name: str, arguments: list[exp.Expr], *, in_window: bool
+) -> exp.Expr:
     """An aggregate under DuckDB's name, with Doris' result type."""
     native = AGGREGATES[name]
     if name == "group_concat":
@@ -64,7 +90,7 @@ def aggregate(
     return node
 
 
-def _group_concat(arguments: list[exp.Expression]) -> exp.Expression:
+def _group_concat(arguments: list[exp.Expr]) -> exp.Expr:
     """``GROUP_CONCAT([DISTINCT] text [, separator] [ORDER BY …])``; the separator is ', ' by default."""
     order = None
     first = arguments[0] if arguments else exp.Null()
@@ -85,19 +111,22 @@ def _group_concat(arguments: list[exp.Expression]) -> exp.Expression:
     return raw(f"string_agg({distinct}CAST({sql_of(first)} AS VARCHAR), {separator}{ordering})")
 
 
-def cast(translator: "_Translator", value: exp.Expression, kind: DorisType) -> exp.Expression:
+def cast(translator: "_Translator", value: exp.Expr, kind: DorisType) -> exp.Expr:
     """CAST gives NULL, not an error, for what cannot be converted (enable_strict_cast = false)."""
     text = f"CAST({sql_of(value)} AS VARCHAR)"
     if kind.is_string:
-        plain = f"CASE WHEN typeof({sql_of(value)}) IN ('DOUBLE', 'FLOAT') THEN regexp_replace({text}, '\\.0$', '') ELSE {text} END"
+        plain = (
+            f"CASE WHEN typeof({sql_of(value)}) IN ('DOUBLE', 'FLOAT') THEN regexp_replace({text}, '\\.0$',"
+            f" '') ELSE {text} END"
+        )
         return raw(plain if kind.name == "STRING" else f"left({plain}, {kind.args[0]})", kind)
     if kind.name in ("JSON", "VARIANT"):
         return raw(f"TRY_CAST({text} AS JSON)", kind)
     if kind.name in ("FLOAT", "DOUBLE", "DECIMAL"):
         source = sql_of(value)
         return raw(
-            f"CASE WHEN typeof({source}) = 'BOOLEAN' THEN TRY_CAST(TRY_CAST({source} AS TINYINT) AS {kind.duckdb}) "
-            f"ELSE TRY_CAST({text} AS {kind.duckdb}) END",
+            f"CASE WHEN typeof({source}) = 'BOOLEAN' THEN TRY_CAST(TRY_CAST({source} AS TINYINT) AS"
+            f" {kind.duckdb}) ELSE TRY_CAST({text} AS {kind.duckdb}) END",
             kind,
         )
     if kind.name == "BOOLEAN":
@@ -106,24 +135,24 @@ def cast(translator: "_Translator", value: exp.Expression, kind: DorisType) -> e
         return raw(parse_text(text, kind, translator.scope.time_zone), kind)
     source = sql_of(value)
     return raw(
-        f"CASE WHEN typeof({source}) = 'BOOLEAN' THEN TRY_CAST(TRY_CAST({source} AS TINYINT) AS {kind.duckdb}) "
-        f"WHEN typeof({source}) IN ('DOUBLE', 'FLOAT') THEN TRY_CAST(trunc(TRY_CAST({text} AS DOUBLE)) AS {kind.duckdb}) "
-        f"ELSE {parse_text(text, kind, 'UTC')} END",
+        f"CASE WHEN typeof({source}) = 'BOOLEAN' THEN TRY_CAST(TRY_CAST({source} AS TINYINT) AS"
+        f" {kind.duckdb}) WHEN typeof({source}) IN ('DOUBLE', 'FLOAT') THEN TRY_CAST(trunc(TRY_CAST({text} AS"
+        f" DOUBLE)) AS {kind.duckdb}) ELSE {parse_text(text, kind, 'UTC')} END",
         kind,
     )
 
 
 def shift(
-    translator: "_Translator", value: exp.Expression, interval: exp.Expression, *, negative: bool
-) -> exp.Expression:
+    translator: "_Translator", value: exp.Expr, interval: exp.Expr, *, negative: bool
+) -> exp.Expr:
     """A date or time plus or minus an INTERVAL; a DATE stays a DATE where the unit is a day or longer."""
     unit = interval.text("unit").lower()
     return _shift(translator, value, interval.this, unit, -1 if negative else 1)
 
 
 def _shift(
-    translator: "_Translator", value: exp.Expression, amount: exp.Expression, unit: str, sign: int
-) -> exp.Expression:
+    translator: "_Translator", value: exp.Expr, amount: exp.Expr, unit: str, sign: int
+) -> exp.Expr:
     if isinstance(amount, exp.Literal) and not re.fullmatch(r"-?\d+", amount.name):
         raise NotEmulatedError(f"an interval of {amount.name} {unit.upper()}")
     count = f"CAST({sql_of(amount)} AS BIGINT)"
@@ -135,7 +164,7 @@ def _shift(
     return raw(moved, translator.type_of(value) or _DATETIME)
 
 
-def is_date(translator: "_Translator", node: exp.Expression) -> bool:
+def is_date(translator: "_Translator", node: exp.Expr) -> bool:
     """Whether an expression is a DATE, not a DATETIME, to Doris."""
     if isinstance(node, exp.Literal) and node.is_string:
         return bool(re.fullmatch(r"\s*\d{4}-\d{1,2}-\d{1,2}\s*", node.name))
@@ -150,11 +179,11 @@ def is_date(translator: "_Translator", node: exp.Expression) -> bool:
     return kind is not None and kind.name == "DATE"
 
 
-def _time(node: exp.Expression) -> str:
+def _time(node: exp.Expr) -> str:
     return f"CAST({sql_of(node)} AS TIMESTAMP)"
 
 
-def write_out(translator: "_Translator", name: str, arguments: list[exp.Expression]) -> exp.Expression:
+def write_out(translator: "_Translator", name: str, arguments: list[exp.Expr]) -> exp.Expr:
     """The call of a function in functions.WRITTEN_OUT."""
     scope = translator.scope
     texts = [sql_of(a) for a in arguments]
@@ -182,7 +211,7 @@ def write_out(translator: "_Translator", name: str, arguments: list[exp.Expressi
     return _time_function(translator, name, arguments, texts)
 
 
-def _truncate(texts: list[str]) -> exp.Expression:
+def _truncate(texts: list[str]) -> exp.Expr:
     value, digits = texts
     if not re.fullmatch(r"-?\d+", digits):
         raise NotEmulatedError("TRUNCATE to a number of digits that is not a constant")
@@ -190,8 +219,8 @@ def _truncate(texts: list[str]) -> exp.Expression:
 
 
 def _time_function(
-    translator: "_Translator", name: str, arguments: list[exp.Expression], texts: list[str]
-) -> exp.Expression:
+    translator: "_Translator", name: str, arguments: list[exp.Expr], texts: list[str]
+) -> exp.Expr:
     zone = literal(translator.scope.time_zone)
     if name in ("now", "current_timestamp", "localtime", "localtimestamp", "utc_timestamp"):
         scale = int(texts[0]) if texts else 0
@@ -237,7 +266,7 @@ def _time_function(
     return _shift(translator, arguments[0], arguments[1], unit, sign)
 
 
-def _strftime(pattern: exp.Expression) -> str:
+def _strftime(pattern: exp.Expr) -> str:
     """MySQL's date pattern as DuckDB's."""
     if not isinstance(pattern, exp.Literal) or not pattern.is_string:
         raise NotEmulatedError("a date format that is not a constant")
@@ -252,7 +281,7 @@ def _strftime(pattern: exp.Expression) -> str:
     return literal(re.sub(r"%(.)", replace, text))
 
 
-def _str_to_date(arguments: list[exp.Expression]) -> exp.Expression:
+def _str_to_date(arguments: list[exp.Expr]) -> exp.Expr:
     pattern = _strftime(arguments[1])
     parsed = f"try_strptime(CAST({sql_of(arguments[0])} AS VARCHAR), {pattern})"
     if re.search(r"%-?[HIMSfp]", pattern):
@@ -260,7 +289,7 @@ def _str_to_date(arguments: list[exp.Expression]) -> exp.Expression:
     return raw(f"CAST({parsed} AS DATE)", _DATE)
 
 
-def _date_trunc(translator: "_Translator", arguments: list[exp.Expression]) -> exp.Expression:
+def _date_trunc(translator: "_Translator", arguments: list[exp.Expr]) -> exp.Expr:
     value, unit = arguments
     if isinstance(value, exp.Literal) and not isinstance(unit, exp.Literal):
         value, unit = unit, value  # both orders are allowed
@@ -278,7 +307,7 @@ def _date_trunc(translator: "_Translator", arguments: list[exp.Expression]) -> e
     return raw(moved, translator.type_of(value) or _DATETIME)
 
 
-def _week(arguments: list[exp.Expression]) -> exp.Expression:
+def _week(arguments: list[exp.Expr]) -> exp.Expr:
     mode = sql_of(arguments[1]) if len(arguments) > 1 else "0"
     if mode == "3":
         return raw(f"CAST(weekofyear({_time(arguments[0])}) AS TINYINT)")
@@ -287,14 +316,14 @@ def _week(arguments: list[exp.Expression]) -> exp.Expression:
     raise NotEmulatedError(f"WEEK() in mode {mode}")
 
 
-def _unit(node: exp.Expression) -> str:
+def _unit(node: exp.Expr) -> str:
     unit = node.name.lower()
     if unit not in (*_DAY_UNITS, "hour", "minute", "second", "microsecond"):
         raise DorisError(f"Unsupported time stamp diff time unit: {unit.upper()}")
     return unit
 
 
-def _convert_tz(arguments: list[exp.Expression]) -> exp.Expression:
+def _convert_tz(arguments: list[exp.Expr]) -> exp.Expr:
     value = _time(arguments[0])
     for node, sign in ((arguments[1], "-"), (arguments[2], "+")):
         if not isinstance(node, exp.Literal) or not node.is_string:

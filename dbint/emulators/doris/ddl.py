@@ -1,6 +1,7 @@
 """The parser of Doris' data definition statements. sqlglot's is too kind: it takes much that Doris refuses.
 
-A parser here gives a definition as it was written; `definition.py` checks it against the rules of the table models.
+A parser here gives a definition as it was written; `definition.py` checks it against the rules of the table
+models.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +12,17 @@ from dbint.emulators.doris.model import CURRENT_TIMESTAMP, Index, PartitionRange
 from dbint.emulators.doris.types import TYPE_NAMES, DorisType, make_type
 
 AGGREGATIONS = frozenset(
-    ["SUM", "MAX", "MIN", "REPLACE", "REPLACE_IF_NOT_NULL", "HLL_UNION", "BITMAP_UNION", "QUANTILE_UNION", "GENERIC"]
+    [
+        "SUM",
+        "MAX",
+        "MIN",
+        "REPLACE",
+        "REPLACE_IF_NOT_NULL",
+        "HLL_UNION",
+        "BITMAP_UNION",
+        "QUANTILE_UNION",
+        "GENERIC",
+    ]
 )
 _INDEX_KINDS = ("INVERTED", "BITMAP", "NGRAM_BF", "ANN")
 
@@ -187,7 +198,9 @@ def _current_timestamp(cursor: Cursor) -> str:
 
 
 def parse_index(cursor: Cursor, name: str | None = None) -> Index:
-    """An index of CREATE TABLE, behind the word INDEX; or of CREATE INDEX, behind its table, with the name given."""
+    """An index of CREATE TABLE, behind the word INDEX; or of CREATE INDEX, behind its table, with the name
+    given.
+    """
     if name is None:
         cursor.accept("IF", "NOT", "EXISTS")
         name = cursor.identifier()

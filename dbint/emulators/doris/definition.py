@@ -14,8 +14,19 @@ from dbint.emulators.doris.types import INTEGERS, DorisType
 
 _SHORT_KEY_COLUMNS = 3
 _SHORT_KEY_BYTES = 36
-_INDEX_BYTES = {"BOOLEAN": 1, "TINYINT": 1, "SMALLINT": 2, "INT": 4, "BIGINT": 8, "LARGEINT": 16, "DATE": 4,
-                "DATETIME": 8, "DECIMAL": 16, "FLOAT": 4, "DOUBLE": 8}  # fmt: skip
+_INDEX_BYTES = {
+    "BOOLEAN": 1,
+    "TINYINT": 1,
+    "SMALLINT": 2,
+    "INT": 4,
+    "BIGINT": 8,
+    "LARGEINT": 16,
+    "DATE": 4,
+    "DATETIME": 8,
+    "DECIMAL": 16,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
 _NOT_KEYS = ("FLOAT", "DOUBLE", "STRING", "JSON", "VARIANT")
 _TRUNC_UNITS = ("year", "quarter", "month", "week", "day", "hour")
 # Properties that change what a table does and that the emulator does not do.
@@ -132,18 +143,19 @@ def _check_keys(spec: TableSpec, keys: list[str], model: KeyModel) -> None:
         if key.lower() not in (c.name.lower() for c in spec.columns):
             raise DorisError(f"Key column[{key}] doesn't exist.")
         raise DorisError(
-            f"Key columns should be a ordered prefix of the schema. KeyColumns[{n}] (starts from zero) is {key}, "
-            f"but corresponding column is {name} in the previous columns declaration."
+            f"Key columns should be a ordered prefix of the schema. KeyColumns[{n}] (starts from zero) is"
+            f" {key}, but corresponding column is {name} in the previous columns declaration."
         )
     for column in spec.columns[len(keys) :]:
         if column.key:
             raise DorisError(
-                f"Key columns should be a ordered prefix of the schema. {column.name} is declared KEY, but not listed."
+                f"Key columns should be a ordered prefix of the schema. {column.name} is declared KEY, but"
+                " not listed."
             )
         if column.aggregation:
             raise DorisError(
-                f"{model[:3] if model == 'DUPLICATE' else model}_KEYS table should not specify aggregate type for "
-                f"non-key column[{column.name}]"
+                f"{model[:3] if model == 'DUPLICATE' else model}_KEYS table should not specify aggregate type"
+                f" for non-key column[{column.name}]"
             )
 
 
@@ -166,7 +178,10 @@ def _check_default(spec: ColumnSpec) -> None:
         raise DorisError("Json or Variant type column default value just support null")
     if spec.default_is_expression:
         if kind.name != "DATETIME":
-            raise DorisError(f"Types other than DATETIME and DATETIMEV2 cannot use current_timestamp as the default value: [{spec.name}]")  # fmt: skip
+            raise DorisError(
+                "Types other than DATETIME and DATETIMEV2 cannot use current_timestamp as the default value:"
+                f" [{spec.name}]"
+            )
         return
     if not _fits(kind, text):
         raise DorisError(f"Invalid default value for '{spec.name}': {text} is no {kind.sql}")
@@ -211,7 +226,8 @@ def _properties(spec: TableSpec, model: KeyModel, backends: int) -> dict[str, st
         raise DorisError(f"Replication num should be a positive number. replication_num: {text}")
     if int(text) > backends:
         raise DorisError(
-            "Failed to find enough backend, please check the replication num,replication tag and storage medium and "
+            "Failed to find enough backend, please check the replication num,replication tag and storage"
+            " medium and "
             "avail capacity of backends or maybe all be on same host.\nCreate failed replications:\n"
             f'replication tag: {{"location" : "default"}}, replication num: {text}, storage medium: null'
         )
@@ -272,7 +288,8 @@ def _partitioning(spec: PartitionSpec, table: Table) -> Partitioning:
                 f"auto partition by range only support date_trunc with one of {', '.join(_TRUNC_UNITS)}"
             )
     if not spec.auto and not spec.partitions:
-        # An empty list is filled by dynamic partitions or by ALTER TABLE ADD PARTITION; until then no row fits.
+        # An empty list is filled by dynamic partitions or by ALTER TABLE ADD PARTITION; until then no row
+        # fits.
         spec.partitions = []
     names = [p.name.lower() for p in spec.partitions]
     if len(set(names)) != len(names):

@@ -1,8 +1,8 @@
-# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
+# ruff: noqa: S608 - makes SQL; names and values are quoted by model.identifier and model.literal
 """INSERT, UPDATE and DELETE: statements that write rows.
 
-Each stages its rows and gives them as pending work, which runs at once or, between BEGIN and COMMIT, at COMMIT: so
-that, as in Doris, a transaction does not see its own writes.
+Each stages its rows and gives them as pending work, which runs at once or, between BEGIN and COMMIT, at
+COMMIT: so that, as in Doris, a transaction does not see its own writes.
 """
 
 from collections.abc import Callable
@@ -103,7 +103,7 @@ def update(context: DmlContext, sql: str) -> Pending:
         raise NotEmulatedError("UPDATE … FROM")
     if table.model != "UNIQUE":
         raise DorisError("Only unique table could be updated.")
-    changes: dict[str, exp.Expression] = {}
+    changes: dict[str, exp.Expr] = {}
     for assignment in tree.expressions:
         if not isinstance(assignment, exp.EQ) or not isinstance(assignment.this, exp.Column):
             raise DorisError("Only column = expression can be set")
@@ -137,7 +137,9 @@ def update(context: DmlContext, sql: str) -> Pending:
 
 
 def delete(context: DmlContext, sql: str) -> Pending:
-    """``DELETE FROM t WHERE …``: any condition on a UNIQUE table, simple ones elsewhere. It always says 0 rows."""
+    """``DELETE FROM t WHERE …``: any condition on a UNIQUE table, simple ones elsewhere. It always says 0
+    rows.
+    """
     tree = _parse(sql, exp.Delete)
     if tree.args.get("tables"):
         raise DorisError("\nmismatched input 'FROM' expecting {<EOF>, ';'}(line 1, pos 7)\n")
@@ -155,12 +157,12 @@ def delete(context: DmlContext, sql: str) -> Pending:
         staged = stage(context.storage, context.cursor, table, source, WriteOptions())
         return _pending(staged, 0, None, "delete")
     _check_simple(where.this)
-    if table.partitioning is not None and len(table.partitioning.partitions) > 1:
-        if not context.scope.variable("delete_without_partition") == "true":
-            raise DorisError(
-                "This is a range or list partitioned table. You should specify partition in delete stmt, "
-                "or set delete_without_partition to true"
-            )
+    partitioned = table.partitioning is not None and len(table.partitioning.partitions) > 1
+    if partitioned and context.scope.variable("delete_without_partition") != "true":
+        raise DorisError(
+            "This is a range or list partitioned table. You should specify partition in delete stmt, "
+            "or set delete_without_partition to true"
+        )
     condition = translate.translate_condition(
         where.this.sql("doris"), context.scope, {c.name: c.type for c in table.columns}
     )
@@ -179,14 +181,14 @@ def _pending(staged: Staged, affected: int, label: str | None, kind: str) -> Pen
     return Pending(staged.table, run, staged.drop, affected, label, kind)
 
 
-def _parse(sql: str, kind: type[exp.Expression]) -> exp.Expression:
+def _parse(sql: str, kind: type[exp.Expr]) -> exp.Expr:
     tree = translate.parse_dml(sql)
     if not isinstance(tree, kind):
         raise NotEmulatedError("this form of the statement")
     return tree
 
 
-def _target_table(context: DmlContext, tree: exp.Expression) -> tuple[Table, exp.Table]:
+def _target_table(context: DmlContext, tree: exp.Expr) -> tuple[Table, exp.Table]:
     node = tree.this
     if not isinstance(node, exp.Table):
         raise NotEmulatedError("this target of a write")
@@ -200,7 +202,7 @@ def _target(table: Table, name: str) -> str:
     return column.name
 
 
-def _check_simple(node: exp.Expression) -> None:
+def _check_simple(node: exp.Expr) -> None:
     """A DELETE from a table that is not UNIQUE takes ``column op value`` joined by AND, IN and IS NULL."""
     if isinstance(node, exp.And):
         _check_simple(node.this)
@@ -214,9 +216,12 @@ def _check_simple(node: exp.Expression) -> None:
         return
     if isinstance(plain, exp.Is) and isinstance(plain.this, exp.Column):
         return
-    if isinstance(node, _SIMPLE_PREDICATES) and isinstance(node.this, exp.Column):
-        if isinstance(node.expression, exp.Literal | exp.Neg | exp.Boolean | exp.Cast):
-            return
+    if (
+        isinstance(node, _SIMPLE_PREDICATES)
+        and isinstance(node.this, exp.Column)
+        and isinstance(node.expression, exp.Literal | exp.Neg | exp.Boolean | exp.Cast)
+    ):
+        return
     raise DorisError(
         "Where clause only supports compound predicate, binary predicate, is_null predicate or in predicate."
     )
@@ -240,7 +245,8 @@ def _values(context: DmlContext, cursor: Cursor, table: Table, columns: list[str
     for number, row in enumerate(rows, 1):
         if len(row) != len(columns):
             raise DorisError(
-                f"Column count doesn't match value count at row {number}: {len(columns)} columns, {len(row)} values"
+                f"Column count doesn't match value count at row {number}: {len(columns)} columns, {len(row)}"
+                " values"
             )
     constants = [[_constant(item) for item in row] for row in rows]
     if any(value is _NOT_CONSTANT for row in constants for value in row):

@@ -20,10 +20,10 @@ _DATA_FILE = "doris.duckdb"
 
 LIMITS = """\
 This is dbint's emulator of Apache Doris for development and tests. It is not Doris.
-  It speaks the MySQL protocol and Stream Load, refuses what Doris refuses, and answers from DuckDB, on one machine.
+  It speaks the MySQL protocol and Stream Load, refuses what Doris refuses, and answers from DuckDB.
   Emulated: DUPLICATE and UNIQUE (merge-on-write) tables, labels, BEGIN … COMMIT, JSON and CSV loads.
-  Refused as not emulated: AGGREGATE tables, views, two-phase commit, group commit, Routine Load, EXPLAIN, and every
-  function that is not in docs/emulators.md.
+  Refused as not emulated: AGGREGATE tables, views, two-phase commit, group commit, Routine Load, EXPLAIN,
+  and every function that is not in docs/emulators.md.
   Of no meaning here: speed, replication, privileges (one account), resource limits.\
 """
 
@@ -31,9 +31,9 @@ This is dbint's emulator of Apache Doris for development and tests. It is not Do
 class DorisEmulator:
     """An emulated Doris cluster in this process: start, use its ports, stop. Also a context manager.
 
-    Ports of 0 are free ones, known after start: ``query_port``, ``http_port``, ``be_http_port``. With ``data_dir``
-    tables, rows and labels are still there at the next start, after a kill -9 too. ``faults`` opens
-    ``/_emulator/faults`` on the backend's port (see backend.py).
+    Ports of 0 are free ones, known after start: ``query_port``, ``http_port``, ``be_http_port``. With
+    ``data_dir`` tables, rows and labels are still there at the next start, after a kill -9 too. ``faults``
+    opens ``/_emulator/faults`` on the backend's port (see backend.py).
     """
 
     def __init__(
@@ -65,7 +65,10 @@ class DorisEmulator:
         self._failure: BaseException | None = None
 
     def __repr__(self) -> str:
-        return f"DorisEmulator({self.host}, query={self.query_port}, http={self.http_port}, be_http={self.be_http_port})"
+        return (
+            f"DorisEmulator({self.host}, query={self.query_port}, http={self.http_port},"
+            f" be_http={self.be_http_port})"
+        )
 
     def start(self) -> "DorisEmulator":
         """Serve from a thread of its own; returns when all ports answer. Raises StorageError, OSError."""

@@ -2,7 +2,8 @@
 
 NOT_EMULATED = "[dbint emulator]"
 
-# Codes are those of org.apache.doris.common.ErrorCode; SQLSTATEs are given where Doris has another than HY000.
+# Codes are those of org.apache.doris.common.ErrorCode; SQLSTATEs are given where Doris has another than
+# HY000.
 UNKNOWN_ERROR = 1105
 CANT_CREATE_DB = 1007
 CANT_DROP_DB = 1008
@@ -31,7 +32,9 @@ SQLSTATES = {
 
 
 class DorisError(Exception):
-    """A refusal of Doris: ``detail`` is its own text, ``code`` the MySQL error number (1105 when Doris has none)."""
+    """A refusal of Doris: ``detail`` is its own text, ``code`` the MySQL error number (1105 when Doris has
+    none).
+    """
 
     def __init__(self, detail: str, code: int = UNKNOWN_ERROR) -> None:
         super().__init__(detail)
@@ -44,7 +47,7 @@ class DorisError(Exception):
         return f"errCode = 2, detailMessage = {self.detail}"
 
 
-class SyntaxRefusal(DorisError):
+class DorisSyntaxError(DorisError):
     """A statement that the grammar of Doris does not have, reported as its parser does."""
 
     def __init__(self, found: str, expecting: str, line: int, position: int) -> None:
@@ -52,7 +55,9 @@ class SyntaxRefusal(DorisError):
 
 
 class NotEmulatedError(DorisError):
-    """Something that Doris has and the emulator has not: said loudly, so that nobody takes it for Doris' answer."""
+    """Something that Doris has and the emulator has not: said loudly, so that nobody takes it for Doris'
+    answer.
+    """
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{NOT_EMULATED} {what} is not emulated; Doris itself supports it")

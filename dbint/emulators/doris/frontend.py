@@ -1,6 +1,7 @@
 """The frontend's HTTP port: health, and Stream Load's redirect to a backend.
 
-As in Doris 4.0, the redirect carries the user's credentials in its URL, and a body that does not wait for it is not
+As in Doris 4.0, the redirect carries the user's credentials in its URL, and a body that does not wait for it
+is not
 read: the client that sends one meets a reset connection.
 """
 
@@ -29,7 +30,10 @@ class Frontend:
             return
         if _LOAD.fullmatch(request.path) is None:
             if request.path.endswith(("/_stream_load_2pc", "/_http_stream")):
-                text = "[dbint emulator] two-phase commit and http_stream are not emulated; Doris itself supports them"
+                text = (
+                    "[dbint emulator] two-phase commit and http_stream are not emulated; Doris itself"
+                    " supports them"
+                )
                 await reply(request, 200, {"status": "FAILED", "msg": text})
                 return
             await reply(request, 404, {"msg": "Not Found", "code": 404, "data": request.path, "count": 0})

@@ -1,8 +1,8 @@
 """The functions that the emulator knows, and how DuckDB computes what Doris would.
 
-Only what stands here can be called. A scalar function is a DuckDB macro of the same name (``fn__`` before it), so that
-DuckDB's own functions of that name, which may mean something else, are never reached. Source: the "Functions" part of
-the Doris SQL manual.
+Only what stands here can be called. A scalar function is a DuckDB macro of the same name (``fn__`` before
+it), so that DuckDB's own functions of that name, which may mean something else, are never reached. Source:
+the "Functions" part of the Doris SQL manual.
 """
 
 import re
@@ -42,10 +42,23 @@ AGGREGATES = {
     "group_concat": "string_agg",
 }
 WINDOW_ONLY = frozenset(
-    ["row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "first_value", "last_value", "nth_value"]
+    [
+        "row_number",
+        "rank",
+        "dense_rank",
+        "percent_rank",
+        "cume_dist",
+        "ntile",
+        "lag",
+        "lead",
+        "first_value",
+        "last_value",
+        "nth_value",
+    ]
 )
 
-# name(parameters) AS expression. Several arities of one function stand together, separated by commas, as DuckDB wants.
+# name(parameters) AS expression. Several arities of one function stand together, separated by commas, as
+# DuckDB wants.
 _SCALARS = r"""
 abs(x) AS abs(x)
 acos(x) AS CASE WHEN abs(x) <= 1 THEN acos(x) END
@@ -179,7 +192,7 @@ json_unquote(j) AS CASE WHEN json_valid(j) AND json_type(CAST(j AS JSON)) = 'VAR
 json_valid(j) AS CAST(json_valid(CAST(j AS VARCHAR)) AS TINYINT)
 json_parse(j) AS json(j)
 json_contains(j, x) AS CAST(json_contains(CAST(j AS JSON), CAST(x AS JSON)) AS BOOLEAN)
-"""
+"""  # noqa: E501 - one function, one line
 
 MACROS: list[str] = []
 SCALARS: dict[str, frozenset[int]] = {}
@@ -199,7 +212,8 @@ for _line in _SCALARS.strip().splitlines():
 # DuckDB counts from one last day of a month to another as a full month, Doris does not: not for users to call
 del SCALARS["month_count"]
 
-# Functions that translate.py writes out, because they need more than a template: how many arguments they take.
+# Functions that translate.py writes out, because they need more than a template: how many arguments they
+# take.
 WRITTEN_OUT: dict[str, tuple[int, int]] = {
     "concat": (1, 255),
     "concat_ws": (2, 255),

@@ -1,4 +1,6 @@
-"""The small part of HTTP/1.1 that the two HTTP ports need: request heads, bodies, answers; one request a connection."""
+"""The small part of HTTP/1.1 that the two HTTP ports need: request heads, bodies, answers; one request a
+connection.
+"""
 
 import asyncio
 import base64
@@ -14,9 +16,14 @@ logger = logging.getLogger("dbint.emulators.doris")
 _HEAD_TIMEOUT = 60.0
 _CHUNK = 1 << 18
 _REASONS = {
-    200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found",
-    405: "Method Not Allowed", 500: "Internal Server Error",
-}  # fmt: skip
+    200: "OK",
+    307: "Temporary Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    500: "Internal Server Error",
+}
 
 
 class BadRequestError(Exception):

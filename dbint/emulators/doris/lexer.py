@@ -1,10 +1,12 @@
-"""Tokens of Doris SQL, and a cursor over them: shared by the statement parsers, which report errors as Doris does."""
+"""Tokens of Doris SQL, and a cursor over them: shared by the statement parsers, which report errors as Doris
+does.
+"""
 
 import re
 from dataclasses import dataclass
 from typing import Never
 
-from dbint.emulators.doris.errors import SyntaxRefusal
+from dbint.emulators.doris.errors import DorisSyntaxError
 
 _TOKEN = re.compile(
     r"""
@@ -22,7 +24,9 @@ _ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a", 
 
 
 def unquote(text: str) -> str:
-    """The value of a quoted string or name, with MySQL's backslash escapes (``\\%`` and ``\\_`` stay as they are)."""
+    """The value of a quoted string or name, with MySQL's backslash escapes (``\\%`` and ``\\_`` stay as they
+    are).
+    """
     quote, body = text[0], text[1:-1]
     if quote == "`":
         return body.replace("``", "`")
@@ -143,7 +147,9 @@ class Cursor:
             self.expect(",")
 
     def group(self) -> str:
-        """A balanced group in parentheses or brackets, as source text (a left-closed ``[a, b)`` counts as balanced)."""
+        """A balanced group in parentheses or brackets, as source text (a left-closed ``[a, b)`` counts as
+        balanced).
+        """
         first = self.next("'('")
         depth = 1
         last = first
@@ -172,6 +178,6 @@ class Cursor:
         )
 
 
-def syntax_refusal(sql: str, at: int, found: str, expecting: str) -> SyntaxRefusal:
+def syntax_refusal(sql: str, at: int, found: str, expecting: str) -> DorisSyntaxError:
     """The error for an unexpected token: Doris counts lines from 1 and positions from 0."""
-    return SyntaxRefusal(found, expecting, sql.count("\n", 0, at) + 1, at - sql.rfind("\n", 0, at) - 1)
+    return DorisSyntaxError(found, expecting, sql.count("\n", 0, at) + 1, at - sql.rfind("\n", 0, at) - 1)

@@ -1,8 +1,8 @@
-# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
+# ruff: noqa: S608 - makes SQL; names and values are quoted by model.identifier and model.literal
 """One Stream Load, from its headers to its answer.
 
-Source: "Stream Load" of the Doris manual; be/src/http/action/stream_load.cpp and stream_load_context.cpp for the
-order of the answer's keys and the texts.
+Source: "Stream Load" of the Doris manual; be/src/http/action/stream_load.cpp and stream_load_context.cpp for
+the order of the answer's keys and the texts.
 """
 
 import gzip
@@ -303,17 +303,15 @@ class Load:
         time_zone = self._header("timezone") or _DEFAULT_TIME_ZONE
         scope = _LoadScope(time_zone, self._cluster.user, self._database)
         derived = {name.lower() for name, _ in mapping.derived}
-        typed = {n: c.type for n in mapping.names if (c := table.find(n)) is not None and n.lower() not in derived}
+        typed = {
+            n: c.type for n in mapping.names if (c := table.find(n)) is not None and n.lower() not in derived
+        }
         types = {n: typed.get(n, DorisType("STRING")) for n in mapping.names}
 
         def expression(text: str) -> str:
             return translate.translate_condition(text, scope, types)
 
-        outputs = [
-            f"r.{identifier(n)} AS {identifier(n)}"
-            for n in parsed.names
-            if n in typed
-        ]
+        outputs = [f"r.{identifier(n)} AS {identifier(n)}" for n in parsed.names if n in typed]
         outputs += [
             f"{expression(text)} AS {identifier(name)}"
             for name, text in mapping.derived
@@ -325,9 +323,11 @@ class Load:
         elif merge == "MERGE":
             delete = expression(self._header("delete"))
         inputs = [
-            f"{convert(f'r.{identifier(n)}', 'VARCHAR', typed[n], time_zone)} AS {identifier(n)}"
-            if n in typed
-            else f"r.{identifier(n)} AS {identifier(n)}"
+            (
+                f"{convert(f'r.{identifier(n)}', 'VARCHAR', typed[n], time_zone)} AS {identifier(n)}"
+                if n in typed
+                else f"r.{identifier(n)} AS {identifier(n)}"
+            )
             for n in parsed.names
         ]
         where = f" WHERE {expression(self._header('where'))}" if self._header("where") else ""
@@ -359,20 +359,20 @@ class _LoadScope:
 
     def __init__(self, time_zone: str, user: str, database: str) -> None:
         self.time_zone = time_zone
-        self.database: str | None = database
+        self._database = database
         self._user = user
 
-    def relation(self, database: str | None, name: str) -> str:
+    def relation(self, _database: str | None, name: str) -> str:
         raise DorisError(f"a load's expression cannot read a table: {name}")
 
-    def table(self, database: str | None, name: str) -> Table | None:
+    def table(self, _database: str | None, _name: str) -> Table | None:
         return None
 
     def variable(self, name: str) -> str | int:
         raise DorisError(f"a load's expression cannot read the variable {name}")
 
     def function_value(self, name: str) -> str | int | None:
-        return {"database": self.database, "user": self._user}.get(name)
+        return {"database": self._database, "user": self._user}.get(name)
 
 
 def parse_columns(header: str) -> ColumnMapping:

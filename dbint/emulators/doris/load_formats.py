@@ -1,8 +1,8 @@
-# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
+# ruff: noqa: S608 - makes SQL; names and values are quoted by model.identifier and model.literal
 """The formats of Stream Load: CSV and JSON bodies as relations of text columns.
 
-A parser gives a temporary table and a SELECT over it, one text column per name; rows that are not rows at all (a
-wrong number of fields, no JSON) are counted and set aside with their reasons.
+A parser gives a temporary table and a SELECT over it, one text column per name; rows that are not rows at all
+(a wrong number of fields, no JSON) are counted and set aside with their reasons.
 """
 
 import csv
@@ -23,7 +23,9 @@ _BLOCK = 4 << 20
 
 @dataclass(slots=True)
 class ParsedRows:
-    """``select`` reads the good rows of ``relation`` as text columns ``names``; ``bad`` rows are none of them."""
+    """``select`` reads the good rows of ``relation`` as text columns ``names``; ``bad`` rows are none of
+    them.
+    """
 
     relation: str
     select: str
@@ -85,8 +87,8 @@ def parse_csv(
         ).fetchall():
             relation = "less" if size < len(names) else "more"
             lines.append(
-                f"Reason: actual column number in csv file is {relation} than schema column number.actual number: {size}, "
-                f"schema column number: {len(names)}; src line [{line}]; "
+                f"Reason: actual column number in csv file is {relation} than schema column number.actual"
+                f" number: {size}, schema column number: {len(names)}; src line [{line}]; "
             )
     value = "f[{0}]"
     if options.trim_quotes:
@@ -105,7 +107,9 @@ def parse_json(
     options: JsonFormat,
     optional: Sequence[str],
 ) -> ParsedRows:
-    """Split a JSON body. A column of ``optional`` that no object has is left out, so that its default applies."""
+    """Split a JSON body. A column of ``optional`` that no object has is left out, so that its default
+    applies.
+    """
     if options.by_line and options.strip_outer_array:
         raise NotEmulatedError("read_json_by_line together with strip_outer_array")
     text = data.decode()
@@ -138,7 +142,9 @@ def parse_json(
     good = f"(SELECT {root} AS j FROM load_rows WHERE NOT ({wrong}))"
     if optional and total > bad:
         found = cursor.execute(
-            f"SELECT {', '.join(f'coalesce(bool_or(json_exists(j, {literal(paths[n])})), false)' for n in optional)} FROM {good}"
+            "SELECT"
+            f" {', '.join(f'coalesce(bool_or(json_exists(j, {literal(paths[n])})), false)' for n in optional)}"
+            f" FROM {good}"
         ).fetchall()[0]
         absent = {n for n, is_there in zip(optional, found, strict=True) if not is_there}
         names = [n for n in names if n not in absent]

@@ -14,7 +14,9 @@ CURRENT_TIMESTAMP = "CURRENT_TIMESTAMP"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. ``default`` is text (or CURRENT_TIMESTAMP with ``default_is_expression``), None for none."""
+    """A column of a table. ``default`` is text (or CURRENT_TIMESTAMP with ``default_is_expression``), None
+    for none.
+    """
 
     name: str
     type: DorisType

@@ -10,7 +10,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ResultField:
-    """A column of a result: ``kind`` is DuckDB's name of its type; ``scale`` the digits of a DATETIME, if known."""
+    """A column of a result: ``kind`` is DuckDB's name of its type; ``scale`` the digits of a DATETIME, if
+    known.
+    """
 
     name: str
     kind: str = "VARCHAR"
@@ -52,7 +54,7 @@ def as_text(value: Any, kind: str, scale: int | None) -> str:
 def _float_text(value: float, *, single: bool) -> str:
     if single:
         packed = struct.pack("<f", value)
-        text = next(
+        return next(
             (
                 t
                 for t in (f"{value:.{digits}g}" for digits in range(6, 9))
@@ -60,5 +62,4 @@ def _float_text(value: float, *, single: bool) -> str:
             ),
             f"{value:.9g}",
         )
-        return text
     return repr(value).removesuffix(".0")

@@ -1,4 +1,4 @@
-# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
+# ruff: noqa: S608 - makes SQL; names and values are quoted by model.identifier and model.literal
 """One client's session: which statement this is, and what becomes of it. Knows nothing of the wire."""
 
 import datetime as dt
@@ -187,18 +187,27 @@ class DorisSession:
         table = self.find(cursor.qualified_name())
         cursor.accept("ALL")
         cursor.end()
-        return show.describe(self._show_context(), table)
+        return show.describe(table)
 
-    def _explain(self, cursor: Cursor) -> Result:
+    def _explain(self, _cursor: Cursor) -> Result:
         raise NotEmulatedError("EXPLAIN")
 
     def _show_context(self) -> show.ShowContext:
         cluster = self.cluster
         return show.ShowContext(
-            self.storage, self.cursor, self.database, self.variables, self.find, cluster.query_port, cluster.http_port,
-            cluster.be_http_port, cluster.backends, cluster.started, cluster.alter_jobs,
+            self.storage,
+            self.cursor,
+            self.database,
+            self.variables,
+            self.find,
+            cluster.query_port,
+            cluster.http_port,
+            cluster.be_http_port,
+            cluster.backends,
+            cluster.started,
+            cluster.alter_jobs,
             lambda: [(s.id, s.user, s.host, s.database) for s in list(cluster.sessions.values())],
-        )  # fmt: skip
+        )
 
     def _use(self, cursor: Cursor) -> Result:
         cursor.expect("USE")
@@ -490,7 +499,7 @@ class DorisSession:
         session.interrupt()
         return Result()
 
-    def _start(self, cursor: Cursor) -> Result:
+    def _start(self, _cursor: Cursor) -> Result:
         raise NotEmulatedError("START TRANSACTION (use BEGIN)")
 
 

@@ -1,9 +1,9 @@
-# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
+# ruff: noqa: S608 - makes SQL; names and values are quoted by model.identifier and model.literal
 """SHOW and DESC."""
 
 import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,93 @@ from dbint.emulators.doris.types import INTEGERS
 from dbint.emulators.doris.variables import VERSION_COMMENT, Variables
 
 VERSION = VERSION_COMMENT.removeprefix("Doris version ")
-_FRONTEND = ["Name", "Host", "EditLogPort", "HttpPort", "QueryPort", "RpcPort", "ArrowFlightSqlPort", "Role", "IsMaster", "ClusterId", "Join", "Alive", "ReplayedJournalId", "LastStartTime", "LastHeartbeat", "IsHelper", "ErrMsg", "Version", "CurrentConnected"]
-_BACKEND = ["BackendId", "Host", "HeartbeatPort", "BePort", "HttpPort", "BrpcPort", "ArrowFlightSqlPort", "LastStartTime", "LastHeartbeat", "Alive", "SystemDecommissioned", "TabletNum", "DataUsedCapacity", "TrashUsedCapacity", "AvailCapacity", "TotalCapacity", "UsedPct", "MaxDiskUsedPct", "RemoteUsedCapacity", "Tag", "ErrMsg", "Version", "Status", "HeartbeatFailureCounter", "NodeRole", "CpuCores", "Memory"]
-_PARTITION = ["PartitionId", "PartitionName", "VisibleVersion", "VisibleVersionTime", "State", "PartitionKey", "Range", "DistributionKey", "Buckets", "ReplicationNum", "StorageMedium", "CooldownTime", "RemoteStoragePolicy", "LastConsistencyCheckTime", "DataSize", "IsInMemory", "ReplicaAllocation", "IsMutable", "SyncWithBaseTables", "UnsyncTables"]
-_INDEX = ["Table", "Non_unique", "Key_name", "Seq_in_index", "Column_name", "Collation", "Cardinality", "Sub_part", "Packed", "Null", "Index_type", "Comment", "Properties"]
+_FRONTEND = [
+    "Name",
+    "Host",
+    "EditLogPort",
+    "HttpPort",
+    "QueryPort",
+    "RpcPort",
+    "ArrowFlightSqlPort",
+    "Role",
+    "IsMaster",
+    "ClusterId",
+    "Join",
+    "Alive",
+    "ReplayedJournalId",
+    "LastStartTime",
+    "LastHeartbeat",
+    "IsHelper",
+    "ErrMsg",
+    "Version",
+    "CurrentConnected",
+]
+_BACKEND = [
+    "BackendId",
+    "Host",
+    "HeartbeatPort",
+    "BePort",
+    "HttpPort",
+    "BrpcPort",
+    "ArrowFlightSqlPort",
+    "LastStartTime",
+    "LastHeartbeat",
+    "Alive",
+    "SystemDecommissioned",
+    "TabletNum",
+    "DataUsedCapacity",
+    "TrashUsedCapacity",
+    "AvailCapacity",
+    "TotalCapacity",
+    "UsedPct",
+    "MaxDiskUsedPct",
+    "RemoteUsedCapacity",
+    "Tag",
+    "ErrMsg",
+    "Version",
+    "Status",
+    "HeartbeatFailureCounter",
+    "NodeRole",
+    "CpuCores",
+    "Memory",
+]
+_PARTITION = [
+    "PartitionId",
+    "PartitionName",
+    "VisibleVersion",
+    "VisibleVersionTime",
+    "State",
+    "PartitionKey",
+    "Range",
+    "DistributionKey",
+    "Buckets",
+    "ReplicationNum",
+    "StorageMedium",
+    "CooldownTime",
+    "RemoteStoragePolicy",
+    "LastConsistencyCheckTime",
+    "DataSize",
+    "IsInMemory",
+    "ReplicaAllocation",
+    "IsMutable",
+    "SyncWithBaseTables",
+    "UnsyncTables",
+]
+_INDEX = [
+    "Table",
+    "Non_unique",
+    "Key_name",
+    "Seq_in_index",
+    "Column_name",
+    "Collation",
+    "Cardinality",
+    "Sub_part",
+    "Packed",
+    "Null",
+    "Index_type",
+    "Comment",
+    "Properties",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +147,7 @@ def show(context: ShowContext, sql: str) -> Result:
     return handler(context, cursor, full)
 
 
-def describe(context: ShowContext, table: Table, *, full: bool = False) -> Result:
+def describe(table: Table, *, full: bool = False) -> Result:
     """DESC and SHOW [FULL] COLUMNS."""
     rows: list[tuple[Any, ...]] = []
     for column in table.columns:
@@ -72,7 +155,19 @@ def describe(context: ShowContext, table: Table, *, full: bool = False) -> Resul
         null = "Yes" if column.nullable else "No"
         key = "true" if column.key else "false"
         if full:
-            rows.append((column.name, column.type.sql, "", null, "YES" if column.key else "", column.default, extra, "", column.comment))  # fmt: skip
+            rows.append(
+                (
+                    column.name,
+                    column.type.sql,
+                    "",
+                    null,
+                    "YES" if column.key else "",
+                    column.default,
+                    extra,
+                    "",
+                    column.comment,
+                )
+            )
         else:
             rows.append((column.name, column.type.sql, null, key, column.default, extra))
     names = (
@@ -94,7 +189,10 @@ def create_table_sql(table: Table) -> str:
         text += f"\nCOMMENT {single_quoted(table.comment)}"
     text += _partition_sql(table)
     if table.distribution:
-        text += f"\nDISTRIBUTED BY HASH({', '.join(f'`{c}`' for c in table.distribution)}) BUCKETS {table.buckets}"
+        text += (
+            f"\nDISTRIBUTED BY HASH({', '.join(f'`{c}`' for c in table.distribution)}) BUCKETS"
+            f" {table.buckets}"
+        )
     else:
         text += f"\nDISTRIBUTED BY RANDOM BUCKETS {table.buckets}"
     properties = ",\n".join(f"{quoted(k)} = {quoted(v)}" for k, v in table.properties.items())
@@ -164,21 +262,48 @@ def _show_alter(context: ShowContext, cursor: Cursor) -> Result:
         if match is None:
             raise NotEmulatedError("this condition of SHOW ALTER TABLE (TableName = '…' is)")
         name = match[1]
-    names = ["JobId", "TableName", "CreateTime", "FinishTime", "IndexName", "IndexId", "OriginIndexId", "SchemaVersion", "TransactionId", "State", "Msg", "Progress", "Timeout"]
+    names = [
+        "JobId",
+        "TableName",
+        "CreateTime",
+        "FinishTime",
+        "IndexName",
+        "IndexId",
+        "OriginIndexId",
+        "SchemaVersion",
+        "TransactionId",
+        "State",
+        "Msg",
+        "Progress",
+        "Timeout",
+    ]
     jobs = [j for j in context.alter_jobs if j.database == database and name in (None, j.table)]
     if "desc" in cursor.rest().lower():
-        jobs = jobs[::-1]
+        jobs.reverse()
     if "limit 1" in re.sub(r"\s+", " ", cursor.rest().lower()):
         jobs = jobs[:1]
     rows = [
-        (str(j.id), j.table, j.created, j.finished, j.table, str(j.table_id), str(j.table_id), "1:0", str(j.id),
-         "FINISHED", "", None, "2592000")
+        (
+            str(j.id),
+            j.table,
+            j.created,
+            j.finished,
+            j.table,
+            str(j.table_id),
+            str(j.table_id),
+            "1:0",
+            str(j.id),
+            "FINISHED",
+            "",
+            None,
+            "2592000",
+        )
         for j in jobs
-    ]  # fmt: skip
+    ]
     return text_result(names, rows)
 
 
-def _pattern(cursor: Cursor, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def _pattern(cursor: Cursor, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
     """The LIKE of a SHOW statement, on its first column."""
     if not cursor.accept("LIKE"):
         if cursor.word() == "WHERE":
@@ -187,7 +312,7 @@ def _pattern(cursor: Cursor, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...
                 raise NotEmulatedError("this condition of SHOW")
             return [r for r in rows if _like(str(r[0]), match[3], exact=match[1] == "=")]
         cursor.end()
-        return rows
+        return list(rows)
     pattern = cursor.string()
     cursor.end()
     return [r for r in rows if _like(str(r[0]), pattern)]
@@ -210,7 +335,7 @@ def _tables(context: ShowContext, cursor: Cursor, full: bool) -> Result:
     if cursor.accept("FROM") or cursor.accept("IN"):
         database = cursor.identifier()
     database = context.storage.require_database(database)
-    rows: list[tuple[Any, ...]]
+    rows: Sequence[Sequence[Any]]
     if database.lower() == "information_schema":
         rows = [(name, "SYSTEM VIEW", "", "") for name in sorted(TABLES)]
     else:
@@ -224,18 +349,35 @@ def _tables(context: ShowContext, cursor: Cursor, full: bool) -> Result:
 
 def _columns(context: ShowContext, cursor: Cursor, full: bool) -> Result:
     table = _from_table(context, cursor)
-    result = describe(context, table, full=full)
-    result.rows = _pattern(cursor, list(result.rows))
+    result = describe(table, full=full)
+    result.rows = _pattern(cursor, result.rows)
     return result
 
 
 def _index(context: ShowContext, cursor: Cursor, _full: bool) -> Result:
     table = _from_table(context, cursor)
     rows = [
-        (table.name, "", i.name, "", ",".join(i.columns), "", "", "", "", "", i.kind, i.comment,
-         "(" + ", ".join(f"{quoted(k)} = {quoted(v)}" for k, v in i.properties.items()) + ")" if i.properties else "")
+        (
+            table.name,
+            "",
+            i.name,
+            "",
+            ",".join(i.columns),
+            "",
+            "",
+            "",
+            "",
+            "",
+            i.kind,
+            i.comment,
+            (
+                "(" + ", ".join(f"{quoted(k)} = {quoted(v)}" for k, v in i.properties.items()) + ")"
+                if i.properties
+                else ""
+            ),
+        )
         for i in table.indexes
-    ]  # fmt: skip
+    ]
     return text_result(_INDEX, rows)
 
 
@@ -250,23 +392,62 @@ def _from_table(context: ShowContext, cursor: Cursor) -> Table:
 
 def _frontends(context: ShowContext, _cursor: Cursor, _full: bool) -> Result:
     row = (
-        "fe_emulator", "127.0.0.1", "-1", str(context.http_port), str(context.query_port), "-1", "-1", "FOLLOWER",
-        "true", "1", "true", "true", "1", context.started, context.started, "true", "", VERSION, "Yes",
-    )  # fmt: skip
+        "fe_emulator",
+        "127.0.0.1",
+        "-1",
+        str(context.http_port),
+        str(context.query_port),
+        "-1",
+        "-1",
+        "FOLLOWER",
+        "true",
+        "1",
+        "true",
+        "true",
+        "1",
+        context.started,
+        context.started,
+        "true",
+        "",
+        VERSION,
+        "Yes",
+    )
     return text_result(_FRONTEND, [row])
 
 
 def _backends(context: ShowContext, _cursor: Cursor, _full: bool) -> Result:
     rows = [
         (
-            str(10001 + n), "127.0.0.1", "-1", "-1", str(context.be_http_port), "-1", "-1", context.started,
-            context.started, "true", "false", str(len(context.storage.tables())), "0.000 ", "0.000 ", "1.000 GB",
-            "1.000 GB", "0.00 %", "0.00 %", "0.000 ", '{"location" : "default"}', "", VERSION,
-            '{"lastSuccessReportTabletsTime":"N/A","isQueryDisabled":false,"isLoadDisabled":false}', "0", "mix", "1",
+            str(10001 + n),
+            "127.0.0.1",
+            "-1",
+            "-1",
+            str(context.be_http_port),
+            "-1",
+            "-1",
+            context.started,
+            context.started,
+            "true",
+            "false",
+            str(len(context.storage.tables())),
+            "0.000 ",
+            "0.000 ",
+            "1.000 GB",
+            "1.000 GB",
+            "0.00 %",
+            "0.00 %",
+            "0.000 ",
+            '{"location" : "default"}',
+            "",
+            VERSION,
+            '{"lastSuccessReportTabletsTime":"N/A","isQueryDisabled":false,"isLoadDisabled":false}',
+            "0",
+            "mix",
+            "1",
             "1.000 GB",
         )
         for n in range(context.backends)
-    ]  # fmt: skip
+    ]
     return text_result(_BACKEND, rows)
 
 
@@ -289,15 +470,35 @@ def _partitions(context: ShowContext, cursor: Cursor, _full: bool) -> Result:
     else:
         for part in partitioning.partitions:
             shown = [_tuple(v) for v in part.values] or [
-                _tuple(part.lower or (_minimum(table),)), _tuple(part.upper or ("MAXVALUE",))
-            ]  # fmt: skip
+                _tuple(part.lower or (_minimum(table),)),
+                _tuple(part.upper or ("MAXVALUE",)),
+            ]
             parts.append((part.name, "; ".join(shown)))
     rows = [
-        (str(table.id * 1000 + n), name, "1", table.created, "NORMAL", key, values, distribution, table.buckets,
-         replicas, "HDD", "9999-12-31 23:59:59", "", None, "0.000", "false", f"tag.location.default: {replicas}",
-         "true", "true", None)
+        (
+            str(table.id * 1000 + n),
+            name,
+            "1",
+            table.created,
+            "NORMAL",
+            key,
+            values,
+            distribution,
+            table.buckets,
+            replicas,
+            "HDD",
+            "9999-12-31 23:59:59",
+            "",
+            None,
+            "0.000",
+            "false",
+            f"tag.location.default: {replicas}",
+            "true",
+            "true",
+            None,
+        )
         for n, (name, values) in enumerate(parts)
-    ]  # fmt: skip
+    ]
     return text_result(_PARTITION, rows)
 
 
@@ -310,14 +511,29 @@ def _auto_partitions(context: ShowContext, table: Table) -> list[tuple[str, str]
         sql = f"SELECT DISTINCT CAST({column} AS VARCHAR) FROM {table.relation} ORDER BY 1"
         return [(f"p{n}", f"({value})") for n, (value,) in enumerate(context.cursor.execute(sql).fetchall())]
     sql = (
-        f"SELECT DISTINCT strftime(date_trunc('{partitioning.unit}', CAST({column} AS TIMESTAMP)), '%Y%m%d%H%M%S') "
-        f"FROM {table.relation} ORDER BY 1"
+        f"SELECT DISTINCT strftime(date_trunc('{partitioning.unit}', CAST({column} AS TIMESTAMP)),"
+        f" '%Y%m%d%H%M%S') FROM {table.relation} ORDER BY 1"
     )
     return [(f"p{value}", "") for (value,) in context.cursor.execute(sql).fetchall()]
 
 
 def _processlist(context: ShowContext, _cursor: Cursor, _full: bool) -> Result:
-    names = ["CurrentConnected", "Id", "User", "Host", "LoginTime", "Catalog", "Db", "Command", "Time", "State", "QueryId", "Info", "FE", "CloudCluster"]
+    names = [
+        "CurrentConnected",
+        "Id",
+        "User",
+        "Host",
+        "LoginTime",
+        "Catalog",
+        "Db",
+        "Command",
+        "Time",
+        "State",
+        "QueryId",
+        "Info",
+        "FE",
+        "CloudCluster",
+    ]
     rows = [
         (
             "Yes",

@@ -4,8 +4,8 @@ What is kept, in schema ``meta`` (format 1):
   databases(name); tables(id, definition JSON); labels(database, label, txn_id, status, finished);
   counters(name, value): "format", "table_id", "txn_id", "auto_increment:<table id>".
 The rows of table <id> are in ``data.t<id>``. A statement's catalog changes, rows and label are one DuckDB
-transaction, so that a kill -9 leaves all of them or none. DuckDB lets two writers fail on a conflict; the one write
-lock makes them wait instead, as Doris' publish does.
+transaction, so that a kill -9 leaves all of them or none. DuckDB lets two writers fail on a conflict; the one
+write lock makes them wait instead, as Doris' publish does.
 """
 
 import datetime as dt
@@ -13,7 +13,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,8 +67,7 @@ class Storage:
         self._load()
 
     def _prepare(self) -> None:
-        self._db.execute(
-            """
+        self._db.execute("""
             CREATE SCHEMA IF NOT EXISTS data;
             CREATE SCHEMA IF NOT EXISTS meta;
             CREATE TABLE IF NOT EXISTS meta.databases (name VARCHAR);
@@ -76,8 +75,7 @@ class Storage:
             CREATE TABLE IF NOT EXISTS meta.labels
                 (database VARCHAR, label VARCHAR, txn_id BIGINT, status VARCHAR, finished TIMESTAMP);
             CREATE TABLE IF NOT EXISTS meta.counters (name VARCHAR, value HUGEINT);
-            """
-        )
+            """)
         found = self._db.execute("SELECT value FROM meta.counters WHERE name = 'format'").fetchall()
         if not found:
             self._db.execute("INSERT INTO meta.counters VALUES ('format', ?)", [FORMAT])
@@ -122,10 +120,8 @@ class Storage:
                 cursor.execute("COMMIT")
             except BaseException:
                 self._catalog = catalog
-                try:
+                with suppress(duckdb.Error):  # a failed COMMIT has rolled back already
                     cursor.execute("ROLLBACK")
-                except duckdb.Error:
-                    pass  # a failed COMMIT has rolled back already
                 raise
 
     # -- numbers
@@ -250,8 +246,8 @@ class Storage:
             "INSERT INTO meta.labels VALUES (?, ?, ?, 'VISIBLE', ?)", [database, label, txn_id, now]
         )
         cursor.execute(
-            "DELETE FROM meta.labels WHERE database = ? AND (finished < ? OR txn_id <= (SELECT txn_id FROM meta.labels "
-            "WHERE database = ? ORDER BY txn_id DESC LIMIT 1 OFFSET ?))",
+            "DELETE FROM meta.labels WHERE database = ? AND (finished < ? OR txn_id <= (SELECT txn_id FROM"
+            " meta.labels WHERE database = ? ORDER BY txn_id DESC LIMIT 1 OFFSET ?))",
             [database, now - LABEL_KEEP, database, LABELS_PER_DATABASE],
         )
 

@@ -1,8 +1,8 @@
 """SELECT and the expressions of DML, from Doris' dialect to DuckDB's.
 
-sqlglot parses; what may then reach DuckDB is decided here, node by node: an expression or a function that is not
-known to mean the same in both is refused, so that no answer is silently wrong. Function names get a prefix before
-sqlglot sees them, so that it does not replace them by what it believes them to be.
+sqlglot parses; what may then reach DuckDB is decided here, node by node: an expression or a function that is
+not known to mean the same in both is refused, so that no answer is silently wrong. Function names get a
+prefix before sqlglot sees them, so that it does not replace them by what it believes them to be.
 """
 
 import re
@@ -14,7 +14,7 @@ from sqlglot import ErrorLevel, exp, parse_one
 from sqlglot.errors import ParseError, TokenError, UnsupportedError
 
 from dbint.emulators.doris import calls
-from dbint.emulators.doris.errors import DorisError, NotEmulatedError, SyntaxRefusal
+from dbint.emulators.doris.errors import DorisError, DorisSyntaxError, NotEmulatedError
 from dbint.emulators.doris.functions import AGGREGATES, PREFIX, SCALARS, WINDOW_ONLY, WRITTEN_OUT
 from dbint.emulators.doris.lexer import Token, syntax_refusal, tokenize
 from dbint.emulators.doris.model import Table
@@ -28,17 +28,84 @@ _CALL = re.compile(
 )
 # Words that stand before a parenthesis without being a function, or whose call has a syntax of its own.
 _NOT_CALLS = frozenset(
-    ["IN", "VALUES", "AND", "OR", "XOR", "NOT", "ON", "FROM", "WHERE", "EXISTS", "ANY", "ALL", "SOME", "CAST", "TRY_CAST", "CONVERT", "EXTRACT", "OVER", "AS", "USING", "UNION", "EXCEPT", "INTERSECT", "MINUS", "SELECT", "BY", "LIKE", "REGEXP", "RLIKE", "THEN", "ELSE", "WHEN", "CASE", "BETWEEN", "IS", "DISTINCT", "HAVING", "INTERVAL", "JOIN", "LIMIT", "OFFSET", "DIV", "MOD_", "WITH", "SET", "VARCHAR", "CHAR", "DECIMAL", "DECIMALV3", "NUMERIC", "DATETIME", "DATETIMEV2", "ROLLUP", "CUBE", "SETS", "PARTITION", "ORDER", "GROUP", "LATERAL", "INTO", "TABLE", "DATE_", "TIMESTAMP_", "BINARY", "WINDOW"]
+    [
+        "IN",
+        "VALUES",
+        "AND",
+        "OR",
+        "XOR",
+        "NOT",
+        "ON",
+        "FROM",
+        "WHERE",
+        "EXISTS",
+        "ANY",
+        "ALL",
+        "SOME",
+        "CAST",
+        "TRY_CAST",
+        "CONVERT",
+        "EXTRACT",
+        "OVER",
+        "AS",
+        "USING",
+        "UNION",
+        "EXCEPT",
+        "INTERSECT",
+        "MINUS",
+        "SELECT",
+        "BY",
+        "LIKE",
+        "REGEXP",
+        "RLIKE",
+        "THEN",
+        "ELSE",
+        "WHEN",
+        "CASE",
+        "BETWEEN",
+        "IS",
+        "DISTINCT",
+        "HAVING",
+        "INTERVAL",
+        "JOIN",
+        "LIMIT",
+        "OFFSET",
+        "DIV",
+        "MOD_",
+        "WITH",
+        "SET",
+        "VARCHAR",
+        "CHAR",
+        "DECIMAL",
+        "DECIMALV3",
+        "NUMERIC",
+        "DATETIME",
+        "DATETIMEV2",
+        "ROLLUP",
+        "CUBE",
+        "SETS",
+        "PARTITION",
+        "ORDER",
+        "GROUP",
+        "LATERAL",
+        "INTO",
+        "TABLE",
+        "DATE_",
+        "TIMESTAMP_",
+        "BINARY",
+        "WINDOW",
+    ]
 )
 _PLAIN = (
-    exp.Select, exp.From, exp.Where, exp.Group, exp.Having, exp.Order, exp.Ordered, exp.Limit, exp.Offset, exp.Join,
-    exp.Subquery, exp.Table, exp.TableAlias, exp.Alias, exp.Column, exp.Identifier, exp.Star, exp.Literal, exp.Null,
-    exp.Boolean, exp.And, exp.Or, exp.Not, exp.Xor, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ,
-    exp.Is, exp.In, exp.Between, exp.Like, exp.Escape, exp.RegexpLike, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv,
-    exp.Mod, exp.Neg, exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.Paren, exp.Case, exp.If,
-    exp.Cast, exp.DataType, exp.DataTypeParam, exp.Anonymous, exp.Distinct, exp.Window, exp.WindowSpec, exp.Interval,
-    exp.Var, exp.Extract, exp.Exists, exp.Union, exp.Except, exp.Intersect, exp.With, exp.CTE, exp.Concat,
-    exp.CurrentTimestamp, exp.CurrentDate, exp.CurrentUser, exp.Localtime, exp.Localtimestamp, exp.SessionParameter,
+    exp.Select, exp.From, exp.Where, exp.Group, exp.Having, exp.Order, exp.Ordered, exp.Limit, exp.Offset,
+    exp.Join, exp.Subquery, exp.Table, exp.TableAlias, exp.Alias, exp.Column, exp.Identifier, exp.Star,
+    exp.Literal, exp.Null, exp.Boolean, exp.And, exp.Or, exp.Not, exp.Xor, exp.EQ, exp.NEQ, exp.GT, exp.GTE,
+    exp.LT, exp.LTE, exp.NullSafeEQ, exp.Is, exp.In, exp.Between, exp.Like, exp.Escape, exp.RegexpLike,
+    exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod, exp.Neg, exp.BitwiseAnd, exp.BitwiseOr,
+    exp.BitwiseXor, exp.BitwiseNot, exp.Paren, exp.Case, exp.If, exp.Cast, exp.DataType, exp.DataTypeParam,
+    exp.Anonymous, exp.Distinct, exp.Window, exp.WindowSpec, exp.Interval, exp.Var, exp.Extract, exp.Exists,
+    exp.Union, exp.Except, exp.Intersect, exp.With, exp.CTE, exp.Concat, exp.CurrentTimestamp,
+    exp.CurrentDate, exp.CurrentUser, exp.Localtime, exp.Localtimestamp, exp.SessionParameter,
     exp.Parameter, exp.Hint, exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple, exp.Qualify,
 )  # fmt: skip
 _INTERVAL_UNITS = ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND")
@@ -47,13 +114,14 @@ _INTERVAL_UNITS = ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", 
 class Scope(Protocol):
     """What a statement's meaning depends on besides its text."""
 
-    database: str | None
-    time_zone: str
+    @property
+    def time_zone(self) -> str:
+        """The session's time zone, by a name that DuckDB knows."""
 
-    def relation(self, database: str | None, name: str) -> str:
+    def relation(self, database: str | None, name: str, /) -> str:
         """DuckDB's relation for a table. Raises DorisError where there is none."""
 
-    def table(self, database: str | None, name: str) -> Table | None:
+    def table(self, database: str | None, name: str, /) -> Table | None:
         """The table, where it is one of the user's."""
 
     def variable(self, name: str) -> str | int:
@@ -65,7 +133,9 @@ class Scope(Protocol):
 
 @dataclass(slots=True)
 class Translation:
-    """A DuckDB statement, and what is known about its result: the Doris type of columns that are plain columns."""
+    """A DuckDB statement, and what is known about its result: the Doris type of columns that are plain
+    columns.
+    """
 
     sql: str
     types: list[DorisType | None] = field(default_factory=list)
@@ -88,13 +158,13 @@ def translate_condition(sql: str, scope: Scope, types: dict[str, DorisType]) -> 
     return translator.expression(tree.expressions[0])
 
 
-def parse_dml(sql: str) -> exp.Expression:
+def parse_dml(sql: str) -> exp.Expr:
     """Parse an UPDATE or DELETE."""
     _refuse_tokens(sql, tokenize(sql))
     return _parse(sql)
 
 
-def translate_tree(tree: exp.Expression, scope: Scope) -> Translation:
+def translate_tree(tree: exp.Expr, scope: Scope) -> Translation:
     """Translate a SELECT that was built from a parsed statement."""
     return _Translator(scope).query(tree)
 
@@ -116,7 +186,11 @@ def prefix_calls(sql: str) -> str:
     return _CALL.sub(mark, sql)
 
 
-def _parse(sql: str) -> exp.Expression:
+def _is_statement(tree: exp.Expr) -> bool:
+    return isinstance(tree, exp.Query | exp.Update | exp.Delete)
+
+
+def _parse(sql: str) -> exp.Expr:
     marked = prefix_calls(sql)
     try:
         tree = parse_one(marked, read="doris", error_level=ErrorLevel.IMMEDIATE)
@@ -126,10 +200,10 @@ def _parse(sql: str) -> exp.Expression:
         start = marked.split("\n")[line - 1][:column]
         found = (detail.get("highlight") or "<EOF>").replace(PREFIX, "")
         position = column - len(PREFIX) * start.count(PREFIX) - len(found)
-        raise SyntaxRefusal(found, "{<EOF>, ';'}", line, max(position, 0)) from None
+        raise DorisSyntaxError(found, "{<EOF>, ';'}", line, max(position, 0)) from None
     except TokenError as error:
         raise DorisError(f"\nextraneous input in statement: {str(error).replace(PREFIX, '')}\n") from None
-    if not isinstance(tree, exp.Query | exp.Update | exp.Delete):
+    if not _is_statement(tree):
         raise syntax_refusal(sql, 0, sql.split(None, 1)[0], "{'SELECT', 'WITH', ...}")
     return tree
 
@@ -144,7 +218,12 @@ def _refuse_tokens(sql: str, tokens: list[Token]) -> None:
 
     for n, word in enumerate(words):
         following = words[n + 1] if n + 1 < len(words) else ""
-        if word in ("->", "->>") or (word == "FOR" and following in ("UPDATE", "SHARE")) or (word in ("FORCE", "IGNORE", "USE") and following in ("INDEX", "KEY")) or (word == "LOCK" and following == "IN"):
+        if (
+            word in ("->", "->>")
+            or (word == "FOR" and following in ("UPDATE", "SHARE"))
+            or (word in ("FORCE", "IGNORE", "USE") and following in ("INDEX", "KEY"))
+            or (word == "LOCK" and following == "IN")
+        ):
             refuse(n)
         elif word == "RECURSIVE" and n and words[n - 1] == "WITH":
             refuse(n + 1 if n + 1 < len(tokens) else n, "'AS'")
@@ -180,7 +259,7 @@ class _Translator:
         self.types: dict[str, DorisType] = {}
         self.has_largeint = False
 
-    def query(self, tree: exp.Expression) -> Translation:
+    def query(self, tree: exp.Expr) -> Translation:
         self._check(tree)
         self._name_columns(tree)
         self._bind_tables(tree)
@@ -188,17 +267,17 @@ class _Translator:
         tree = self._rewrite(tree)
         return Translation(self._generate(tree), types, self.has_largeint)
 
-    def expression(self, tree: exp.Expression) -> str:
+    def expression(self, tree: exp.Expr) -> str:
         self._check(tree)
         return self._generate(self._rewrite(tree))
 
-    def _generate(self, tree: exp.Expression) -> str:
+    def _generate(self, tree: exp.Expr) -> str:
         try:
             return tree.sql("duckdb", unsupported_level=ErrorLevel.RAISE)
         except UnsupportedError as error:
             raise NotEmulatedError(str(error).splitlines()[0]) from None
 
-    def _check(self, tree: exp.Expression) -> None:
+    def _check(self, tree: exp.Expr) -> None:
         for node in tree.walk():
             if not isinstance(node, _PLAIN):
                 raise NotEmulatedError(f"this use of {type(node).__name__.upper()}")
@@ -209,7 +288,7 @@ class _Translator:
             if isinstance(node, exp.Qualify) or (isinstance(node, exp.Select) and node.args.get("sample")):
                 raise NotEmulatedError(type(node).__name__.upper())
 
-    def _name_columns(self, tree: exp.Expression) -> None:
+    def _name_columns(self, tree: exp.Expr) -> None:
         """Doris names a column without alias after its text."""
         for select in tree.find_all(exp.Select):
             named = []
@@ -221,7 +300,7 @@ class _Translator:
                 named.append(exp.alias_(projection, exp.to_identifier(name, quoted=True)))
             select.set("expressions", named)
 
-    def _bind_tables(self, tree: exp.Expression) -> None:
+    def _bind_tables(self, tree: exp.Expr) -> None:
         with_names = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
         for node in list(tree.find_all(exp.Table)):
             if not isinstance(node.this, exp.Identifier):
@@ -240,17 +319,17 @@ class _Translator:
             )
             bound.set("joins", node.args.get("joins"))
             node.replace(bound)
-        for column in tree.find_all(exp.Column):
-            column.set("db", None)
-            column.set("catalog", None)
+        for reference in tree.find_all(exp.Column):
+            reference.set("db", None)
+            reference.set("catalog", None)
 
-    def _result_types(self, tree: exp.Expression) -> list[DorisType | None]:
+    def _result_types(self, tree: exp.Expr) -> list[DorisType | None]:
         first = tree.find(exp.Select) if isinstance(tree, exp.SetOperation) else tree
         if not isinstance(first, exp.Select) or any(p.is_star for p in first.expressions):
             return []
         return [self.type_of(p.unalias()) for p in first.expressions]
 
-    def type_of(self, node: exp.Expression) -> DorisType | None:
+    def type_of(self, node: exp.Expr) -> DorisType | None:
         """The Doris type of an expression, where it is known without asking DuckDB."""
         if "doris_type" in node.meta:
             kind: DorisType = node.meta["doris_type"]
@@ -272,7 +351,7 @@ class _Translator:
             return DorisType("DECIMAL", (38, len(node.name.partition(".")[2])))
         return None
 
-    def _rewrite(self, tree: exp.Expression) -> exp.Expression:
+    def _rewrite(self, tree: exp.Expr) -> exp.Expr:
         """Replace, from the leaves up, what DuckDB would understand differently."""
         root = exp.Paren(this=tree)
         for node in reversed(list(root.walk(bfs=False))):
@@ -281,12 +360,12 @@ class _Translator:
                 replacement = handler(self, node)
                 if replacement is not node:
                     node.replace(replacement)
-        result: exp.Expression = root.this
+        result: exp.Expr = root.this
         return result
 
     # -- handlers: each gets a node whose children are translated already
 
-    def _call(self, node: exp.Anonymous) -> exp.Expression:
+    def _call(self, node: exp.Anonymous) -> exp.Expr:
         name = node.name.removeprefix(PREFIX).lower()
         arguments = node.expressions
         if name in AGGREGATES:
@@ -314,20 +393,20 @@ class _Translator:
             f"Can not found function '{name}' (the emulator's list of functions is in docs/emulators.md)"
         )
 
-    def _now(self, node: exp.Expression) -> exp.Expression:
+    def _now(self, node: exp.Expr) -> exp.Expr:
         name = "curdate" if isinstance(node, exp.CurrentDate) else "now"
-        arguments = [node.this] if isinstance(node.this, exp.Expression) else []
+        arguments = [node.this] if isinstance(node.this, exp.Expr) else []
         return calls.write_out(self, name, arguments)
 
-    def _current_user(self, _node: exp.Expression) -> exp.Expression:
+    def _current_user(self, _node: exp.Expr) -> exp.Expr:
         return calls.write_out(self, "current_user", [])
 
-    def _parameter(self, node: exp.Expression) -> exp.Expression:
+    def _parameter(self, node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Parameter):
             raise NotEmulatedError("a user variable")
         return calls.constant(self.scope.variable(node.name))
 
-    def _arithmetic(self, node: exp.Expression) -> exp.Expression:
+    def _arithmetic(self, node: exp.Expr) -> exp.Expr:
         left, right = node.this, node.args["expression"]
         if isinstance(right, exp.Interval) or isinstance(left, exp.Interval):
             if isinstance(left, exp.Interval):
@@ -335,19 +414,23 @@ class _Translator:
             return calls.shift(self, left, right, negative=isinstance(node, exp.Sub))
         for operand in (left, right):
             kind = self.type_of(operand)
-            if (kind is not None and kind.is_string) or (isinstance(operand, exp.Literal) and operand.is_string):
-                operand.replace(calls.cast(self, operand.copy(), DorisType("DOUBLE")))  # as Doris computes with text
+            if (kind is not None and kind.is_string) or (
+                isinstance(operand, exp.Literal) and operand.is_string
+            ):
+                operand.replace(
+                    calls.cast(self, operand.copy(), DorisType("DOUBLE"))
+                )  # as Doris computes with text
         if isinstance(node, exp.Div) and "DECIMAL" in [t.name for t in map(self.type_of, (left, right)) if t]:
             raise NotEmulatedError("the division of DECIMAL (cast an operand to DOUBLE)")
         return node
 
-    def _interval(self, node: exp.Interval) -> exp.Expression:
+    def _interval(self, node: exp.Interval) -> exp.Expr:
         unit = node.text("unit").upper()
         if unit not in _INTERVAL_UNITS:
             raise NotEmulatedError(f"INTERVAL … {unit}")
         return node
 
-    def _like(self, node: exp.Like) -> exp.Expression:
+    def _like(self, node: exp.Like) -> exp.Expr:
         pattern = node.expression
         if isinstance(pattern, exp.Cast):  # LIKE BINARY 'x': all comparisons are binary
             node.set("expression", pattern.this)
@@ -355,14 +438,14 @@ class _Translator:
             return node
         return exp.Escape(this=node.copy(), expression=exp.Literal.string("\\"))
 
-    def _cast(self, node: exp.Cast) -> exp.Expression:
+    def _cast(self, node: exp.Cast) -> exp.Expr:
         if node.to.is_type("binary"):
             return node
         kind = cast_type(node)
         self.has_largeint = self.has_largeint or kind.name == "LARGEINT"
         return calls.cast(self, node.this, kind)
 
-    def _extract(self, node: exp.Extract) -> exp.Expression:
+    def _extract(self, node: exp.Extract) -> exp.Expr:
         unit = node.name.lower()
         if unit not in ("year", "quarter", "month", "week", "day", "hour", "minute", "second", "microsecond"):
             raise NotEmulatedError(f"EXTRACT({unit.upper()} FROM …)")
@@ -372,12 +455,12 @@ class _Translator:
             else exp.Anonymous(this=f"{PREFIX}{unit}", expressions=[node.expression])
         )
 
-    def _select(self, node: exp.Select) -> exp.Expression:
+    def _select(self, node: exp.Select) -> exp.Expr:
         node.set("hint", None)
         return node
 
 
-_HANDLERS: dict[type, Callable[..., exp.Expression]] = {
+_HANDLERS: dict[type, Callable[..., exp.Expr]] = {
     exp.Anonymous: _Translator._call,
     exp.CurrentTimestamp: _Translator._now,
     exp.CurrentDate: _Translator._now,
@@ -419,6 +502,6 @@ def cast_type(node: exp.Cast) -> DorisType:
         raise NotEmulatedError(f"CAST to {name}") from None
 
 
-def _text(node: exp.Expression) -> str:
+def _text(node: exp.Expr) -> str:
     """An expression as the user wrote it, as near as the parser kept it."""
     return node.sql("doris", normalize_functions=False).replace(PREFIX, "")

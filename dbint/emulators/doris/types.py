@@ -42,7 +42,19 @@ _ALIASES = {
     "BOOL": "BOOLEAN",
 }
 _NOT_EMULATED = frozenset(
-    ["ARRAY", "MAP", "STRUCT", "BITMAP", "HLL", "QUANTILE_STATE", "AGG_STATE", "IPV4", "IPV6", "TIMESTAMPTZ", "VARBINARY"]
+    [
+        "ARRAY",
+        "MAP",
+        "STRUCT",
+        "BITMAP",
+        "HLL",
+        "QUANTILE_STATE",
+        "AGG_STATE",
+        "IPV4",
+        "IPV6",
+        "TIMESTAMPTZ",
+        "VARBINARY",
+    ]
 )
 # The display names in information_schema: (DATA_TYPE, COLUMN_TYPE).
 _INFORMATION_SCHEMA = {
@@ -61,7 +73,9 @@ TYPE_NAMES = frozenset([*_DUCKDB, *_ALIASES, *_NOT_EMULATED, "DECIMAL"])
 
 @dataclass(frozen=True, slots=True)
 class DorisType:
-    """A column type: ``name`` is Doris' canonical name in capitals, ``args`` its length, or precision and scale."""
+    """A column type: ``name`` is Doris' canonical name in capitals, ``args`` its length, or precision and
+    scale.
+    """
 
     name: str
     args: tuple[int, ...] = ()
@@ -108,7 +122,9 @@ class DorisType:
 
 
 def make_type(name: str, args: tuple[int, ...]) -> DorisType:
-    """The type for a name and its arguments, with Doris' defaults filled in. Raises DorisError where Doris does."""
+    """The type for a name and its arguments, with Doris' defaults filled in. Raises DorisError where Doris
+    does.
+    """
     upper = name.upper()
     if upper in _NOT_EMULATED:
         raise NotEmulatedError(f"the column type {upper}")
@@ -135,7 +151,7 @@ def make_type(name: str, args: tuple[int, ...]) -> DorisType:
 
 
 def _decimal(args: tuple[int, ...]) -> DorisType:
-    precision, scale = (args + (0,))[:2] if args else (38, 9)
+    precision, scale = (*args, 0)[:2] if args else (38, 9)
     if precision > 38:
         raise NotEmulatedError(f"DECIMAL of {precision} digits (more than 38)")
     if precision < 1:

@@ -6,7 +6,7 @@ DORIS_VERSION = "doris-4.0.2"
 MYSQL_VERSION = "5.7.99"
 VERSION_COMMENT = f"Doris version {DORIS_VERSION}-dbint (dbint emulator)"
 
-_READ_ONLY = {
+_READ_ONLY: dict[str, str | int] = {
     "version": MYSQL_VERSION,
     "version_comment": VERSION_COMMENT,
     "license": "Apache License, Version 2.0",

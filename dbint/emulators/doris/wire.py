@@ -1,6 +1,7 @@
 """The MySQL protocol around a session, on mysql-mimic; what Doris does differently from it is here.
 
-Doris' OK packets carry affected rows and an info text; a failed login ends the connection; errors have Doris' SQLSTATEs.
+Doris' OK packets carry affected rows and an info text; a failed login ends the connection; errors have Doris'
+SQLSTATEs.
 """
 
 import asyncio
@@ -75,7 +76,7 @@ class _Variables:
             else self._session.variables.get(name)
         )
 
-    def set(self, name: str, value: Any, force: bool = False) -> None:
+    def set(self, name: str, value: Any, **_force: bool) -> None:
         if name == "external_user":
             self._session.user = value
 

@@ -1,8 +1,10 @@
-# ruff: noqa: S608 - SQL is what this module makes; names and values are quoted by model.identifier and literal
-"""The one way in which rows enter a table: values are converted and checked as Doris does, then the key model applies.
+# ruff: noqa: S608 - makes SQL; names and values are quoted by model.identifier and model.literal
+"""The one way in which rows enter a table: values are converted and checked as Doris does, then the key model
+applies.
 
-`stage` turns a source relation into typed rows in a temporary table, each with the reason why it is refused, if it
-is. `apply` merges the good ones. Between the two lies the decision (strict INSERT: any bad row fails the statement;
+`stage` turns a source relation into typed rows in a temporary table, each with the reason why it is refused,
+if it is. `apply` merges the good ones. Between the two lies the decision (strict INSERT: any bad row fails
+the statement;
 Stream Load: max_filter_ratio).
 """
 
@@ -61,7 +63,8 @@ def stage(
 ) -> Staged:
     """Convert the rows of ``source`` (a SELECT whose columns are named as the table's) and say which are bad.
 
-    A column ``__delete`` of the source says which rows delete their key instead of writing it. Raises DorisError for an unknown column or one that has neither a value nor a default, duckdb.Error for a source
+    A column ``__delete`` of the source says which rows delete their key instead of writing it. Raises
+    DorisError for an unknown column or one that has neither a value nor a default, duckdb.Error for a source
     that fails.
     """
     described = dict(_describe(cursor, source))
@@ -91,7 +94,10 @@ def stage(
     name = f"stage{next(_NUMBERS)}"
     existing = ""
     if options.partial:
-        existing = f' LEFT JOIN (SELECT true AS "__hit", * FROM {read_relation(table)}) e ON {match_keys(table, "r", "e")}'
+        existing = (
+            f' LEFT JOIN (SELECT true AS "__hit", * FROM {read_relation(table)}) e ON'
+            f" {match_keys(table, 'r', 'e')}"
+        )
     line = ", ".join(f"t.{identifier(name)}" for name in given)
     cursor.execute(
         f"CREATE TEMP TABLE {name} AS "
@@ -138,14 +144,15 @@ def apply(cursor: duckdb.DuckDBPyConnection, staged: Staged) -> None:
         f'{identifier(table.sequence)} DESC NULLS LAST, "__row" DESC' if table.sequence else '"__row" DESC'
     )
     cursor.execute(
-        f"CREATE TEMP TABLE {newest} AS {good} QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
+        f"CREATE TEMP TABLE {newest} AS {good} QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY"
+        f" {order}) = 1"
     )
     matches = match_keys(table, "old", "new")
     if table.sequence:
         sequence = identifier(table.sequence)
         cursor.execute(
-            f"DELETE FROM {newest} AS new USING {table.relation} AS old WHERE {matches} "
-            f"AND (old.{sequence} > new.{sequence} OR (old.{sequence} IS NOT NULL AND new.{sequence} IS NULL))"
+            f"DELETE FROM {newest} AS new USING {table.relation} AS old WHERE {matches} AND (old.{sequence} >"
+            f" new.{sequence} OR (old.{sequence} IS NOT NULL AND new.{sequence} IS NULL))"
         )
     cursor.execute(f"DELETE FROM {table.relation} AS old USING {newest} AS new WHERE {matches}")
     if table.sequence:  # a delete keeps its sequence, so that an older row that comes later stays deleted
@@ -215,7 +222,8 @@ def parse_text(raw: str, target: DorisType, time_zone: str) -> str:
         )
     if target.name not in ("DATE", "DATETIME"):
         return f"TRY_CAST(trim({raw}) AS {target.duckdb})"
-    # a plain number, a local time, or a moment: one with an offset, which is turned into the zone's local time
+    # a plain number, a local time, or a moment: one with an offset, which is turned into the zone's local
+    # time
     time = (
         f"CASE WHEN regexp_full_match({raw}, '\\d{{8}}') THEN try_strptime({raw}, '%Y%m%d') "
         f"WHEN regexp_full_match({raw}, '\\d{{14}}') THEN try_strptime({raw}, '%Y%m%d%H%M%S') "
@@ -244,10 +252,14 @@ def _reasons(column: Column, raw: str, value: str, *, strict: bool) -> list[str]
     if strict and not column.type.is_string:
         text = f"parse value failed, column={column.name}, type={column.type.sql}, value="
         reasons.append(
-            f"CASE WHEN {raw} IS NOT NULL AND {value} IS NULL THEN {literal(text)} || CAST({raw} AS VARCHAR) END"
+            f"CASE WHEN {raw} IS NOT NULL AND {value} IS NULL THEN {literal(text)} || CAST({raw} AS"
+            " VARCHAR) END"
         )
     if column.type.max_bytes is not None:
-        text = f"the length of input is too long than schema. column_name: {column.name}; schema length: {column.type.max_bytes}; actual length: "  # fmt: skip
+        text = (
+            f"the length of input is too long than schema. column_name: {column.name}; schema length:"
+            f" {column.type.max_bytes}; actual length: "
+        )
         reasons.append(
             f"CASE WHEN strlen({value}) > {column.type.max_bytes} THEN {literal(text)} || strlen({value}) END"
         )

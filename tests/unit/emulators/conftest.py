@@ -43,7 +43,9 @@ class Client:
         assert message.startswith("errCode = 2, detailMessage = ")
         return code, message.removeprefix("errCode = 2, detailMessage = ")
 
-    def table(self, columns: str, keys: str = "UNIQUE KEY(id)", properties: str = "", name: str = "t") -> None:
+    def table(
+        self, columns: str, keys: str = "UNIQUE KEY(id)", properties: str = "", name: str = "t"
+    ) -> None:
         self.run(
             f"CREATE TABLE {name} ({columns}) {keys} DISTRIBUTED BY HASH(id) BUCKETS 1 "
             f"PROPERTIES ('replication_num' = '1'{properties})"

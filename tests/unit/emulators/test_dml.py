@@ -1,7 +1,8 @@
+# ruff: noqa: S608 - the SQL here is made of this file's own constants
 """INSERT, UPDATE, DELETE and transactions, by the table models of Doris.
 
-Sources: docs/table-design/data-model, docs/table-design/auto-increment.md and docs/data-operate/transaction.md of
-apache/doris-website.
+Sources: docs/table-design/data-model, docs/table-design/auto-increment.md and
+docs/data-operate/transaction.md of apache/doris-website.
 """
 
 import threading
@@ -85,7 +86,9 @@ def test_auto_increment(doris: Client) -> None:
 
 def test_values_that_are_expressions(doris: Client) -> None:
     doris.table("id BIGINT NOT NULL, v VARCHAR(20) DEFAULT 'd', at DATETIME(3) DEFAULT CURRENT_TIMESTAMP(3)")
-    doris.run("INSERT INTO t VALUES (1 + 1, CONCAT('a', 'b'), NOW()), (3, DEFAULT, '2024-01-01'), (-4, NULL, NULL)")
+    doris.run(
+        "INSERT INTO t VALUES (1 + 1, CONCAT('a', 'b'), NOW()), (3, DEFAULT, '2024-01-01'), (-4, NULL, NULL)"
+    )
     doris.run("INSERT INTO t (id) VALUES (5)")
     rows = doris.rows("SELECT id, v FROM t ORDER BY id")
     assert rows == [(-4, None), (2, "ab"), (3, "d"), (5, "d")]
@@ -136,8 +139,9 @@ def test_values_and_select_do_not_mix_in_a_transaction(doris: Client) -> None:
     doris.table("id BIGINT NOT NULL")
     doris.run("BEGIN")
     doris.run("INSERT INTO t VALUES (1)")
-    assert doris.refused("INSERT INTO t SELECT 2")[1] == (
-        "Transaction insert can not insert into values and insert into select at the same time"
+    assert (
+        doris.refused("INSERT INTO t SELECT 2")[1]
+        == "Transaction insert can not insert into values and insert into select at the same time"
     )
     doris.run("ROLLBACK")
 
@@ -163,16 +167,17 @@ def test_the_reasons_are_served(doris: Client) -> None:
     doris.table("id BIGINT NOT NULL, v TINYINT")
     message = doris.refused("INSERT INTO t VALUES (1, 1000)")[1]
     with urllib.request.urlopen(message.partition("url: ")[2]) as answer:
-        assert answer.read().decode() == (
-            "Reason: parse value failed, column=v, type=tinyint, value=1000. src line [1\t1000]; \n"
+        assert (
+            answer.read().decode()
+            == "Reason: parse value failed, column=v, type=tinyint, value=1000. src line [1\t1000]; \n"
         )
 
 
 def test_partitions_take_only_their_rows(doris: Client) -> None:
     doris.run(
-        "CREATE TABLE t (id INT NOT NULL, d DATE NOT NULL) UNIQUE KEY(id, d) PARTITION BY RANGE(d) "
-        "(PARTITION p1 VALUES LESS THAN ('2024-02-01'), PARTITION p2 VALUES [('2024-03-01'), ('2024-04-01'))) "
-        "DISTRIBUTED BY HASH(id) BUCKETS 1 PROPERTIES ('replication_num' = '1')"
+        "CREATE TABLE t (id INT NOT NULL, d DATE NOT NULL) UNIQUE KEY(id, d) PARTITION BY RANGE(d) (PARTITION"
+        " p1 VALUES LESS THAN ('2024-02-01'), PARTITION p2 VALUES [('2024-03-01'), ('2024-04-01')))"
+        " DISTRIBUTED BY HASH(id) BUCKETS 1 PROPERTIES ('replication_num' = '1')"
     )
     doris.run("INSERT INTO t VALUES (1, '2024-01-31'), (2, '2024-03-01')")
     code, message = doris.refused("INSERT INTO t VALUES (3, '2024-02-15')")

@@ -1,7 +1,12 @@
+# ruff: noqa: S608 - the SQL here is made of this file's own constants
 """Doris' refusals: what other servers accept and Doris does not, with its own codes and words.
 
-Sources: the grammar DorisParser.g4, and the checks in org.apache.doris.nereids.trees.plans.commands of apache/doris.
+Sources: the grammar DorisParser.g4, and the checks in org.apache.doris.nereids.trees.plans.commands of
+apache/doris.
 """
+
+import contextlib
+import socket
 
 import pymysql
 import pytest
@@ -61,33 +66,56 @@ def test_syntax(doris: Client, sql: str, found: str, line: int, position: int) -
 @pytest.mark.parametrize(
     ("definition", "detail"),
     [
-        ("(v INT, id INT) UNIQUE KEY(id)",
-         "Key columns should be a ordered prefix of the schema. KeyColumns[0] (starts from zero) is id, but "
-         "corresponding column is v in the previous columns declaration."),
+        (
+            "(v INT, id INT) UNIQUE KEY(id)",
+            (
+                "Key columns should be a ordered prefix of the schema. KeyColumns[0] (starts from zero) is"
+                " id, but corresponding column is v in the previous columns declaration."
+            ),
+        ),
         ("(id INT) UNIQUE KEY(nope)", "Key column[nope] doesn't exist."),
         ("(id STRING) UNIQUE KEY(id)", "String Type should not be used in key column[id]"),
         ("(id DOUBLE) UNIQUE KEY(id)", "Float or double can not used as a key, use decimal instead."),
         ("(id JSON) DUPLICATE KEY(id)", "JsonType type should not be used in key column[id]."),
         ("(id VARIANT) DUPLICATE KEY(id)", "Variant type should not be used in key column[id]."),
-        ("(id TEXT, v INT)",
-         "The olap table first column could not be float, double, string or array, struct, map, please use decimal "
-         "or varchar instead."),
-        ("(id INT NOT NULL AUTO_INCREMENT) DUPLICATE KEY(id)", "the auto increment column must be BIGINT type. column: id"),
-        ("(id BIGINT AUTO_INCREMENT) DUPLICATE KEY(id)", "the auto increment column should be NOT NULL. column: id"),
-        ("(id BIGINT NOT NULL AUTO_INCREMENT, b BIGINT NOT NULL AUTO_INCREMENT) DUPLICATE KEY(id)",
-         "there can not be more than one auto increment column."),
+        (
+            "(id TEXT, v INT)",
+            (
+                "The olap table first column could not be float, double, string or array, struct, map, please"
+                " use decimal or varchar instead."
+            ),
+        ),
+        (
+            "(id INT NOT NULL AUTO_INCREMENT) DUPLICATE KEY(id)",
+            "the auto increment column must be BIGINT type. column: id",
+        ),
+        (
+            "(id BIGINT AUTO_INCREMENT) DUPLICATE KEY(id)",
+            "the auto increment column should be NOT NULL. column: id",
+        ),
+        (
+            "(id BIGINT NOT NULL AUTO_INCREMENT, b BIGINT NOT NULL AUTO_INCREMENT) DUPLICATE KEY(id)",
+            "there can not be more than one auto increment column.",
+        ),
         ("(id INT, ID INT) DUPLICATE KEY(id)", "Duplicate column name 'ID'"),
-        ("(id INT, v INT SUM) DUPLICATE KEY(id)",
-         "DUP_KEYS table should not specify aggregate type for non-key column[v]"),
+        (
+            "(id INT, v INT SUM) DUPLICATE KEY(id)",
+            "DUP_KEYS table should not specify aggregate type for non-key column[v]",
+        ),
         ("(id INT, v INT NOT NULL DEFAULT NULL)", "Can not set null default value to non nullable column: v"),
         ("(id VARCHAR(65534))", "VARCHAR size must be <= 65533: 65534"),
         ("(id CHAR(256))", "Char size must be <= 255: 256"),
-        ("(id INT, d DECIMAL(5, 6))", "Scale of decimal must be smaller than precision. Scale is 6 and precision is 5"),
+        (
+            "(id INT, d DECIMAL(5, 6))",
+            "Scale of decimal must be smaller than precision. Scale is 6 and precision is 5",
+        ),
         ("(id INT, d DATETIME(7))", "Scale of Datetime/Time must between 0 and 6. Scale was set to: 7"),
-        ("(id INT, v INT) UNIQUE KEY(id) PARTITION BY RANGE(v) ()",
-         "Merge-on-Write table's partition column must be KEY column"),
+        (
+            "(id INT, v INT) UNIQUE KEY(id) PARTITION BY RANGE(v) ()",
+            "Merge-on-Write table's partition column must be KEY column",
+        ),
     ],
-)  # fmt: skip
+)
 def test_table_definitions(doris: Client, definition: str, detail: str) -> None:
     code, message = doris.refused(f"CREATE TABLE t {definition} {TAIL}")
     assert message == detail
@@ -97,10 +125,13 @@ def test_table_definitions(doris: Client, definition: str, detail: str) -> None:
 def test_distribution_and_replicas(doris: Client) -> None:
     head = "CREATE TABLE t (id INT, v INT) UNIQUE KEY(id) "
     one = " PROPERTIES ('replication_num' = '1')"
-    assert doris.refused(head + "DISTRIBUTED BY RANDOM" + one)[1] == (
-        "Should not be distributed by random when keys type is unique"
+    assert (
+        doris.refused(head + "DISTRIBUTED BY RANDOM" + one)[1]
+        == "Should not be distributed by random when keys type is unique"
     )
-    assert doris.refused(head + "DISTRIBUTED BY HASH(v)" + one)[1] == "Distribution column[v] is not key column"
+    assert (
+        doris.refused(head + "DISTRIBUTED BY HASH(v)" + one)[1] == "Distribution column[v] is not key column"
+    )
     assert doris.refused(head + "DISTRIBUTED BY HASH(x)" + one)[1] == "Distribution column(x) doesn't exist."
     code, message = doris.refused(head + "DISTRIBUTED BY HASH(id)")  # three replicas unless told otherwise
     assert code == 1105
@@ -121,19 +152,40 @@ def test_distribution_and_replicas(doris: Client) -> None:
         ("SELECT nope FROM t", 1054, "Unknown column 'nope' in 'table list'"),
         ("SELECT id FROM t WHERE nope = 1", 1054, "Unknown column 'nope' in 'table list'"),
         ("INSERT INTO t (nope) VALUES (1)", 1105, "Unknown column 'nope' in target table."),
-        ("INSERT INTO t (id, v) VALUES (1)", 1105,
-         "Column count doesn't match value count at row 1: 2 columns, 1 values"),
+        (
+            "INSERT INTO t (id, v) VALUES (1)",
+            1105,
+            "Column count doesn't match value count at row 1: 2 columns, 1 values",
+        ),
         ("INSERT INTO t (v) VALUES (1)", 1105, "Column has no default value, column=id"),
-        ("SELECT v, COUNT(*) FROM t", 1105,
-         "PROJECT expression 'v' must appear in the GROUP BY clause or be used in an aggregate function"),
-        ("SELECT LENGTH('a', 'b')", 1105,
-         "Can not found function 'length' which has 2 arity. Candidate functions are: [length]"),
+        (
+            "SELECT v, COUNT(*) FROM t",
+            1105,
+            "PROJECT expression 'v' must appear in the GROUP BY clause or be used in an aggregate function",
+        ),
+        (
+            "SELECT LENGTH('a', 'b')",
+            1105,
+            "Can not found function 'length' which has 2 arity. Candidate functions are: [length]",
+        ),
         ("UPDATE d SET v = 1 WHERE id = 1", 1105, "Only unique table could be updated."),
         ("UPDATE t SET id = 2 WHERE id = 1", 1105, "Only value columns of unique table could be updated"),
-        ("DELETE FROM d WHERE v = (SELECT 1)", 1105,
-         "Where clause only supports compound predicate, binary predicate, is_null predicate or in predicate."),
-        ("DELETE FROM d WHERE id = 1 OR v = 2", 1105,
-         "Where clause only supports compound predicate, binary predicate, is_null predicate or in predicate."),
+        (
+            "DELETE FROM d WHERE v = (SELECT 1)",
+            1105,
+            (
+                "Where clause only supports compound predicate, binary predicate, is_null predicate or in"
+                " predicate."
+            ),
+        ),
+        (
+            "DELETE FROM d WHERE id = 1 OR v = 2",
+            1105,
+            (
+                "Where clause only supports compound predicate, binary predicate, is_null predicate or in"
+                " predicate."
+            ),
+        ),
         ("DELETE FROM t", 1105, "delete all rows is forbidden temporary."),
         ("SET foreign_key_checks = 0", 1193, "Unknown system variable 'foreign_key_checks'"),
         ("SELECT @@no_such_variable", 1193, "Unknown system variable 'no_such_variable'"),
@@ -142,7 +194,7 @@ def test_distribution_and_replicas(doris: Client) -> None:
         ("ALTER TABLE t MODIFY COLUMN v TINYINT", 1105, "Can not change INT to TINYINT"),
         ("ALTER TABLE t MODIFY COLUMN v INT NOT NULL", 1105, "Can not change from nullable to non-nullable"),
     ],
-)  # fmt: skip
+)
 def test_statements(doris: Client, sql: str, code: int, detail: str) -> None:
     doris.table("id BIGINT NOT NULL, v INT")
     doris.table("id BIGINT NOT NULL, v INT", "DUPLICATE KEY(id)", name="d")
@@ -172,11 +224,16 @@ def test_what_the_emulator_lacks_says_so(doris: Client, sql: str, what: str) -> 
 
 def test_unknown_functions(doris: Client) -> None:
     assert doris.refused("SELECT no_such(1)")[1].startswith("Can not found function 'no_such'")
-    assert doris.refused("SELECT strlen('a')")[1].startswith("Can not found function 'strlen'")  # DuckDB's own
+    assert doris.refused("SELECT strlen('a')")[1].startswith(
+        "Can not found function 'strlen'"
+    )  # DuckDB's own
 
 
 def test_insert_that_does_not_fit(doris: Client) -> None:
-    doris.table("id BIGINT NOT NULL, v VARCHAR(3), n TINYINT, d DECIMAL(4, 2), s DATE, r VARCHAR(3) NOT NULL DEFAULT 'x'")
+    doris.table(
+        "id BIGINT NOT NULL, v VARCHAR(3), n TINYINT, d DECIMAL(4, 2), s DATE, r VARCHAR(3) NOT NULL"
+        " DEFAULT 'x'"
+    )
     for values, why in [
         ("(1, 'éé', 1, 1, NULL, 'x')", "schema length: 3; actual length: 4"),  # bytes, not characters
         ("(1, 'a', 128, 1, NULL, 'x')", "column=n, type=tinyint, value=128"),
@@ -210,19 +267,18 @@ def test_a_refused_client_cannot_go_on(doris: Client) -> None:
     connection = connect(doris.emulator, defer_connect=True, password="wrong")
     with pytest.raises(pymysql.OperationalError):
         connection.connect()
-    import socket
-
     raw = socket.create_connection(("127.0.0.1", doris.emulator.query_port), timeout=5)
     raw.recv(4096)
     login = (0x0008A200 | 0x200).to_bytes(4, "little") + b"\x00\x00\x00\x01" + b"\x2d" + b"\x00" * 23
     login += b"root\x00" + b"\x14" + b"x" * 20 + b"mysql_native_password\x00"
     raw.sendall(len(login).to_bytes(3, "little") + b"\x01" + login)
+    refusal = raw.recv(4096)
+    assert refusal[4] == 0xFF
+    assert b"Access denied" in refusal
     query = b"\x03SELECT 1"
-    raw.sendall(len(query).to_bytes(3, "little") + b"\x00" + query)
     received = b""
-    while piece := raw.recv(4096):
-        received += piece
+    with contextlib.suppress(ConnectionError):
+        raw.sendall(len(query).to_bytes(3, "little") + b"\x00" + query)
+        received = raw.recv(4096)
     raw.close()
-    assert received[4] == 0xFF
-    assert b"Access denied" in received
-    assert received.count(b"\xff") == 1
+    assert received == b""

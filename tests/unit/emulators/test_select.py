@@ -163,7 +163,10 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("CAST(7 AS STRING)", "7"),
         ("CAST('true' AS BOOLEAN)", 1),
         ("CAST(CAST(1 AS DOUBLE) AS STRING)", "1"),
-        ("CAST('170141183460469231731687303715884105727' AS LARGEINT)", "170141183460469231731687303715884105727"),
+        (
+            "CAST('170141183460469231731687303715884105727' AS LARGEINT)",
+            "170141183460469231731687303715884105727",
+        ),
     ],
 }
 
@@ -180,10 +183,14 @@ def test_expression(reader: Client, expression: str, expected: Any) -> None:
 
 @pytest.fixture
 def people(doris: Client) -> Client:
-    doris.table("id BIGINT NOT NULL, name VARCHAR(20), team VARCHAR(20), score INT, pay DECIMAL(10,2), seen DATETIME(3)")
+    doris.table(
+        "id BIGINT NOT NULL, name VARCHAR(20), team VARCHAR(20), score INT, pay DECIMAL(10,2), seen"
+        " DATETIME(3)"
+    )
     doris.run(
-        "INSERT INTO t VALUES (1, 'Ann', 'red', 10, 1.10, '2024-01-01 10:00:00.125'), (2, 'bob', 'blue', NULL, 2.25, NULL),"
-        "(3, 'Cid', 'red', 30, NULL, '2024-03-01'), (4, NULL, 'blue', 5, 4.00, '2024-01-31 23:59:59.999')"
+        "INSERT INTO t VALUES (1, 'Ann', 'red', 10, 1.10, '2024-01-01 10:00:00.125'), (2, 'bob', 'blue',"
+        " NULL, 2.25, NULL),(3, 'Cid', 'red', 30, NULL, '2024-03-01'), (4, NULL, 'blue', 5, 4.00, '2024-01-31"
+        " 23:59:59.999')"
     )
     return doris
 
@@ -196,32 +203,54 @@ def people(doris: Client) -> Client:
         ("SELECT id FROM t ORDER BY score DESC", [(3,), (1,), (4,), (2,)]),
         ("SELECT id FROM t ORDER BY id LIMIT 1, 2", [(2,), (3,)]),
         ("SELECT id FROM t ORDER BY id LIMIT 2 OFFSET 1", [(2,), (3,)]),
-        ("SELECT team, COUNT(*), COUNT(score), SUM(score) FROM t GROUP BY team ORDER BY 1",
-         [("blue", 2, 1, 5), ("red", 2, 2, 40)]),
+        (
+            "SELECT team, COUNT(*), COUNT(score), SUM(score) FROM t GROUP BY team ORDER BY 1",
+            [("blue", 2, 1, 5), ("red", 2, 2, 40)],
+        ),
         ("SELECT team AS g, MAX(score) m FROM t GROUP BY g HAVING m > 10", [("red", 30)]),
-        ("SELECT COUNT(DISTINCT team), AVG(score), AVG(pay), SUM(pay) FROM t",
-         [(2, 15.0, D("2.4500"), D("7.35"))]),
+        (
+            "SELECT COUNT(DISTINCT team), AVG(score), AVG(pay), SUM(pay) FROM t",
+            [(2, 15.0, D("2.4500"), D("7.35"))],
+        ),
         ("SELECT GROUP_CONCAT(name, '|' ORDER BY id DESC) FROM t", [("Cid|bob|Ann",)]),
         ("SELECT GROUP_CONCAT(DISTINCT team ORDER BY team) FROM t", [("blue, red",)]),
-        ("SELECT id, ROW_NUMBER() OVER (PARTITION BY team ORDER BY id DESC) FROM t ORDER BY id",
-         [(1, 2), (2, 2), (3, 1), (4, 1)]),
-        ("SELECT id, LAG(score, 1, 0) OVER (ORDER BY id) FROM t ORDER BY id", [(1, 0), (2, 10), (3, None), (4, 30)]),
-        ("SELECT a.id FROM t a LEFT JOIN t b ON a.id = b.score WHERE b.id IS NULL AND a.id > 2 ORDER BY 1", [(3,), (4,)]),
+        (
+            "SELECT id, ROW_NUMBER() OVER (PARTITION BY team ORDER BY id DESC) FROM t ORDER BY id",
+            [(1, 2), (2, 2), (3, 1), (4, 1)],
+        ),
+        (
+            "SELECT id, LAG(score, 1, 0) OVER (ORDER BY id) FROM t ORDER BY id",
+            [(1, 0), (2, 10), (3, None), (4, 30)],
+        ),
+        (
+            "SELECT a.id FROM t a LEFT JOIN t b ON a.id = b.score WHERE b.id IS NULL AND a.id > 2 ORDER BY 1",
+            [(3,), (4,)],
+        ),
         ("SELECT id FROM t WHERE score > (SELECT AVG(score) FROM t)", [(3,)]),
         ("SELECT id FROM t x WHERE EXISTS (SELECT 1 FROM t y WHERE y.id = x.id + 3)", [(1,)]),
         ("SELECT x.n FROM (SELECT COUNT(*) AS n FROM t) x", [(4,)]),
         ("WITH r AS (SELECT id FROM t WHERE team = 'red') SELECT COUNT(*) FROM r", [(2,)]),
         ("SELECT 1 UNION ALL SELECT 1 UNION SELECT 2 ORDER BY 1", [(1,), (2,)]),
-        ("SELECT CAST(DATE_FORMAT(seen, '%Y-%m-01') AS DATE), COUNT(*) FROM t WHERE seen IS NOT NULL GROUP BY 1 ORDER BY 1",
-         [(dt.date(2024, 1, 1), 2), (dt.date(2024, 3, 1), 1)]),
-        ("SELECT DATE_ADD(seen, INTERVAL 1 DAY) FROM t WHERE id = 1", [(dt.datetime(2024, 1, 2, 10, 0, 0, 125000),)]),
+        (
+            (
+                "SELECT CAST(DATE_FORMAT(seen, '%Y-%m-01') AS DATE), COUNT(*) FROM t WHERE seen IS NOT NULL"
+                " GROUP BY 1 ORDER BY 1"
+            ),
+            [(dt.date(2024, 1, 1), 2), (dt.date(2024, 3, 1), 1)],
+        ),
+        (
+            "SELECT DATE_ADD(seen, INTERVAL 1 DAY) FROM t WHERE id = 1",
+            [(dt.datetime(2024, 1, 2, 10, 0, 0, 125000),)],
+        ),
         ("SELECT name FROM t WHERE LOWER(name) LIKE LOWER('%N%') ORDER BY 1", [("Ann",)]),
         ("SELECT ID FROM T_ALIAS_IS_CASE WHERE 1 = 0", None),
     ],
-)  # fmt: skip
+)
 def test_query(people: Client, sql: str, expected: list[tuple[Any, ...]] | None) -> None:
     if expected is None:  # table names are case sensitive
-        people.run("CREATE TABLE T (id INT) DISTRIBUTED BY RANDOM BUCKETS 1 PROPERTIES ('replication_num' = '1')")
+        people.run(
+            "CREATE TABLE T (id INT) DISTRIBUTED BY RANDOM BUCKETS 1 PROPERTIES ('replication_num' = '1')"
+        )
         assert people.value("SELECT COUNT(*) FROM T") == 0
         assert people.value("SELECT COUNT(*) FROM t") == 4
         return
@@ -238,7 +267,10 @@ def test_text_forms(people: Client) -> None:
     connection = people.another().connection
     connection.decoders = {}
     cursor = connection.cursor()
-    cursor.execute("SELECT seen, pay, TRUE, CAST(0.1 AS FLOAT), CAST(1 AS DOUBLE), CAST(1e20 AS DOUBLE) FROM t WHERE id = 1")
+    cursor.execute(
+        "SELECT seen, pay, TRUE, CAST(0.1 AS FLOAT), CAST(1 AS DOUBLE), CAST(1e20 AS DOUBLE) FROM t WHERE"
+        " id = 1"
+    )
     assert cursor.fetchall() == (("2024-01-01 10:00:00.125", "1.10", "1", "0.1", "1", "1e+20"),)
     connection.close()
 
@@ -255,5 +287,7 @@ def test_prepared_statements_of_the_binary_protocol(people: Client) -> None:
     parameter = b"\x00\x01\x08\x00" + (3).to_bytes(8, "little")
     connection._execute_command(0x17, statement + b"\x00\x01\x00\x00\x00" + parameter)
     packets = [connection._read_packet()._data for _ in range(5)]
-    assert packets[-1][2:] == (3).to_bytes(8, "little") + b"\x03Cid" or b"\x03Cid" in packets[-1] + packets[-2]
+    assert (
+        packets[-1][2:] == (3).to_bytes(8, "little") + b"\x03Cid" or b"\x03Cid" in packets[-1] + packets[-2]
+    )
     connection._force_close()
