@@ -83,7 +83,10 @@ BUILD = (
     ),
 )
 # What the tests use beyond that and beyond the servers.
-TEST: tuple[Requirement, ...] = ()
+TEST = (
+    program("chromium", "chromium"),
+    program("chromedriver", "chromium-driver"),
+)
 
 SETS = {"build": BUILD, "test": TEST}
 
