@@ -680,8 +680,9 @@ typedef struct txn_wait {
 
 static dbi_rc txn_slice(void *arg, int64_t deadline, dbi_err *err) {
     const txn_wait *wait = arg;
+    dbi_rc rc = wait->call(wait->producer, deadline, err);
 
-    return wait->call(wait->producer, deadline, err);
+    return rc == DBI_EKAFKA_RETRIABLE ? DBI_ETIMEOUT : rc; /* goes on; err keeps the reason, for the last one */
 }
 
 static PyObject *txn_run(producer_object *self, const dbi_params *params, txn_fn call, PyObject *const *args,

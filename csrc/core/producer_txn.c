@@ -1,8 +1,11 @@
 /* producer_txn.c - the producer's transactions (see producer.h)
  *
  * init, commit and abort go on in librdkafka's background when their time is up, and a repeated call takes them up
- * again: they are asked for in slices, so that a close or a signal is not kept waiting.
+ * again: they are asked for in slices, so that a close or a signal is not kept waiting. At the end of a slice the answer
+ * is a timeout, or the passing error that the last attempt met; both mean: go on.
  */
+#include <time.h>
+
 #include "clock.h"
 #include "producer_int.h"
 
@@ -17,7 +20,10 @@ static dbi_rc txn_slices(dbi_producer *producer, txn_call call, const char *what
         int64_t slice = dbi_clock_deadline(NULL, DBI__KAFKA_SLICE);
         rc = dbi__kafka_error_take(err, call(producer->kafka.rk, dbi__kafka_ms(deadline < slice ? deadline : slice)),
                                    what);
-    } while (rc == DBI_ETIMEOUT && dbi_clock_left(NULL, deadline) > 0 && !dbi_producer_closed(producer));
+        if (rc == DBI_EKAFKA_RETRIABLE)
+            (void)nanosleep(&(struct timespec){.tv_nsec = 10 * DBI_NS_PER_MS}, NULL);
+    } while ((rc == DBI_ETIMEOUT || rc == DBI_EKAFKA_RETRIABLE) && dbi_clock_left(NULL, deadline) > 0 &&
+             !dbi_producer_closed(producer));
     dbi__kafka_leave(&producer->kafka);
     return rc;
 }

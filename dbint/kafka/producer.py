@@ -177,10 +177,17 @@ class KafkaProducer(Producer, Client):
 
     # -- transactions --------------------------------------------------------------------------------------
 
+    def init_transactions(self, timeout: float | None = None) -> None:
+        """Register the transactional id: earlier producers with it are fenced, their transactions ended.
+
+        Once, before the first transaction; ``transaction`` does it where it was not done.
+        """
+        super().init_transactions(timeout)
+        self._transactions_ready = True
+
     def _begin(self, timeout: float | None) -> None:
         if not self._transactions_ready:
             self.init_transactions(timeout)
-            self._transactions_ready = True
         self.begin_transaction()
 
     def _end(self, commit: bool, timeout: float | None) -> None:
