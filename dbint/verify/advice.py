@@ -61,8 +61,7 @@ class Target:
 def advise(target: Target, error: BaseException | Kind) -> list[str]:
     """Steps for ``error`` met at ``target``, the likeliest first."""
     kind = error if isinstance(error, Kind) else classify(error)
-    steps = _STEPS.get(kind)
-    return steps(target) if steps else []
+    return _STEPS[kind](target)
 
 
 def _variables(target: Target, *groups: str) -> str:
@@ -119,6 +118,8 @@ def _timeout(target: Target) -> list[str]:
         steps.append(f"Restart it: python -m stack restart {target.service}")
     elif is_running_in_kubernetes() and target.row:
         steps.append(f"kubectl get networkpolicy,service,endpoints -n {target.row.namespace}")
+    else:
+        steps.append(_where_the_address_is_set(target))
     steps.append("If the server is only slow, give the probes more time: --deadline SECONDS")
     return steps
 
@@ -236,6 +237,11 @@ def _lost(target: Target) -> list[str]:
     return steps
 
 
+def _other(target: Target) -> list[str]:
+    log = f"python -m stack logs {target.service}" if target.on_the_stack else f"the log of {target.title}"
+    return [f"Read {log}, and add --traceback to see where the error comes from."]
+
+
 def _configuration(target: Target) -> list[str]:
     return [f"Correct {target.settings_place}; python manage.py check says more."]
 
@@ -259,4 +265,5 @@ _STEPS: dict[Kind, Callable[[Target], list[str]]] = {
     Kind.VERSION: _version,
     Kind.LOST: _lost,
     Kind.CONFIGURATION: _configuration,
+    Kind.OTHER: _other,
 }

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dbint.errors import DeadlineError, KafkaError
+from dbint.errors import DeadlineError, KafkaError, KafkaRetriableError, UnreachableError
 from dbint.kafka import KafkaAdmin, KafkaConsumer, KafkaProducer
 from dbint.verify.advice import Target, advise
-from dbint.verify.diagnosis import Kind, classify
+from dbint.verify.diagnosis import Kind, classify, one_line
+from dbint.verify.kafka_port import diagnose_port
 from dbint.verify.latency import Stopwatch, over_budget
 from dbint.verify.probe import Probe, ProbeFailed, ProbeNotConfigured, Scope
 from dbint.verify.scratch import is_stale, scratch_name
@@ -20,6 +21,8 @@ from dbint.verify.scratch import is_stale, scratch_name
 # A topic is at the broker before every broker has heard of it.
 _POLL = 0.25
 _CLOSE = 2.0
+# Of a connection probe's deadline; the rest is for finding out what is wrong.
+_SHARE = 0.7
 _TOPIC_MISSING = 3
 
 
@@ -149,14 +152,10 @@ class BrokerProbe(KafkaProbe):
         scope.doing(f"the brokers at {target.address}")
         try:
             with access.admin() as admin:
-                cluster = admin.describe_cluster(timeout=scope.remaining() * 0.8)
-                topics = len(admin.topics(timeout=scope.remaining() * 0.8))
-        except Exception as error:
-            if access.guessed and classify(error) is Kind.NAME_UNKNOWN:
-                raise ProbeNotConfigured(
-                    f"nothing names Kafka's address, and the cluster has no {target.host}"
-                ) from None
-            raise
+                cluster = admin.describe_cluster(timeout=scope.remaining() * _SHARE)
+                topics = len(admin.topics(timeout=scope.remaining() * _SHARE))
+        except (UnreachableError, DeadlineError, KafkaError) as error:
+            raise self.diagnosed(scope, error) from error
         if not cluster.brokers:
             raise ProbeFailed(f"{target.address} knows no broker", advise(target, Kind.STARTING))
         security = str(access.options(None).get("security.protocol", "PLAINTEXT"))
@@ -177,6 +176,17 @@ class BrokerProbe(KafkaProbe):
         if target.credentials_from:
             parts.append(f"credentials from {target.credentials_from}")
         return ", ".join(parts)
+
+    def diagnosed(self, scope: Scope, error: Exception) -> Exception:
+        """The verdict for brokers that do not answer: what does listen at the address, if anything?"""
+        target = self.access.target
+        kind, text = diagnose_port(target.host, target.port or 0, max(scope.remaining() - 0.2, 0.2))
+        if self.access.guessed and kind is Kind.NAME_UNKNOWN:
+            return ProbeNotConfigured(f"nothing names Kafka's address, and the cluster has no {target.host}")
+        if kind is Kind.OTHER:
+            kind = classify(error)
+        scope.details["error"] = kind.value
+        return ProbeFailed(f"{text} ({one_line(error)})", advise(target, kind))
 
 
 def messages_to_send() -> list[dict[str, Any]]:
@@ -252,7 +262,7 @@ class TransactionProbe(KafkaProbe):
         with scratch_topic(access, scope, self.prefix, "transactions") as topic:
             scope.doing("the transaction coordinator")
             with access.producer(scope, transactional_id=topic) as producer:
-                producer.init_transactions(timeout=scope.remaining())
+                self.begin(scope, producer)
                 scope.doing("a transaction to be aborted")
                 producer.begin_transaction()
                 producer.enqueue(topic, b"aborted", b"k")
@@ -270,6 +280,15 @@ class TransactionProbe(KafkaProbe):
         return (
             "a commit became visible at once and whole, an abort never; nothing was visible before the commit"
         )
+
+    def begin(self, scope: Scope, producer: KafkaProducer) -> None:
+        """Registers the producer; a broker that has just started says for a while that it is not ready."""
+        while True:
+            try:
+                return producer.init_transactions(timeout=scope.remaining())
+            except KafkaRetriableError as error:
+                scope.doing(f"the transaction coordinator, which says: {one_line(error)}")
+                scope.sleep(_POLL)
 
     def expect(self, scope: Scope, topic: str, isolation: str, values: list[bytes], when: str) -> None:
         found = [m.value for m in read_messages(self.access, scope, topic, isolation=isolation)]

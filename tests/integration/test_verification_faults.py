@@ -237,6 +237,45 @@ def test_a_doris_that_is_too_old_or_none(project: Project, comment: str, words: 
         check_only_this_failed(project, "other", words)
 
 
+def test_wrong_password_for_doris(project: Project, doris: Endpoint) -> None:
+    project.databases["other"] = {"kind": "doris", "with": {"PASSWORD": "not-the-password"}}
+    probe = check_only_this_failed(project, "other", "does not accept the password")
+    assert "DORIS_PASSWORD" in " ".join(probe["advice"])
+    assert "not-the-password" not in str(probe)
+
+
+def test_missing_database_in_doris(project: Project, doris: Endpoint) -> None:
+    project.databases["other"] = {"kind": "doris", "with": {"NAME": "no_such_database"}}
+    probe = check_only_this_failed(project, "other", "no_such_database")
+    assert "CREATE DATABASE no_such_database" in " ".join(probe["advice"])
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (None, "Connection refused"),
+        (says_nothing, "never answers"),
+        (talks_http, "not in Kafka's protocol"),
+        (talks_noise, "not in Kafka's protocol"),
+    ],
+)
+def test_a_kafka_that_is_none(project: Project, script: Script | None, words: str) -> None:
+    """Refused, silent or not Kafka at all: its probes fail by their deadline, PostgreSQL's pass."""
+    with scripted_server(script) if script else contextlib.nullcontext(closed_port()) as port:
+        project.environ["KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{port}"
+        outcome = project.verify("--kafka", "--postgres", "--integration", timeout=60)
+    assert outcome.code == 1
+    probe = outcome.probes["connections.kafka"]
+    assert f"127.0.0.1:{port}" in probe["message"]
+    assert words in probe["message"]
+    assert "KAFKA_BOOTSTRAP_SERVERS" in " ".join(probe["advice"])
+    assert probe["duration"] < 6
+    found = statuses(outcome)
+    assert found["kafka.round_trip"] == found["integration.commit"] == "failed"
+    assert {status for name, status in found.items() if name.endswith(".default")} == {"passed"}
+    assert outcome.seconds < 25
+
+
 def test_unapplied_migration(project: Project) -> None:
     models = project.directory / "notes" / "models.py"
     models.write_text(models.read_text() + "\n\nclass Late(models.Model):\n    pass\n")
@@ -360,3 +399,55 @@ def test_a_project_without_databases_is_red(tmp_path: Path) -> None:
     outcome = Project(tmp_path, {}).verify("--postgres", "--doris")
     assert outcome.code == 2
     assert set(statuses(outcome).values()) == {"not_configured"}
+
+
+SQLITE = "django.db.backends.sqlite3"
+
+
+@pytest.mark.parametrize(
+    ("dbint", "routers", "words"),
+    [
+        ({}, ["dbint.django.routers.DatabaseRouter"], "migrations would make its table on other too"),
+        (
+            {"ROUTING": {"models": {"notes.Nothing": "other"}}},
+            ["dbint.django.routers.DatabaseRouter"],
+            "notes.nothing",
+        ),
+        ({"ROUTING": {"apps": {"notes": "nowhere"}}}, ["dbint.django.routers.DatabaseRouter"], "nowhere"),
+        ({}, ["notes.routers.Everywhere"], "the routers allow relations"),
+        ({}, ["notes.routers.Nowhere"], "where no migration may make its table"),
+    ],
+)
+def test_routers_that_lead_astray(
+    tmp_path: Path, dbint: dict[str, Any], routers: list[str], words: str
+) -> None:
+    """The system checks see some of it (exit code 2), the probe the rest (exit code 1)."""
+    databases = {alias: {"ENGINE": SQLITE, "NAME": str(tmp_path / alias)} for alias in ("default", "other")}
+    project = Project(tmp_path, databases, dbint, routers)
+    project.write()
+    (tmp_path / "notes" / "routers.py").write_text(
+        """
+class Everywhere:
+    def db_for_write(self, model, **hints):
+        return "other" if model.__name__ == "Tag" else "default"
+    db_for_read = db_for_write
+    def allow_relation(self, one, other, **hints):
+        return True
+    def allow_migrate(self, db, app_label, model_name=None, **hints):
+        return db == ("other" if model_name == "tag" else "default")
+
+class Nowhere:
+    def allow_migrate(self, db, app_label, **hints):
+        return False
+"""
+    )
+    with (tmp_path / "notes" / "models.py").open("a") as models:
+        models.write("\n\nclass Tag(models.Model):\n    pass\n")
+    project.write = lambda: None  # type: ignore[method-assign]
+    outcome = project.verify("--integration")
+    assert outcome.code in (1, 2)
+    shown = outcome.stderr if outcome.code == 2 else outcome.probes["routers"]["message"]
+    assert words in shown
+    if outcome.code == 1:
+        assert outcome.probes["routers"]["status"] == "failed"
+        assert outcome.probes["routers"]["advice"]

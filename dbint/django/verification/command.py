@@ -141,7 +141,9 @@ class VerificationCommand(BaseCommand):
             self.stdout.write(f"{name:<{width}}  not run: {reason}")
 
     def run(self, plan: Plan, redact: Redactor, options: dict[str, Any]) -> Report:
-        progress = Progress(self.stderr, len(plan.probes))  # type: ignore[arg-type]  # Django's wrapper is one in all but type
+        # Django's wrapper ends every write with a newline and colours it as an error.
+        stream: Any = self.stderr._out
+        progress = Progress(stream, len(plan.probes))
         runner = Runner(
             plan.probes,
             redact=redact,

@@ -41,7 +41,7 @@ class PerformanceProbe(DatabaseProbe):
         with private_connection(self.alias, scope) as connection:
             with connection.cursor() as cursor:
                 for _ in self.repeat(scope, "SELECT 1"):
-                    with watch.time("select 1"):
+                    with watch.time("ping"):
                         cursor.execute("SELECT 1")
                         cursor.fetchone()
             if not self.read_only:
@@ -87,7 +87,7 @@ class PerformanceProbe(DatabaseProbe):
                 stored.filter(pk=keys[number % len(keys)]).update(big=number)
         for _ in self.repeat(scope, f"INSERT of {BULK} rows", self.samples // 10 or 1):
             rows = [model(name="bulk", small=number, words="x" * 100) for number in range(BULK)]
-            with watch.time(f"bulk insert of {BULK}"):
+            with watch.time("bulk_insert"):
                 stored.bulk_create(rows)
         for number in self.repeat(scope, "DELETE", len(keys)):
             with watch.time("delete"):

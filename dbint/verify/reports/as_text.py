@@ -30,6 +30,8 @@ TITLES = {
 # Measurements have a table of their own; servers come first, what joins them after.
 _ORDER = ("postgres", "doris", "kafka", "integration", "project", "vault")
 _WIDTH_OF_A_FILE = 110
+# Below this a column beside the names would be too narrow to read: what was seen goes below the name.
+_WIDE = 100
 
 
 def as_text(report: Report, *, width: int | None = None, colour: bool = False) -> str:
@@ -45,19 +47,20 @@ def as_text(report: Report, *, width: int | None = None, colour: bool = False) -
         emoji=False,
         legacy_windows=False,
     )
-    for part in _parts(report):
+    for part in _parts(report, narrow=console.width < _WIDE):
         console.print(part)
     # Tables pad their lines to the full width; nobody wants that in a file or a diff.
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def _parts(report: Report) -> Iterable[RenderableType]:
+def _parts(report: Report, *, narrow: bool) -> Iterable[RenderableType]:
     names = max((len(result.name) for result in report.results), default=0)
     servers = {result.server for result in report.results}
     for server in [*(s for s in _ORDER if s in servers), *sorted(servers.difference(_ORDER))]:
         results = [result for result in report.results if result.server == server]
         yield _heading(server, results)
-        yield Padding(_table(results, names), (0, 0, 1, 0))
+        yield from _lines(results) if narrow else [_table(results, names)]
+        yield Text("")
     measured = [result for result in report.results if result.details.get("latency")]
     if measured:
         yield Text("Measured", style="bold")
@@ -99,6 +102,15 @@ def _table(results: Sequence[Result], names: int) -> Table:
             Text(result.message),
         )
     return table
+
+
+def _lines(results: Sequence[Result]) -> Iterable[RenderableType]:
+    for result in results:
+        line = Text(f"{result.status.words:<{len(Status.NOT_CONFIGURED.words)}}", style=STYLES[result.status])
+        line.append(f"  {result.name}", style="not bold not dim default")
+        line.append(f"  {_seconds(result.duration)}", style="not bold dim default")
+        yield line
+        yield Padding(Text(result.message), (0, 0, 0, 4))
 
 
 def _measurements(results: Sequence[Result]) -> Table:
