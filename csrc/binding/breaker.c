@@ -12,7 +12,7 @@ int dbi_circuit_states_add(PyObject *module, dbi_state *state) {
 #define STATE_FORMAT(name, text) "(ss)"
                             DBI_CIRCUIT_MAP(STATE_FORMAT)
 #undef STATE_FORMAT
-                            "]"
+                                "]"
 #define STATE_PAIR(name, text) , #name, text
                             DBI_CIRCUIT_MAP(STATE_PAIR)
 #undef STATE_PAIR
@@ -118,7 +118,8 @@ static PyObject *refusal_new(breaker_object *self, int64_t retry_ns) {
         (void)dbi_err_set(&err, DBI_EOPEN, "circuit breaker '%s' is open; the next attempt is due in %.3f s", name,
                           seconds);
     else if (circuit == DBI_CIRCUIT_FORCED_OPEN)
-        (void)dbi_err_set(&err, DBI_EOPEN, "circuit breaker '%s' is forced open until it is set to another state", name);
+        (void)dbi_err_set(&err, DBI_EOPEN, "circuit breaker '%s' is forced open until it is set to another state",
+                          name);
     else
         (void)dbi_err_set(&err, DBI_EOPEN, "circuit breaker '%s' is half-open and its probes are under way", name);
     exc = dbi_error_new(self->state, &err);
@@ -185,7 +186,7 @@ static void done_raising(breaker_object *self, dbi_permit *permit) {
 }
 
 PyObject *dbi_guard_call(breaker_object *self, PyObject *func, PyObject *const *args, size_t nargsf,
-                           PyObject *kwnames) {
+                         PyObject *kwnames) {
     dbi_permit permit;
     PyObject *result;
 
@@ -266,8 +267,7 @@ static bool held_push(breaker_object *self, const dbi_permit *permit) {
         self->held = grown;
         self->held_capacity = capacity;
     }
-    self->held[self->held_count++] =
-        (held_permit){*permit, PyThread_get_thread_ident(), PyThreadState_Get()->context};
+    self->held[self->held_count++] = (held_permit){*permit, PyThread_get_thread_ident(), PyThreadState_Get()->context};
     return true;
 }
 
@@ -299,9 +299,10 @@ static PyObject *breaker_exit(breaker_object *self, PyObject *const *args, Py_ss
 
 /* --- states and listeners --- */
 
-PyDoc_STRVAR(force_doc, "force($self, state, /)\n--\n\n"
-                        "Enters a CircuitState (or its name) by hand, whichever the breaker is in, with fresh counts.\n\n"
-                        "FORCED_OPEN, DISABLED and METRICS_ONLY stay until the next force().");
+PyDoc_STRVAR(force_doc,
+             "force($self, state, /)\n--\n\n"
+             "Enters a CircuitState (or its name) by hand, whichever the breaker is in, with fresh counts.\n\n"
+             "FORCED_OPEN, DISABLED and METRICS_ONLY stay until the next force().");
 
 static PyObject *breaker_force(breaker_object *self, PyObject *wanted) {
     for (size_t i = 0; i < DBI_CIRCUIT_COUNT; i++) {
@@ -397,10 +398,11 @@ static bool put_counters(PyObject *dict, const dbi_breaker_view *view) {
 #undef PUT_OUTCOME
 }
 
-PyDoc_STRVAR(metrics_doc, "metrics($self, /)\n--\n\n"
-                          "The counters since the breaker was made: calls that succeeded, failed, were ignored, cancelled\n"
-                          "or rejected; those that were slow; those whose outcome came late (after the state had\n"
-                          "changed); and how often it opened.");
+PyDoc_STRVAR(metrics_doc,
+             "metrics($self, /)\n--\n\n"
+             "The counters since the breaker was made: calls that succeeded, failed, were ignored, cancelled\n"
+             "or rejected; those that were slow; those whose outcome came late (after the state had\n"
+             "changed); and how often it opened.");
 
 static PyObject *breaker_metrics(breaker_object *self, PyObject *Py_UNUSED(ignored)) {
     PyObject *dict = PyDict_New();
@@ -412,27 +414,27 @@ static PyObject *breaker_metrics(breaker_object *self, PyObject *Py_UNUSED(ignor
     return dict;
 }
 
-PyDoc_STRVAR(snapshot_doc, "snapshot($self, /)\n--\n\n"
-                           "What the breaker knows: state, times in seconds, the window, and the counters of metrics().");
+PyDoc_STRVAR(snapshot_doc,
+             "snapshot($self, /)\n--\n\n"
+             "What the breaker knows: state, times in seconds, the window, and the counters of metrics().");
 
 static PyObject *breaker_snapshot(breaker_object *self, PyObject *Py_UNUSED(ignored)) {
     PyObject *dict = PyDict_New();
     dbi_breaker_view view;
 
     dbi_breaker_read(self->breaker, &view);
-    if (dict != NULL &&
-        !(put(dict, "name", PyUnicode_FromString(dbi_breaker_name(self->breaker))) &&
-          put(dict, "state", Py_NewRef(self->state->circuit_states[view.state])) &&
-          put(dict, "generation", PyLong_FromUnsignedLong(view.generation)) &&
-          put(dict, "state_age", seconds_or_none(view.since_ns)) &&
-          put(dict, "retry_after", seconds_or_none(view.retry_ns)) &&
-          put(dict, "consecutive_failures", PyLong_FromUnsignedLong(view.consecutive_failures)) &&
-          put(dict, "permits", PyLong_FromUnsignedLong(view.permits)) &&
-          put(dict, "window_calls", PyLong_FromUnsignedLongLong(view.window_calls)) &&
-          put(dict, "window_failed", PyLong_FromUnsignedLongLong(view.window_failed)) &&
-          put(dict, "window_slow", PyLong_FromUnsignedLongLong(view.window_slow)) &&
-          put(dict, "failure_rate", rate_or_none(view.failure_rate)) &&
-          put(dict, "slow_call_rate", rate_or_none(view.slow_rate)) && put_counters(dict, &view)))
+    if (dict != NULL && !(put(dict, "name", PyUnicode_FromString(dbi_breaker_name(self->breaker))) &&
+                          put(dict, "state", Py_NewRef(self->state->circuit_states[view.state])) &&
+                          put(dict, "generation", PyLong_FromUnsignedLong(view.generation)) &&
+                          put(dict, "state_age", seconds_or_none(view.since_ns)) &&
+                          put(dict, "retry_after", seconds_or_none(view.retry_ns)) &&
+                          put(dict, "consecutive_failures", PyLong_FromUnsignedLong(view.consecutive_failures)) &&
+                          put(dict, "permits", PyLong_FromUnsignedLong(view.permits)) &&
+                          put(dict, "window_calls", PyLong_FromUnsignedLongLong(view.window_calls)) &&
+                          put(dict, "window_failed", PyLong_FromUnsignedLongLong(view.window_failed)) &&
+                          put(dict, "window_slow", PyLong_FromUnsignedLongLong(view.window_slow)) &&
+                          put(dict, "failure_rate", rate_or_none(view.failure_rate)) &&
+                          put(dict, "slow_call_rate", rate_or_none(view.slow_rate)) && put_counters(dict, &view)))
         Py_CLEAR(dict);
     return dict;
 }
@@ -533,9 +535,9 @@ static bool read_config(const dbi_state *state, PyObject **args, dbi_breaker_con
     dbi_breaker_defaults(config, window);
     by_count = window == DBI_WINDOW_COUNT;
     if (args[ARG_WINDOW_SIZE] != NULL &&
-        (by_count ? !dbi_arg_int(state, args[ARG_WINDOW_SIZE], "window_size", 1, DBI_BREAKER_CALLS_MAX,
-                                 &config->window_size)
-                  : !arg_time(state, args[ARG_WINDOW_SIZE], "window_size", &config->window_size)))
+        (by_count
+             ? !dbi_arg_int(state, args[ARG_WINDOW_SIZE], "window_size", 1, DBI_BREAKER_CALLS_MAX, &config->window_size)
+             : !arg_time(state, args[ARG_WINDOW_SIZE], "window_size", &config->window_size)))
         return false;
     if (by_count && config->minimum_calls > config->window_size) /* the default of a window smaller than it */
         config->minimum_calls = (uint32_t)config->window_size;
@@ -598,9 +600,11 @@ static PyObject *breaker_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     if (self == NULL)
         return NULL;
     self->state = state;
-    self->record = Py_XNewRef(check_filter(values[ARG_RECORD] != NULL ? values[ARG_RECORD] : PyExc_Exception, "record"));
+    self->record =
+        Py_XNewRef(check_filter(values[ARG_RECORD] != NULL ? values[ARG_RECORD] : PyExc_Exception, "record"));
     self->listeners = PyTuple_New(0);
-    self->ignore = Py_XNewRef(values[ARG_IGNORE] != NULL ? check_filter(values[ARG_IGNORE], "ignore") : self->listeners);
+    self->ignore =
+        Py_XNewRef(values[ARG_IGNORE] != NULL ? check_filter(values[ARG_IGNORE], "ignore") : self->listeners);
     self->clock = Py_XNewRef(values[ARG_CLOCK]);
     if (self->record == NULL || self->ignore == NULL || self->listeners == NULL) {
         Py_DECREF(self);
@@ -626,7 +630,8 @@ static int breaker_traverse(breaker_object *self, visitproc visit, void *arg) {
     return 0;
 }
 
-/* A cycle is broken at the listeners and filters; empty tuples stand in for them, for the breaker may still be called. */
+/* A cycle is broken at the listeners and filters; empty tuples stand in for them, for the breaker may still be called.
+ */
 static int breaker_clear(breaker_object *self) {
     PyObject *none = PyTuple_New(0); /* the one empty tuple: this cannot fail once one exists */
 
@@ -689,16 +694,11 @@ PyDoc_STRVAR(breaker_doc,
              "The C side of dbint.breaker.CircuitBreaker, which documents it.");
 
 static PyType_Slot breaker_slots[] = {
-    {Py_tp_doc, (void *)breaker_doc},
-    {Py_tp_new, breaker_new},
-    {Py_tp_dealloc, breaker_dealloc},
-    {Py_tp_traverse, breaker_traverse},
-    {Py_tp_clear, breaker_clear},
-    {Py_tp_repr, breaker_repr},
-    {Py_tp_methods, breaker_methods},
-    {Py_tp_getset, breaker_getset},
-    {Py_tp_members, breaker_members},
-    {0, NULL},
+    {Py_tp_doc, (void *)breaker_doc}, {Py_tp_new, breaker_new},
+    {Py_tp_dealloc, breaker_dealloc}, {Py_tp_traverse, breaker_traverse},
+    {Py_tp_clear, breaker_clear},     {Py_tp_repr, breaker_repr},
+    {Py_tp_methods, breaker_methods}, {Py_tp_getset, breaker_getset},
+    {Py_tp_members, breaker_members}, {0, NULL},
 };
 
 static PyType_Spec breaker_spec = {

@@ -14,8 +14,7 @@ typedef struct held_permit {
 } held_permit;
 
 typedef struct breaker_object {
-    PyObject_HEAD
-    dbi_breaker *breaker;
+    PyObject_HEAD dbi_breaker *breaker;
     dbi_state *state;
     PyObject *record, *ignore; /* a class or tuple of classes, or a predicate */
     PyObject *listeners;       /* a tuple, replaced as a whole: it can change while it is gone through */
@@ -26,8 +25,7 @@ typedef struct breaker_object {
 } breaker_object;
 
 typedef struct manual_clock_object {
-    PyObject_HEAD
-    _Atomic int64_t now;
+    PyObject_HEAD _Atomic int64_t now;
 } manual_clock_object;
 
 /* dbi_clock's function for a ManualClock's `now`. */
@@ -40,8 +38,7 @@ bool dbi_guard_enter(breaker_object *self, dbi_permit *permit);
 dbi_outcome dbi_guard_outcome(breaker_object *self, PyObject *exc);
 
 /* Calls `func` with the vectorcall arguments under a permit, and reports how that ended. */
-PyObject *dbi_guard_call(breaker_object *self, PyObject *func, PyObject *const *args, size_t nargsf,
-                           PyObject *kwnames);
+PyObject *dbi_guard_call(breaker_object *self, PyObject *func, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 
 /* Makes CircuitState, an enum.StrEnum, with the core's list of states. */
 int dbi_circuit_states_add(PyObject *module, dbi_state *state);

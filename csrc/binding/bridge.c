@@ -12,15 +12,15 @@ static const struct {
     const char *prefix;
     dbi_error error;
 } sqlstate_errors[] = {
-    {"08", DBI_ERROR_UNREACHABLE},     /* connection exception */
-    {"25006", DBI_ERROR_OPERATIONAL},  /* read-only transaction: a standby, or a failover under way */
-    {"28", DBI_ERROR_AUTHENTICATION},  /* invalid authorization */
-    {"40", DBI_ERROR_OPERATIONAL},     /* rollback: serialization failure, deadlock */
-    {"53", DBI_ERROR_OPERATIONAL},     /* insufficient resources */
-    {"55P03", DBI_ERROR_OPERATIONAL},  /* lock not available */
-    {"57014", DBI_ERROR_DEADLINE},     /* query cancelled: statement_timeout */
-    {"57P", DBI_ERROR_OPERATIONAL},    /* shutdown, crash, cannot connect now */
-    {"58", DBI_ERROR_OPERATIONAL},     /* the server's system: I/O error, disk */
+    {"08", DBI_ERROR_UNREACHABLE},    /* connection exception */
+    {"25006", DBI_ERROR_OPERATIONAL}, /* read-only transaction: a standby, or a failover under way */
+    {"28", DBI_ERROR_AUTHENTICATION}, /* invalid authorization */
+    {"40", DBI_ERROR_OPERATIONAL},    /* rollback: serialization failure, deadlock */
+    {"53", DBI_ERROR_OPERATIONAL},    /* insufficient resources */
+    {"55P03", DBI_ERROR_OPERATIONAL}, /* lock not available */
+    {"57014", DBI_ERROR_DEADLINE},    /* query cancelled: statement_timeout */
+    {"57P", DBI_ERROR_OPERATIONAL},   /* shutdown, crash, cannot connect now */
+    {"58", DBI_ERROR_OPERATIONAL},    /* the server's system: I/O error, disk */
     {"", DBI_ERROR_DATABASE},
 };
 
@@ -207,8 +207,7 @@ bool dbi_arg_seconds(const dbi_state *state, PyObject *value, const char *name, 
                            value);
         return false;
     }
-    *ns = seconds >= (double)DBI_FOREVER / (double)DBI_NS_PER_S ? DBI_FOREVER
-                                                                : llround(seconds * (double)DBI_NS_PER_S);
+    *ns = seconds >= (double)DBI_FOREVER / (double)DBI_NS_PER_S ? DBI_FOREVER : llround(seconds * (double)DBI_NS_PER_S);
     return true;
 }
 
@@ -247,7 +246,7 @@ dbi_rc dbi_wait(dbi_wait_fn wait, void *arg, int64_t deadline, dbi_err *err) {
         dbi_rc rc;
 
         Py_BEGIN_ALLOW_THREADS
-        rc = wait(arg, last ? deadline : slice, err);
+            rc = wait(arg, last ? deadline : slice, err);
         Py_END_ALLOW_THREADS
         if (rc != DBI_ETIMEOUT) /* a result is never given up for a signal: the interpreter sees to that one next */
             return rc;

@@ -2,8 +2,7 @@
 #include "breaker_type.h"
 
 typedef struct guarded_object {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
+    PyObject_HEAD vectorcallfunc vectorcall;
     breaker_object *breaker;
     PyObject *func;
     PyObject *dict; /* __wrapped__, __name__, __doc__ ...: functools.update_wrapper fills it */
@@ -90,10 +89,17 @@ PyDoc_STRVAR(guarded_doc, "GuardedFunction(breaker, func, /)\n--\n\n"
                           "Calls func under the breaker's permit. The decorator of CircuitBreaker makes these.");
 
 static PyType_Slot guarded_slots[] = {
-    {Py_tp_doc, (void *)guarded_doc},    {Py_tp_new, guarded_new},           {Py_tp_dealloc, guarded_dealloc},
-    {Py_tp_traverse, guarded_traverse},  {Py_tp_clear, guarded_clear},       {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_descr_get, guarded_get},      {Py_tp_repr, guarded_repr},         {Py_tp_members, guarded_members},
-    {Py_tp_getset, guarded_getset},      {0, NULL},
+    {Py_tp_doc, (void *)guarded_doc},
+    {Py_tp_new, guarded_new},
+    {Py_tp_dealloc, guarded_dealloc},
+    {Py_tp_traverse, guarded_traverse},
+    {Py_tp_clear, guarded_clear},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_descr_get, guarded_get},
+    {Py_tp_repr, guarded_repr},
+    {Py_tp_members, guarded_members},
+    {Py_tp_getset, guarded_getset},
+    {0, NULL},
 };
 
 static PyType_Spec guarded_spec = {

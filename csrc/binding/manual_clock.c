@@ -60,8 +60,8 @@ PyDoc_STRVAR(clock_doc, "ManualClock(now=0.0)\n--\n\n"
                         "now is the time in seconds to begin with.");
 
 static PyType_Slot clock_slots[] = {
-    {Py_tp_doc, (void *)clock_doc},     {Py_tp_new, clock_new},       {Py_tp_dealloc, clock_dealloc},
-    {Py_tp_methods, clock_methods},     {Py_tp_getset, clock_getset}, {0, NULL},
+    {Py_tp_doc, (void *)clock_doc}, {Py_tp_new, clock_new},       {Py_tp_dealloc, clock_dealloc},
+    {Py_tp_methods, clock_methods}, {Py_tp_getset, clock_getset}, {0, NULL},
 };
 
 static PyType_Spec clock_spec = {

@@ -6,7 +6,8 @@
 const char dbi_metrics_snapshot_doc[] =
     "metrics_snapshot()\n--\n\n"
     "All metrics of the core at this moment: a list of (name, kind, labels, value).\n\n"
-    "kind is 'counter' (value: an int), 'gauge' (a float) or 'histogram' (a dict of count, sum, max, p50, p95, p99 and\n"
+    "kind is 'counter' (value: an int), 'gauge' (a float) or 'histogram' (a dict of count, sum, max, p50, p95, p99 "
+    "and\n"
     "buckets, a list of (upper bound, count) without the empty ones; times in seconds, the bounds at most 1/32 above\n"
     "what they hold).";
 

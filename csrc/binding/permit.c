@@ -2,8 +2,7 @@
 #include "breaker_type.h"
 
 typedef struct permit_object {
-    PyObject_HEAD
-    breaker_object *breaker;
+    PyObject_HEAD breaker_object *breaker;
     dbi_permit permit;
 } permit_object;
 
@@ -91,13 +90,18 @@ static PyMethodDef permit_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-PyDoc_STRVAR(permit_doc, "Permit(breaker, /)\n--\n\n"
-                         "Leave to make one call, as CircuitBreaker.acquire() gives it. Report how the call ended by one of\n"
-                         "its methods, or use it as `with permit:`. A permit that is lost without a report is cancelled.");
+PyDoc_STRVAR(permit_doc,
+             "Permit(breaker, /)\n--\n\n"
+             "Leave to make one call, as CircuitBreaker.acquire() gives it. Report how the call ended by one of\n"
+             "its methods, or use it as `with permit:`. A permit that is lost without a report is cancelled.");
 
 static PyType_Slot permit_slots[] = {
-    {Py_tp_doc, (void *)permit_doc},        {Py_tp_new, permit_new},     {Py_tp_dealloc, permit_dealloc},
-    {Py_tp_traverse, permit_traverse},      {Py_tp_clear, permit_clear}, {Py_tp_methods, permit_methods},
+    {Py_tp_doc, (void *)permit_doc},
+    {Py_tp_new, permit_new},
+    {Py_tp_dealloc, permit_dealloc},
+    {Py_tp_traverse, permit_traverse},
+    {Py_tp_clear, permit_clear},
+    {Py_tp_methods, permit_methods},
     {0, NULL},
 };
 

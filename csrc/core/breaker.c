@@ -99,7 +99,7 @@ static uint32_t word_generation(uint64_t word) {
 
 /* Rounded up: with word_age_ms, which rounds down, a state never seems older than it is. */
 static uint64_t word_make(dbi_circuit state, uint32_t generation, int64_t now) {
-    uint64_t since = (uint64_t)((now + DBI_NS_PER_MS - 1) / DBI_NS_PER_MS) & SINCE_MASK;
+    uint64_t since = (uint64_t)(now / DBI_NS_PER_MS + (now % DBI_NS_PER_MS != 0)) & SINCE_MASK;
 
     return since << SINCE_SHIFT | (uint64_t)generation << STATE_BITS | (uint64_t)state;
 }
@@ -196,7 +196,8 @@ static probes probes_unpack(uint64_t counts) {
     return seen;
 }
 
-/* Leaves HALF_OPEN when the probes allow a verdict. Whoever sees that calls it, not only who brought the last answer. */
+/* Leaves HALF_OPEN when the probes allow a verdict. Whoever sees that calls it, not only who brought the last answer.
+ */
 static bool judge_probes(dbi_breaker *breaker, uint64_t word, uint64_t counts) {
     probes seen = probes_unpack(counts);
     dbi__window_sums sums = {.calls = seen.succeeded + seen.failed, .failed = seen.failed, .slow = seen.slow};
@@ -521,8 +522,9 @@ static dbi_rc check_count(const char *name, int64_t value, int64_t high, dbi_err
 static dbi_rc check_time(const char *name, int64_t value, int64_t low, dbi_err *err) {
     if (value >= low && value <= DBI_BREAKER_TIME_MAX)
         return DBI_OK;
-    return dbi_err_set(err, DBI_ECONFIG, "%s must be %.15g to %.15g seconds, not %.15g", name, (double)low / DBI_NS_PER_S,
-                       (double)DBI_BREAKER_TIME_MAX / DBI_NS_PER_S, (double)value / DBI_NS_PER_S);
+    return dbi_err_set(err, DBI_ECONFIG, "%s must be %.15g to %.15g seconds, not %.15g", name,
+                       (double)low / DBI_NS_PER_S, (double)DBI_BREAKER_TIME_MAX / DBI_NS_PER_S,
+                       (double)value / DBI_NS_PER_S);
 }
 
 static dbi_rc check_rate(const char *name, double value, dbi_err *err) {

@@ -8,15 +8,15 @@
  *
  * Two rules for leaving CLOSED: a number of failures in a row (the default: 5), or rates over a sliding window, of the
  * last N calls or of the last N seconds, once it holds a minimum of calls: failures, and calls that took too long. In
- * HALF_OPEN a limited number of calls goes through. By the first rule each must succeed and one failure re-opens; by the
- * rates all of them are judged together. FORCED_OPEN, DISABLED and METRICS_ONLY are entered and left only by
+ * HALF_OPEN a limited number of calls goes through. By the first rule each must succeed and one failure re-opens; by
+ * the rates all of them are judged together. FORCED_OPEN, DISABLED and METRICS_ONLY are entered and left only by
  * dbi_breaker_force.
  *
- * Each change of state begins a new generation. A permit carries the generation that gave it, and what it reports counts
- * there or nowhere: the late success of a call from before the trouble does not close the breaker.
+ * Each change of state begins a new generation. A permit carries the generation that gave it, and what it reports
+ * counts there or nowhere: the late success of a call from before the trouble does not close the breaker.
  *
- * Everything is atomic operations: no call waits for another. A guarded call that succeeds in CLOSED by the default rule
- * reads the clock not once. States last whole milliseconds: never less than configured, less than 1 ms more.
+ * Everything is atomic operations: no call waits for another. A guarded call that succeeds in CLOSED by the default
+ * rule reads the clock not once. States last whole milliseconds: never less than configured, less than 1 ms more.
  */
 #ifndef DBI_BREAKER_H
 #define DBI_BREAKER_H
@@ -110,8 +110,8 @@ typedef struct dbi_breaker_config {
  * 100 calls or 60 s, judged from 10 calls on, at a failure rate of 0.5. */
 void dbi_breaker_defaults(dbi_breaker_config *config, dbi_window window);
 
-/* Makes a breaker, CLOSED, and registers its metrics under the name (copied). DBI_ECONFIG, with a message that names the
- * field and its range; DBI_ENOMEM. */
+/* Makes a breaker, CLOSED, and registers its metrics under the name (copied). DBI_ECONFIG, with a message that names
+ * the field and its range; DBI_ENOMEM. */
 DBI_NODISCARD dbi_rc dbi_breaker_new(dbi_breaker **breaker, const char *name, const dbi_breaker_config *config,
                                      dbi_err *err);
 
@@ -142,7 +142,8 @@ typedef enum dbi_outcome {
  * where that is not known: probes are under way, or it was forced open. @thread any @locks none */
 DBI_NODISCARD dbi_rc dbi_breaker_acquire(dbi_breaker *breaker, dbi_permit *permit, int64_t *retry_ns);
 
-/* Reports the end of the call and takes the permit away; with a zeroed permit it does nothing. @thread any @locks none */
+/* Reports the end of the call and takes the permit away; with a zeroed permit it does nothing. @thread any @locks none
+ */
 void dbi_breaker_done(dbi_breaker *breaker, dbi_permit *permit, dbi_outcome outcome);
 
 /* Enters a state by hand, from whichever it is in, with a fresh count: CLOSED resets, OPEN starts its wait anew.

@@ -15,9 +15,9 @@
 
 _Thread_local size_t dbi__thread_cell DBI__TLS_MODEL;
 
-/* One bit per cell: those that a living thread holds, and the shared one. A cell changes hands through this word (release,
- * acquire), so the next holder sees the last one's additions. Cells held by threads that a fork did not carry over stay
- * taken in the child: that costs speed from the 64th on, never a count. */
+/* One bit per cell: those that a living thread holds, and the shared one. A cell changes hands through this word
+ * (release, acquire), so the next holder sees the last one's additions. Cells held by threads that a fork did not carry
+ * over stay taken in the child: that costs speed from the 64th on, never a count. */
 static _Atomic uint64_t cells_taken = 1;
 static pthread_once_t cells_once = PTHREAD_ONCE_INIT;
 static pthread_key_t cells_key; /* its destructor gives the cell back when the thread ends */

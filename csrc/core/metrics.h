@@ -13,8 +13,8 @@
 
 /* --- counters ---
  *
- * A set of up to DBI_COUNTERS_SIZE counters (one cache line) for each thread: a thread adds to a line that is its own, by
- * a plain load and store, so that counting costs a nanosecond and no cache line travels between processors. From the
+ * A set of up to DBI_COUNTERS_SIZE counters (one cache line) for each thread: a thread adds to a line that is its own,
+ * by a plain load and store, so that counting costs a nanosecond and no cache line travels between processors. From the
  * 64th thread alive at one time on, threads share a line and add atomically: slower, as exact. 4 KiB a set. */
 #define DBI_COUNTERS_SIZE 8u
 
@@ -32,8 +32,8 @@ uint64_t dbi_counters_read(const dbi_counters *counters, unsigned which);
 /* --- histograms ---
  *
  * Log-linear buckets as in HdrHistogram: 32 of equal width for each power of two, so that a bucket's upper bound is at
- * most 1/32 (3.2 %) above any value in it; values below 64 are exact. Values from DBI_HISTOGRAM_LIMIT (in ns: 4.9 hours)
- * on share the last bucket; negative ones count as 0. 10 KiB a histogram. */
+ * most 1/32 (3.2 %) above any value in it; values below 64 are exact. Values from DBI_HISTOGRAM_LIMIT (in ns: 4.9
+ * hours) on share the last bucket; negative ones count as 0. 10 KiB a histogram. */
 #define DBI_HISTOGRAM_LIMIT (INT64_C(1) << 44)
 
 typedef struct dbi_histogram dbi_histogram;
@@ -59,7 +59,8 @@ typedef struct dbi_histogram_view {
 
 void dbi_histogram_read(const dbi_histogram *histogram, dbi_histogram_view *view);
 
-/* The largest value that bucket `index` takes (the last one's is DBI_HISTOGRAM_LIMIT - 1, though it takes all above). */
+/* The largest value that bucket `index` takes (the last one's is DBI_HISTOGRAM_LIMIT - 1, though it takes all above).
+ */
 int64_t dbi_histogram_upper(unsigned index);
 
 /* The value that `percent` (0 to 100) of the values do not exceed: never below the true one, at most 1/32 above it; 0

@@ -14,8 +14,9 @@ static uint64_t at_least_zero(int64_t value) {
  * A slot is generation << 3 | outcome bits; outcome bits 0: nothing there yet.
  *
  * The sums are one word, so that they are always of one moment: generation << 40 | calls << 26 | failed << 13 | slow.
- * A writer first replaces a slot, then adds the difference between the new outcome and the old one. Writers may overtake
- * each other between the two steps, which can take a sum below zero for that moment: each is held with a bias. */
+ * A writer first replaces a slot, then adds the difference between the new outcome and the old one. Writers may
+ * overtake each other between the two steps, which can take a sum below zero for that moment: each is held with a bias.
+ */
 #define SLOT_VALID 1u
 #define SLOT_FAILED 2u
 #define SLOT_SLOW 4u
@@ -67,8 +68,8 @@ dbi__window_sums dbi__count_window_add(dbi__count_window *window, uint32_t gener
     do {
         if (dbi__ahead(replaced >> SLOT_BITS, generation, DBI__GENERATION_BITS))
             return none;
-    } while (!atomic_compare_exchange_weak_explicit(slot, &replaced, added, memory_order_relaxed,
-                                                    memory_order_relaxed));
+    } while (
+        !atomic_compare_exchange_weak_explicit(slot, &replaced, added, memory_order_relaxed, memory_order_relaxed));
     if (replaced >> SLOT_BITS != generation)
         replaced = 0;
     do {
@@ -92,8 +93,8 @@ dbi__window_sums dbi__count_window_read(const dbi__count_window *window, uint32_
 
 /* --- by time ---
  *
- * Slice number n begins at n * slice_ns and is kept at n % 10. A count is one word: a tag of generation (16 bits) and lap
- * (n / 10, 24 bits), then the count (24 bits), which stops at its maximum. */
+ * Slice number n begins at n * slice_ns and is kept at n % 10. A count is one word: a tag of generation (16 bits) and
+ * lap (n / 10, 24 bits), then the count (24 bits), which stops at its maximum. */
 #define COUNT_BITS 24u
 #define COUNT_MAX ((UINT64_C(1) << COUNT_BITS) - 1)
 #define LAP_BITS 24u

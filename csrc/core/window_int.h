@@ -1,8 +1,8 @@
 /* window_int.h - the breaker's sliding windows: outcomes of the last N calls, or of the last N seconds.
  *
  * A window belongs to one generation of the breaker at a time. Nothing is cleared when a generation begins: every word
- * carries the generation it was written in, a word of an older one counts as empty, and a writer that comes late finds a
- * newer one and leaves it alone. So starting anew needs no lock and cannot race.
+ * carries the generation it was written in, a word of an older one counts as empty, and a writer that comes late finds
+ * a newer one and leaves it alone. So starting anew needs no lock and cannot race.
  */
 #ifndef DBI_WINDOW_INT_H
 #define DBI_WINDOW_INT_H
@@ -16,8 +16,8 @@
 #define DBI__GENERATION_BITS 24u
 #define DBI__GENERATION_MASK ((1u << DBI__GENERATION_BITS) - 1)
 
-/* Serial number arithmetic: is `a` ahead of `b`, both of `bits` bits? Only by a little: what lies further ahead is taken
- * for a remnant from before the numbers wrapped, so that it cannot shut out the present for long. */
+/* Serial number arithmetic: is `a` ahead of `b`, both of `bits` bits? Only by a little: what lies further ahead is
+ * taken for a remnant from before the numbers wrapped, so that it cannot shut out the present for long. */
 static inline bool dbi__ahead(uint32_t a, uint32_t b, unsigned bits) {
     uint32_t by = (a - b) & ((UINT32_C(1) << bits) - 1);
 

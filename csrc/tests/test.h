@@ -61,7 +61,7 @@ static inline void test_register(test_case *added) {
 
 /* Defines a case; TEST_WITH takes options, which are designated initialisers of test_case: .timeout_s, .unswept. */
 #define TEST(title) TEST_WITH(title, .next = NULL)
-#define TEST_WITH(title, ...)                                                                                              \
+#define TEST_WITH(title, ...)                                                                                          \
     static void test_run_##title(void);                                                                                \
     static test_case test_case_##title = {.name = #title, .run = test_run_##title, __VA_ARGS__};                       \
     __attribute__((constructor)) static void test_register_##title(void) {                                             \

@@ -624,12 +624,9 @@ static void listen(void *arg, const dbi_breaker_event *event) {
 
 TEST(listeners_hear_each_change_and_why) {
     static const char *const expected[][3] = {
-        {"closed", "open", "too many failures in a row"},
-        {"open", "half_open", "the wait is over"},
-        {"half_open", "open", "a probe failed"},
-        {"open", "half_open", "the wait is over"},
-        {"half_open", "closed", "the probes succeeded"},
-        {"closed", "forced_open", "set by hand"},
+        {"closed", "open", "too many failures in a row"}, {"open", "half_open", "the wait is over"},
+        {"half_open", "open", "a probe failed"},          {"open", "half_open", "the wait is over"},
+        {"half_open", "closed", "the probes succeeded"},  {"closed", "forced_open", "set by hand"},
     };
     dbi_breaker_config config = config_of(DBI_WINDOW_NONE);
     heard ears = {0};

@@ -200,7 +200,7 @@ static dbi_rc collect_one(void *arg, dbi_snapshot *snapshot) {
 
     /* the snapshot must not keep a pointer to the label's value */
     (void)snprintf(volatile_name, sizeof volatile_name, "%d", *(int *)arg);
-    return dbi_snapshot_add_counter(snapshot, "dbint_test_calls_total", labels, 2, (uint64_t)*(int *)arg);
+    return dbi_snapshot_add_counter(snapshot, "dbint_test_calls_total", labels, 2, (uint64_t) * (int *)arg);
 }
 
 typedef struct holder {
