@@ -1,6 +1,7 @@
 /* module.c - the extension module dbint._core: its state, and where its types come together. */
 #include "binding.h"
 #include "breaker_type.h"
+#include "version.h"
 
 static const char *const error_names[] = {
 #define ERROR_NAME(name, text) text,
@@ -82,8 +83,22 @@ static PyObject *module_error_class(PyObject *module, PyObject *args) {
     return Py_NewRef(dbi_error_class(PyModule_GetState(module), &err));
 }
 
+PyDoc_STRVAR(library_versions_doc, "library_versions()\n--\n\n"
+                                   "The versions of libpq and librdkafka that this process has loaded.");
+
+static PyObject *module_library_versions(PyObject *module, PyObject *ignored) {
+    char libpq[DBI_VERSION_SIZE], librdkafka[DBI_VERSION_SIZE];
+
+    (void)module;
+    (void)ignored;
+    dbi_version_libpq(libpq);
+    dbi_version_librdkafka(librdkafka);
+    return Py_BuildValue("{s:s,s:s}", "libpq", libpq, "librdkafka", librdkafka);
+}
+
 static PyMethodDef module_methods[] = {
     {"error_class", module_error_class, METH_VARARGS, error_class_doc},
+    {"library_versions", module_library_versions, METH_NOARGS, library_versions_doc},
     {"metrics_snapshot", dbi_metrics_snapshot, METH_NOARGS, dbi_metrics_snapshot_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -13,5 +13,6 @@
 #include "err.h"
 #include "metrics.h"
 #include "producer.h"
+#include "version.h"
 
 #endif
