@@ -235,8 +235,7 @@ class Channel:
             easy.setopt(pycurl.UPLOAD_BUFFERSIZE, _UPLOAD_BUFFER)
             easy.setopt(pycurl.READFUNCTION, run.on_read)
             easy.setopt(pycurl.SEEKFUNCTION, run.on_seek)
-            # libcurl gives up waiting for 100 Continue after one second and sends; our own idle limit
-            # decides.
+            # libcurl would send unasked after waiting a second for 100 Continue; the idle limit decides.
             easy.setopt(pycurl.EXPECT_100_TIMEOUT_MS, 2**31 - 1)
             if body.size is not None:
                 easy.setopt(pycurl.INFILESIZE_LARGE, body.size)
@@ -280,8 +279,7 @@ class Channel:
                         pycurl.E_OPERATION_TIMEDOUT,
                         f"nothing moved for {timeouts.idle:g} s while {run.waiting()}",
                     )
-                # -1: libcurl has no descriptor to wait for (resolving a name, or descriptors above
-                # FD_SETSIZE).
+                # -1: nothing to wait for (a name is resolved, or descriptors are above FD_SETSIZE).
                 if self._multi.select(min(_TICK_S, max(0.001, deadline - now))) == -1:
                     time.sleep(0.02)
         finally:

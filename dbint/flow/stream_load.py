@@ -70,8 +70,7 @@ log = logging.getLogger(__name__)
 
 _MAX_REDIRECTS = 3
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
-# Reasons of a failed load that pass by themselves: too many versions (-235), too much at once, no backend
-# just now.
+# Reasons that pass by themselves: too many versions (-235), too much at once, no backend just now.
 _PASSING = re.compile(
     r"-235\b|TOO_MANY_TASKS|MEM_LIMIT_EXCEEDED|MEM_ALLOC_FAILED|too many (?:running )?(?:txns|tasks|versions)"
     r"|exceed(?:s)? (?:the )?(?:running )?txn.*limit|[Nn]o (?:available )?backend|NO_BACKEND_LOAD_AVAILABLE",
@@ -262,8 +261,7 @@ class StreamLoadClient:
                 if attempt.maybe_loaded:
                     raise LoadOutcomeUnknownError(
                         f"{error}. An earlier attempt may have loaded the rows: once this is mended, repeat "
-                        "them "
-                        f"with the same label {label}",
+                        f"them with the same label {label}",
                         label=label,
                     ) from error
                 raise
@@ -319,8 +317,7 @@ class StreamLoadClient:
         if response.status in (401, 403):
             raise AuthenticationError(
                 f"Doris does not accept the credentials for the load {attempt.label} (HTTP "
-                f"{response.status}): "
-                "check user and password, and that the user has LOAD_PRIV on the table"
+                f"{response.status}): check user and password, and that the user has LOAD_PRIV on the table"
             )
         try:
             answer = json.loads(text)
@@ -329,8 +326,7 @@ class StreamLoadClient:
         if not isinstance(answer, dict) and 400 <= response.status < 500 and not attempt.maybe_loaded:
             raise LoadError(
                 f"Stream Load {attempt.label}: HTTP {response.status} from a server that does not speak "
-                "like Doris; "
-                "check the address and the HTTP port (frontend 8030, backend 8040)",
+                "like Doris; check the address and the HTTP port (frontend 8030, backend 8040)",
                 label=attempt.label,
             )
         if not isinstance(answer, dict) or response.status >= 500:
@@ -424,8 +420,7 @@ class StreamLoadClient:
         if attempt.maybe_loaded:
             raise LoadOutcomeUnknownError(
                 f"{why} while Stream Load {attempt.label} was under way: whether it is loaded is unknown. "
-                "Repeat it "
-                "with the same label",
+                "Repeat it with the same label",
                 label=attempt.label,
             )
         raise ClosedError(f"{why}; Stream Load {attempt.label} has loaded nothing")
@@ -433,8 +428,7 @@ class StreamLoadClient:
     def _raise_spent(self, attempt: _Attempt) -> NoReturn:
         message = (
             f"Stream Load {attempt.label}: {attempt.trouble or 'a redirect came after the body'}; and the "
-            "body cannot be "
-            "sent again. Give bytes, a seekable file or a list instead of a generator or pipe"
+            "body cannot be sent again. Give bytes, a seekable file or a list instead of a generator or pipe"
         )
         if attempt.maybe_loaded:
             raise LoadOutcomeUnknownError(
@@ -448,8 +442,7 @@ class StreamLoadClient:
         if attempt.maybe_loaded:
             raise LoadOutcomeUnknownError(
                 f"Stream Load {attempt.label} has no certain end {tail}. Whether it is loaded is unknown: "
-                "repeat it with "
-                "the same label",
+                "repeat it with the same label",
                 label=attempt.label,
             )
         if attempt.reached:
@@ -465,8 +458,8 @@ class StreamLoadClient:
         if not 0 < seconds <= self._longest:
             raise ConfigurationError(
                 f"deadline is {seconds:g} s: it must be above 0 and at most half of label_keep "
-                f"({self._longest:g} s), "
-                "after which Doris may have forgotten the label and would load the rows twice"
+                f"({self._longest:g} s), after which Doris may have forgotten the label and would load the "
+                "rows twice"
             )
         return seconds
 
@@ -479,8 +472,8 @@ class StreamLoadClient:
         if age + seconds > self._longest:
             raise LoadOutcomeUnknownError(
                 f"Stream Load {label} was first tried {age / 3600:.1f} h ago: Doris may have forgotten the "
-                "label, and "
-                "repeating it could load the rows twice. Look for the rows in the table before loading them",
+                "label, and repeating it could load the rows twice. Look for the rows in the table before "
+                "loading them",
                 label=label,
             )
 

@@ -56,8 +56,8 @@ class TrustedHosts:
         if origin.startswith("https:") and target.scheme == "http":
             raise ConfigurationError(
                 f"{host_and_port(origin)} redirects from https to http://{host}: the password would cross "
-                "the network "
-                "in the clear. Turn TLS on for the backends (enable_https in be.conf), or use http throughout"
+                "the network in the clear. Turn TLS on for the backends (enable_https in be.conf), or use "
+                "http throughout"
             )
         address = self._reachable(host, port or (443 if target.scheme == "https" else 80))
         return f"{target.scheme}://{address}{target.path}" + (f"?{target.query}" if target.query else "")
@@ -69,10 +69,8 @@ class TrustedHosts:
         if not self._allows(host):
             raise ConfigurationError(
                 f"Doris points to {address}, which is not among the allowed hosts, so the password was not "
-                "sent there. "
-                f"If it is one of your backends (SHOW BACKENDS), add {host!r} to allowed_hosts; if it "
-                "cannot be reached "
-                f"from here, add {address!r} to address_map with an address that can"
+                f"sent there. If it is one of your backends (SHOW BACKENDS), add {host!r} to allowed_hosts; "
+                f"if it cannot be reached from here, add {address!r} to address_map with an address that can"
             )
         return address
 

@@ -117,8 +117,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
     data_types: Any = DATA_TYPES
     data_types_suffix: dict[str, str] = {}
 
-    # Comparison is exact to the letter: the case-insensitive lookups lower both sides (lookup_cast, and
-    # here).
+    # Comparison is exact: the case-insensitive lookups lower both sides (here, and in lookup_cast).
     operators = {
         "exact": "= %s",
         "iexact": "= LOWER(%s)",
@@ -166,8 +165,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         if unknown:
             raise ImproperlyConfigured(
                 f"DATABASES[{self.alias!r}]['OPTIONS']: unknown {', '.join(map(repr, sorted(unknown)))}; "
-                "known are "
-                f"{', '.join(sorted((*_PYMYSQL_OPTIONS, *_OWN_OPTIONS)))}"
+                f"known are {', '.join(sorted((*_PYMYSQL_OPTIONS, *_OWN_OPTIONS)))}"
             )
         for name, low, high in (
             ("http_port", 1, 65535),
@@ -249,8 +247,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
 
     def init_connection_state(self) -> None:
         super().init_connection_state()
-        # The zone that date-times are stored in; strict, so that a value that does not fit is an error, never
-        # NULL.
+        # The zone that date-times are stored in; strict, so that a value that does not fit is an error.
         session = {
             "time_zone": self.timezone_name,
             "sql_mode": "ONLY_FULL_GROUP_BY",
@@ -293,8 +290,8 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         if match is None:
             raise NotSupportedError(
                 "the server at "
-                f"{self.settings_dict['HOST'] or '127.0.0.1'}:{self.settings_dict['PORT'] or 9030} is "
-                f"not Apache Doris: it calls itself {self.server_comment!r}"
+                f"{self.settings_dict['HOST'] or '127.0.0.1'}:{self.settings_dict['PORT'] or 9030} is not "
+                f"Apache Doris: it calls itself {self.server_comment!r}"
             )
         return tuple(int(part) for part in match.groups(default="0"))
 

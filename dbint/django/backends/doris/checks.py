@@ -99,8 +99,7 @@ def _check_key(
         if missing:
             yield checks.Error(
                 f"The key of the UNIQUE table lacks the primary key ({', '.join(missing)}): rows would be "
-                "replaced "
-                "though their primary keys differ.",
+                "replaced though their primary keys differ.",
                 obj=model,
                 hint="Add it to DorisTable(key=…).",
                 id="dbint.doris.E007",

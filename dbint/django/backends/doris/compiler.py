@@ -30,8 +30,7 @@ _KEYS_OF_ONE_CHECK = 500
 def _refuse_json(node: Any, compiler: Any, connection: Any) -> Sql:
     raise NotSupportedError(
         "Doris compares neither JSON values nor paths into them the way Django's JSONField lookups mean it: "
-        "keep what "
-        "you filter or order by in a field of its own"
+        "keep what you filter or order by in a field of its own"
     )
 
 
@@ -197,8 +196,7 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):  # type: ignor
         text = ", ".join(f"{field.name}={value!r}" for field, value in zip(key, values, strict=True))
         raise IntegrityError(
             f"{self.query.get_meta().label}: a row with {text} exists, and Doris would replace it. To "
-            "replace rows use "
-            "save() or bulk_create(update_conflicts=True, …)"
+            "replace rows use save() or bulk_create(update_conflicts=True, …)"
         )
 
     def _check_upsert(self, table: DorisTable, key: list[Any]) -> None:
@@ -218,8 +216,7 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):  # type: ignor
         if missing:
             raise NotSupportedError(
                 f"{meta.label}: Doris replaces whole rows, so update_fields has to name every field beside "
-                "the key; "
-                f"missing: {sorted(missing)}"
+                f"the key; missing: {sorted(missing)}"
             )
 
 
@@ -256,8 +253,7 @@ class SQLDeleteCompiler(compiler.SQLDeleteCompiler, SQLCompiler):
         if self.table.key_model != "UNIQUE":
             raise NotSupportedError(
                 f"{self.query.get_meta().label}: rows of a DUPLICATE table can be deleted by plain "
-                "conditions on its "
-                "columns only, not by a subquery or join: fetch the values first"
+                "conditions on its columns only, not by a subquery or join: fetch the values first"
             )
         return sql, params
 
@@ -272,8 +268,7 @@ class SQLUpdateCompiler(compiler.SQLUpdateCompiler, SQLCompiler):
         if self.query.values and self.table.key_model != "UNIQUE":
             raise NotSupportedError(
                 f"{meta.label}: rows of a {self.table.key_model} table cannot be updated. To add an object "
-                "use create() "
-                "or save(force_insert=True); to change rows make the table UNIQUE"
+                "use create() or save(force_insert=True); to change rows make the table UNIQUE"
             )
         key = self._take_key_values()
         if key:

@@ -142,8 +142,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
     def _refuse_many_to_many(self, fields: Any) -> None:
         raise NotSupportedError(
             f"{', '.join(str(field) for field in fields)}: a many-to-many relation needs a table with a "
-            "unique pair, "
-            "which Doris does not have"
+            "unique pair, which Doris does not have"
         )
 
     # -- columns
@@ -266,9 +265,8 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         fixed = {*table.key, *table.distributed_by, *table.partition_columns()}
         if column in fixed:
             raise NotSupportedError(
-                f"{model._meta.db_table}.{column} belongs to the key, distribution or partition of the "
-                "table and cannot "
-                f"be {verb}. {_REBUILD}"
+                f"{model._meta.db_table}.{column} belongs to the key, distribution or partition of the table "
+                f"and cannot be {verb}. {_REBUILD}"
             )
 
     def _actual(self, model: type[Model]) -> TableDefinition:
@@ -287,8 +285,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         if not is_inverted_index(index):
             raise NotSupportedError(
                 f"{index.name}: secondary indexes of Doris have one column and no conditions. The table is "
-                "sorted by "
-                "its key: put the fields there, DorisTable(key=…)"
+                "sorted by its key: put the fields there, DorisTable(key=…)"
             )
         field: Any = model._meta.get_field(index.fields_orders[0][0])
         return self.quote_name(field.column)
@@ -323,9 +320,8 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         wrong = [names for names in new_unique_together if set(names) != key]
         if wrong:
             raise NotSupportedError(
-                f"{model._meta.label}: unique_together {wrong} is not the key of the table, and Doris has "
-                "no other "
-                "unique constraints"
+                f"{model._meta.label}: unique_together {wrong} is not the key of the table, and Doris has no "
+                "other unique constraints"
             )
 
     def alter_index_together(
@@ -361,9 +357,9 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
                 return
             if time.monotonic() > deadline:
                 raise OperationalError(
-                    f"changing {table} is not finished after {timeout} s and goes on in Doris: wait for "
-                    "SHOW ALTER TABLE "
-                    "COLUMN to say FINISHED before the next migration (OPTIONS['schema_change_timeout'])"
+                    f"changing {table} is not finished after {timeout} s and goes on in Doris: wait for SHOW "
+                    "ALTER TABLE COLUMN to say FINISHED before the next migration "
+                    "(OPTIONS['schema_change_timeout'])"
                 )
             time.sleep(pause)
             pause = min(2 * pause, 2.0)

@@ -25,8 +25,7 @@ def refuse_rollback(alias: str, writes: int) -> None:
     """Say that ``writes`` statements stay."""
     message = (
         f"Doris cannot roll back: {writes} statement{'s' if writes > 1 else ''} of this atomic() block on "
-        "the database "
-        f"{alias!r} had already written, and the rows stay"
+        f"the database {alias!r} had already written, and the rows stay"
     )
     failure = sys.exception()
     if failure is None:
