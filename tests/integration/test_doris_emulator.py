@@ -144,7 +144,7 @@ def test_without_a_data_directory_nothing_is_kept(start: Start) -> None:
 
 
 def test_kill_leaves_labels_and_rows_together(start: Start, tmp_path: Path) -> None:
-    """Loads run while the process is killed: what was answered is there, once; a label without rows is not."""
+    """Loads run while the process is killed: what was answered is there, once."""
     data, rows = tmp_path / "data", 500
     answered: set[str] = set()
     sent: set[str] = set()

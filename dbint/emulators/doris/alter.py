@@ -239,7 +239,7 @@ def _modify_column(cursor: duckdb.DuckDBPyConnection, table: Table, clauses: Cur
 
 
 def _check_change(old: Column, new: Column) -> None:
-    """The changes of type that lose nothing; others Doris refuses, or converts in ways that are not emulated."""
+    """Let the changes of type pass that lose nothing. Raises DorisError for others."""
     a, b = old.type, new.type
     refusal = DorisError(f"Can not change {a.sql.upper()} to {b.sql.upper()}")
     if a.name in _WIDENING and b.name in _WIDENING:

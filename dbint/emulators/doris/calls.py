@@ -82,8 +82,10 @@ def aggregate(
     if name == "group_concat":
         return _group_concat(arguments)
     node = exp.Anonymous(this=native, expressions=arguments)
-    kind = translator.type_of(arguments[0]) if name == "avg" and len(arguments) == 1 else None
-    if kind is not None and kind.name == "DECIMAL" and not in_window:
+    kind = translator.type_of(arguments[0]) if len(arguments) == 1 else None
+    if kind is not None and kind.name == "DECIMAL" and name in ("sum", "min", "max"):
+        node.meta["doris_type"] = kind
+    if kind is not None and kind.name == "DECIMAL" and name == "avg" and not in_window:
         # DuckDB averages decimals as doubles, so this is exact to 15 digits; the type is Doris'
         scale = max(kind.args[1], 4)
         return raw(f"CAST({sql_of(node)} AS DECIMAL(38,{scale}))", DorisType("DECIMAL", (38, scale)))
@@ -142,17 +144,13 @@ def cast(translator: "_Translator", value: exp.Expr, kind: DorisType) -> exp.Exp
     )
 
 
-def shift(
-    translator: "_Translator", value: exp.Expr, interval: exp.Expr, *, negative: bool
-) -> exp.Expr:
+def shift(translator: "_Translator", value: exp.Expr, interval: exp.Expr, *, negative: bool) -> exp.Expr:
     """A date or time plus or minus an INTERVAL; a DATE stays a DATE where the unit is a day or longer."""
     unit = interval.text("unit").lower()
     return _shift(translator, value, interval.this, unit, -1 if negative else 1)
 
 
-def _shift(
-    translator: "_Translator", value: exp.Expr, amount: exp.Expr, unit: str, sign: int
-) -> exp.Expr:
+def _shift(translator: "_Translator", value: exp.Expr, amount: exp.Expr, unit: str, sign: int) -> exp.Expr:
     if isinstance(amount, exp.Literal) and not re.fullmatch(r"-?\d+", amount.name):
         raise NotEmulatedError(f"an interval of {amount.name} {unit.upper()}")
     count = f"CAST({sql_of(amount)} AS BIGINT)"

@@ -110,7 +110,7 @@ def _check_names(names: Iterable[str]) -> None:
 
 
 def _default_keys(columns: list[ColumnSpec]) -> list[str]:
-    """The keys of a table that names none: the first columns, up to three and 36 bytes, ending at a VARCHAR."""
+    """The keys of a table that names none: its first columns, to three, 36 bytes or a VARCHAR."""
     keys: list[str] = []
     size = 0
     for column in columns:

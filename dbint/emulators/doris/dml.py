@@ -96,7 +96,7 @@ def insert(context: DmlContext, sql: str) -> Pending:
 
 
 def update(context: DmlContext, sql: str) -> Pending:
-    """``UPDATE t SET value = … WHERE …`` on a UNIQUE table: the changed rows are written whole, as an upsert."""
+    """``UPDATE t SET value = … WHERE …`` on a UNIQUE table: whole rows, as an upsert."""
     tree = _parse(sql, exp.Update)
     table, node = _target_table(context, tree)
     if tree.args.get("from_") or node.args.get("joins"):

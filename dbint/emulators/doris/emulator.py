@@ -86,7 +86,7 @@ class DorisEmulator:
         return self
 
     def stop(self) -> None:
-        """End connections, let the running write finish, close the data file. Does nothing when not running."""
+        """End connections, finish the running write, close the data file; nothing when not running."""
         thread, loop, stopping = self._thread, self._loop, self._stopping
         if thread is None or loop is None or stopping is None:
             return

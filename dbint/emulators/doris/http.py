@@ -32,7 +32,7 @@ class BadRequestError(Exception):
 
 @dataclass(slots=True)
 class Request:
-    """A request's head; header names are in lower case. The body is read from ``reader`` when it is wanted."""
+    """A request's head; header names are in lower case. The body is read when it is wanted."""
 
     method: str
     path: str

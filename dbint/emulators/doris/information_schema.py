@@ -159,7 +159,7 @@ TABLES: dict[str, tuple[str, Callable[[Storage], list[Row]]]] = {
 
 
 def relation(storage: Storage, name: str) -> str | None:
-    """A DuckDB relation with the content of a table of information_schema; None where it has no such table."""
+    """A DuckDB relation with a table of information_schema; None where it has no such table."""
     found = TABLES.get(name.lower())
     if found is None:
         return None

@@ -46,7 +46,7 @@ class ColumnMapping:
 
 
 class Load:
-    """A load's transaction. Its methods are called in order: begin, run (or refuse), end; answer at any time."""
+    """A load's transaction: begin, run (or refuse), end, in this order; answer at any time."""
 
     def __init__(self, cluster: Cluster, database: str, table: str, headers: dict[str, str]) -> None:
         self._cluster = cluster
@@ -73,8 +73,6 @@ class Load:
         """Check the headers and take the label; False where the answer is ready before a body is wanted."""
         try:
             self._check_headers()
-            if not self._storage.has_database(self._database):
-                raise DorisError(f"unknown database, database={self._database}")
             self._table()
             txn_id = self._storage.next_txn()
             used = self._storage.begin_label(self._database, self.label, txn_id)
@@ -169,6 +167,8 @@ class Load:
         return self._header(name).lower() == "true"
 
     def _table(self) -> Table:
+        if not self._storage.has_database(self._database):
+            raise DorisError(f"unknown database, database={self._database}")
         table = self._storage.find_table(self._database, self._table_name)
         if table is None:
             raise DorisError(f"unknown table, tableName={self._table_name}")

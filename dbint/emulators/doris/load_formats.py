@@ -141,11 +141,8 @@ def parse_json(
     paths = _paths(options.paths, names)
     good = f"(SELECT {root} AS j FROM load_rows WHERE NOT ({wrong}))"
     if optional and total > bad:
-        found = cursor.execute(
-            "SELECT"
-            f" {', '.join(f'coalesce(bool_or(json_exists(j, {literal(paths[n])})), false)' for n in optional)}"
-            f" FROM {good}"
-        ).fetchall()[0]
+        checks = [f"coalesce(bool_or(json_exists(j, {literal(paths[n])})), false)" for n in optional]
+        found = cursor.execute(f"SELECT {', '.join(checks)} FROM {good}").fetchall()[0]
         absent = {n for n, is_there in zip(optional, found, strict=True) if not is_there}
         names = [n for n in names if n not in absent]
     columns = ", ".join(f"json_extract_string(j, {literal(paths[n])}) AS {identifier(n)}" for n in names)
@@ -177,7 +174,7 @@ def _document_rows(text: str, options: JsonFormat) -> str:
 
 
 def _is_document(text: str) -> bool:
-    """Whether a body is one JSON document rather than one a line; long ones are judged by their first line."""
+    """Whether a body is one JSON document rather than one a line; the first line decides."""
     first, newline, rest = text.lstrip().partition("\n")
     if first.startswith("[") or not newline or not rest.strip():
         return True

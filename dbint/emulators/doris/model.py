@@ -87,7 +87,7 @@ class Partitioning:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table. ``id`` names its data in DuckDB (``data.t<id>``), so that a rename touches the catalog alone."""
+    """A table. ``id`` names its data in DuckDB (``data.t<id>``): a rename touches the catalog alone."""
 
     id: int
     database: str

@@ -29,9 +29,9 @@ class Result:
     info: str = ""
 
 
-def text_result(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Result:
-    """A result of strings, as all SHOW statements give."""
-    return Result([ResultField(n) for n in names], rows)
+def text_result(names: str | Sequence[str], rows: Sequence[Sequence[Any]]) -> Result:
+    """A result of strings, as all SHOW statements give; ``names`` in one string are separated by spaces."""
+    return Result([ResultField(n) for n in (names.split() if isinstance(names, str) else names)], rows)
 
 
 def as_text(value: Any, kind: str, scale: int | None) -> str:

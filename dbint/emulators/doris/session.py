@@ -1,4 +1,3 @@
-# ruff: noqa: S608 - makes SQL; names and values are quoted by model.identifier and model.literal
 """One client's session: which statement this is, and what becomes of it. Knows nothing of the wire."""
 
 import datetime as dt
@@ -9,14 +8,11 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from dbint.emulators.doris import ddl, dml, information_schema, show, translate
-from dbint.emulators.doris.alter import AlterJob, alter_table, new_job
-from dbint.emulators.doris.definition import build_table
+from dbint.emulators.doris import dml, information_schema, schema, show, translate
+from dbint.emulators.doris.alter import AlterJob
 from dbint.emulators.doris.duck_errors import from_duckdb
 from dbint.emulators.doris.errors import (
     NO_SUCH_TABLE,
-    TABLE_EXISTS,
-    UNKNOWN_TABLE,
     DorisError,
     NotEmulatedError,
 )
@@ -25,10 +21,9 @@ from dbint.emulators.doris.model import Table
 from dbint.emulators.doris.results import Result, ResultField
 from dbint.emulators.doris.storage import Storage
 from dbint.emulators.doris.variables import Variables
-from dbint.emulators.doris.write import create_relation, read_relation
+from dbint.emulators.doris.write import read_relation
 
 _IN_TRANSACTION = "This is in a transaction, only insert, update, delete, commit, rollback is acceptable."
-_KEPT_ALTER_JOBS = 100
 
 
 @dataclass(slots=True)
@@ -250,129 +245,6 @@ class DorisSession:
             value = str(self.variables.get(value.lstrip("@").split(".")[-1]))
         self.variables.set(name, None if value.upper() == "DEFAULT" else value)
 
-    def _create(self, cursor: Cursor) -> Result:
-        cursor.expect("CREATE")
-        if cursor.accept("DATABASE") or cursor.accept("SCHEMA"):
-            if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
-            name = cursor.identifier()
-            if cursor.accept("PROPERTIES"):
-                cursor.properties()
-            cursor.end()
-            self.storage.create_database(self.cursor, name, if_not_exists=if_not_exists)
-            return Result()
-        if cursor.accept("TABLE"):
-            return self._create_table(ddl.parse_create_table(cursor))
-        if cursor.accept("INDEX"):
-            return self._create_index(cursor)
-        if cursor.word() in ("UNIQUE", "FULLTEXT", "SPATIAL"):
-            cursor.fail(
-                "{'CATALOG', 'DATABASE', 'EXTERNAL', 'FUNCTION', 'INDEX', 'TABLE', 'USER', 'VIEW', ...}"
-            )
-        raise NotEmulatedError(f"CREATE {cursor.word()}")
-
-    def _create_table(self, spec: ddl.TableSpec) -> Result:
-        database = self.storage.require_database(spec.name[-2] if len(spec.name) > 1 else self.database)
-        if information_schema.is_system(database):
-            raise DorisError(
-                f"Access denied; you need (at least one of) the (CREATE) privilege(s) on {database}", 1227
-            )
-        with self.storage.transaction(self.cursor):
-            if self.storage.find_table(database, spec.name[-1]) is not None:
-                if spec.if_not_exists:
-                    return Result()
-                raise DorisError(f"Table '{spec.name[-1]}' already exists", TABLE_EXISTS)
-            table = build_table(spec, self.storage.next_number("table_id"), database, self.cluster.backends)
-            create_relation(self.cursor, table)
-            self.storage.put_table(self.cursor, table)
-        return Result()
-
-    def _create_index(self, cursor: Cursor) -> Result:
-        if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
-        name = cursor.identifier()
-        cursor.expect("ON")
-        target = cursor.qualified_name()
-        start = cursor.index
-        with self.storage.transaction(self.cursor):
-            table = self.find(target)
-            if name.lower() in (i.name.lower() for i in table.indexes):
-                if if_not_exists:
-                    return Result()
-                raise DorisError(f"index `{name}` already exist.")
-            cursor.index = start
-            index = ddl.parse_index(cursor, name)
-            cursor.end()
-            for column in index.columns:
-                if table.find(column) is None:
-                    raise DorisError(f"Column does not exist in table. invalid column: {column}")
-            self.storage.put_table(self.cursor, table.with_(indexes=(*table.indexes, index)))
-        return Result()
-
-    def _drop(self, cursor: Cursor) -> Result:
-        cursor.expect("DROP")
-        if cursor.accept("DATABASE") or cursor.accept("SCHEMA"):
-            if_exists = cursor.accept("IF", "EXISTS")
-            name = cursor.identifier()
-            force = cursor.accept("FORCE")
-            cursor.end()
-            self.storage.drop_database(self.cursor, name, if_exists=if_exists, force=force)
-            if self.database == name:
-                self.database = None
-            return Result()
-        if cursor.accept("INDEX"):
-            return self._drop_index(cursor)
-        if not cursor.accept("TABLE"):
-            raise NotEmulatedError(f"DROP {cursor.word()}")
-        if_exists = cursor.accept("IF", "EXISTS")
-        target = cursor.qualified_name()
-        cursor.accept("FORCE")
-        cursor.end()
-        database = self.storage.require_database(target[-2] if len(target) > 1 else self.database)
-        with self.storage.transaction(self.cursor):
-            table = self.storage.find_table(database, target[-1])
-            if table is not None:
-                self.storage.drop_table(self.cursor, table)
-            elif not if_exists:
-                raise DorisError(f"Unknown table '{target[-1]}' in {database}", UNKNOWN_TABLE)
-        return Result()
-
-    def _drop_index(self, cursor: Cursor) -> Result:
-        if_exists = cursor.accept("IF", "EXISTS")
-        name = cursor.identifier()
-        cursor.expect("ON")
-        target = cursor.qualified_name()
-        cursor.end()
-        with self.storage.transaction(self.cursor):
-            table = self.find(target)
-            kept = tuple(i for i in table.indexes if i.name.lower() != name.lower())
-            if len(kept) == len(table.indexes) and not if_exists:
-                raise DorisError(f"Index {name} does not exist")
-            self.storage.put_table(self.cursor, table.with_(indexes=kept))
-        return Result()
-
-    def _truncate(self, cursor: Cursor) -> Result:
-        cursor.expect("TRUNCATE", "TABLE")
-        target = cursor.qualified_name()
-        if cursor.word() == "PARTITION":
-            raise NotEmulatedError("TRUNCATE … PARTITION")
-        cursor.accept("FORCE")
-        cursor.end()
-        with self.storage.transaction(self.cursor):
-            self.cursor.execute(f"DELETE FROM {self.find(target).relation}")
-        return Result()
-
-    def _alter(self, cursor: Cursor) -> Result:
-        cursor.expect("ALTER")
-        if not cursor.accept("TABLE"):
-            raise NotEmulatedError(f"ALTER {cursor.word()}")
-        target = cursor.qualified_name()
-        with self.storage.transaction(self.cursor):
-            table = self.find(target)
-            alter_table(self.storage, self.cursor, table, cursor)
-            job = new_job(self.storage, table)
-        self.cluster.alter_jobs.append(job)
-        del self.cluster.alter_jobs[:-_KEPT_ALTER_JOBS]
-        return Result()
-
     # -- writes and transactions
 
     def _write(self, cursor: Cursor) -> Result:
@@ -517,10 +389,10 @@ _STATEMENTS: dict[str, Callable[[DorisSession, Cursor], Result]] = {
     "EXPLAIN": DorisSession._explain,
     "USE": DorisSession._use,
     "SET": DorisSession._set,
-    "CREATE": DorisSession._create,
-    "DROP": DorisSession._drop,
-    "TRUNCATE": DorisSession._truncate,
-    "ALTER": DorisSession._alter,
+    "CREATE": schema.create,
+    "DROP": schema.drop,
+    "TRUNCATE": schema.truncate,
+    "ALTER": schema.alter,
     "INSERT": DorisSession._write,
     "UPDATE": DorisSession._write,
     "DELETE": DorisSession._write,

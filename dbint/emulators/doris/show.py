@@ -13,100 +13,33 @@ from dbint.emulators.doris.alter import AlterJob
 from dbint.emulators.doris.errors import DorisError, NotEmulatedError
 from dbint.emulators.doris.information_schema import TABLES
 from dbint.emulators.doris.lexer import Cursor
-from dbint.emulators.doris.model import Table, identifier, quoted, single_quoted
+from dbint.emulators.doris.model import Table, identifier, quoted
 from dbint.emulators.doris.results import Result, text_result
+from dbint.emulators.doris.show_create import create_table_sql, partition_bounds
 from dbint.emulators.doris.storage import Storage
-from dbint.emulators.doris.types import INTEGERS
 from dbint.emulators.doris.variables import VERSION_COMMENT, Variables
 
 VERSION = VERSION_COMMENT.removeprefix("Doris version ")
-_FRONTEND = [
-    "Name",
-    "Host",
-    "EditLogPort",
-    "HttpPort",
-    "QueryPort",
-    "RpcPort",
-    "ArrowFlightSqlPort",
-    "Role",
-    "IsMaster",
-    "ClusterId",
-    "Join",
-    "Alive",
-    "ReplayedJournalId",
-    "LastStartTime",
-    "LastHeartbeat",
-    "IsHelper",
-    "ErrMsg",
-    "Version",
-    "CurrentConnected",
-]
-_BACKEND = [
-    "BackendId",
-    "Host",
-    "HeartbeatPort",
-    "BePort",
-    "HttpPort",
-    "BrpcPort",
-    "ArrowFlightSqlPort",
-    "LastStartTime",
-    "LastHeartbeat",
-    "Alive",
-    "SystemDecommissioned",
-    "TabletNum",
-    "DataUsedCapacity",
-    "TrashUsedCapacity",
-    "AvailCapacity",
-    "TotalCapacity",
-    "UsedPct",
-    "MaxDiskUsedPct",
-    "RemoteUsedCapacity",
-    "Tag",
-    "ErrMsg",
-    "Version",
-    "Status",
-    "HeartbeatFailureCounter",
-    "NodeRole",
-    "CpuCores",
-    "Memory",
-]
-_PARTITION = [
-    "PartitionId",
-    "PartitionName",
-    "VisibleVersion",
-    "VisibleVersionTime",
-    "State",
-    "PartitionKey",
-    "Range",
-    "DistributionKey",
-    "Buckets",
-    "ReplicationNum",
-    "StorageMedium",
-    "CooldownTime",
-    "RemoteStoragePolicy",
-    "LastConsistencyCheckTime",
-    "DataSize",
-    "IsInMemory",
-    "ReplicaAllocation",
-    "IsMutable",
-    "SyncWithBaseTables",
-    "UnsyncTables",
-]
-_INDEX = [
-    "Table",
-    "Non_unique",
-    "Key_name",
-    "Seq_in_index",
-    "Column_name",
-    "Collation",
-    "Cardinality",
-    "Sub_part",
-    "Packed",
-    "Null",
-    "Index_type",
-    "Comment",
-    "Properties",
-]
+_FRONTEND = (
+    "Name Host EditLogPort HttpPort QueryPort RpcPort ArrowFlightSqlPort Role IsMaster ClusterId Join "
+    "Alive ReplayedJournalId LastStartTime LastHeartbeat IsHelper ErrMsg Version CurrentConnected"
+)
+_BACKEND = (
+    "BackendId Host HeartbeatPort BePort HttpPort BrpcPort ArrowFlightSqlPort LastStartTime "
+    "LastHeartbeat Alive SystemDecommissioned TabletNum DataUsedCapacity TrashUsedCapacity "
+    "AvailCapacity TotalCapacity UsedPct MaxDiskUsedPct RemoteUsedCapacity Tag ErrMsg Version Status "
+    "HeartbeatFailureCounter NodeRole CpuCores Memory"
+)
+_PARTITION = (
+    "PartitionId PartitionName VisibleVersion VisibleVersionTime State PartitionKey Range "
+    "DistributionKey Buckets ReplicationNum StorageMedium CooldownTime RemoteStoragePolicy "
+    "LastConsistencyCheckTime DataSize IsInMemory ReplicaAllocation IsMutable SyncWithBaseTables "
+    "UnsyncTables"
+)
+_INDEX = (
+    "Table Non_unique Key_name Seq_in_index Column_name Collation Cardinality Sub_part Packed Null "
+    "Index_type Comment Properties"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,65 +111,6 @@ def describe(table: Table, *, full: bool = False) -> Result:
     return text_result(names.split(), rows)
 
 
-def create_table_sql(table: Table) -> str:
-    """CREATE TABLE as SHOW CREATE TABLE prints it."""
-    lines = [f"  {c.sql}" for c in table.columns] + [f"  {i.sql}" for i in table.indexes]
-    keys = ", ".join(f"`{c.name}`" for c in table.keys)
-    text = (
-        f"CREATE TABLE `{table.name}` (\n" + ",\n".join(lines) + f"\n) ENGINE=OLAP\n{table.model} KEY({keys})"
-    )
-    if table.comment:
-        text += f"\nCOMMENT {single_quoted(table.comment)}"
-    text += _partition_sql(table)
-    if table.distribution:
-        text += (
-            f"\nDISTRIBUTED BY HASH({', '.join(f'`{c}`' for c in table.distribution)}) BUCKETS"
-            f" {table.buckets}"
-        )
-    else:
-        text += f"\nDISTRIBUTED BY RANDOM BUCKETS {table.buckets}"
-    properties = ",\n".join(f"{quoted(k)} = {quoted(v)}" for k, v in table.properties.items())
-    return f"{text}\nPROPERTIES (\n{properties}\n);"
-
-
-def _partition_sql(table: Table) -> str:
-    partitioning = table.partitioning
-    if partitioning is None:
-        return ""
-    columns = ", ".join(f"`{c}`" for c in partitioning.columns)
-    if partitioning.auto and partitioning.kind == "RANGE":
-        head = f"AUTO PARTITION BY RANGE (date_trunc({columns}, '{partitioning.unit}'))"
-    else:
-        head = f"{'AUTO ' if partitioning.auto else ''}PARTITION BY {partitioning.kind}({columns})"
-    parts = []
-    for part in partitioning.partitions:
-        if partitioning.kind == "LIST":
-            values = ",".join(_tuple(v) if len(v) > 1 else f"({_item(v[0])})" for v in part.values)
-            parts.append(f"PARTITION {part.name} VALUES IN ({values})")
-        else:
-            lower = _tuple(part.lower) if part.lower is not None else f"('{_minimum(table)}')"
-            upper = _tuple(part.upper) if part.upper is not None else "(MAXVALUE)"
-            parts.append(f"PARTITION {part.name} VALUES [{lower}, {upper})")
-    return f"\n{head}\n(" + ",\n".join(parts) + ")"
-
-
-def _minimum(table: Table) -> str:
-    """The lowest value of the column that a table is partitioned by: where its first range begins."""
-    assert table.partitioning is not None  # noqa: S101 - the caller has looked
-    kind = table.column(table.partitioning.columns[0]).type
-    if kind.name in INTEGERS:
-        return str(INTEGERS[kind.name][0])
-    return "0000-01-01" if kind.name == "DATE" else "0000-01-01 00:00:00"
-
-
-def _tuple(values: tuple[str | None, ...]) -> str:
-    return "(" + ", ".join(_item(v) for v in values) + ")"
-
-
-def _item(value: str | None) -> str:
-    return "NULL" if value is None else f"'{value}'"
-
-
 def _show_create(context: ShowContext, cursor: Cursor) -> Result:
     kind = cursor.word()
     cursor.next()
@@ -262,21 +136,10 @@ def _show_alter(context: ShowContext, cursor: Cursor) -> Result:
         if match is None:
             raise NotEmulatedError("this condition of SHOW ALTER TABLE (TableName = '…' is)")
         name = match[1]
-    names = [
-        "JobId",
-        "TableName",
-        "CreateTime",
-        "FinishTime",
-        "IndexName",
-        "IndexId",
-        "OriginIndexId",
-        "SchemaVersion",
-        "TransactionId",
-        "State",
-        "Msg",
-        "Progress",
-        "Timeout",
-    ]
+    names = (
+        "JobId TableName CreateTime FinishTime IndexName IndexId OriginIndexId SchemaVersion "
+        "TransactionId State Msg Progress Timeout"
+    )
     jobs = [j for j in context.alter_jobs if j.database == database and name in (None, j.table)]
     if "desc" in cursor.rest().lower():
         jobs.reverse()
@@ -469,11 +332,7 @@ def _partitions(context: ShowContext, cursor: Cursor, _full: bool) -> Result:
         parts += _auto_partitions(context, table)
     else:
         for part in partitioning.partitions:
-            shown = [_tuple(v) for v in part.values] or [
-                _tuple(part.lower or (_minimum(table),)),
-                _tuple(part.upper or ("MAXVALUE",)),
-            ]
-            parts.append((part.name, "; ".join(shown)))
+            parts.append((part.name, partition_bounds(table, part)))
     rows = [
         (
             str(table.id * 1000 + n),
@@ -518,22 +377,9 @@ def _auto_partitions(context: ShowContext, table: Table) -> list[tuple[str, str]
 
 
 def _processlist(context: ShowContext, _cursor: Cursor, _full: bool) -> Result:
-    names = [
-        "CurrentConnected",
-        "Id",
-        "User",
-        "Host",
-        "LoginTime",
-        "Catalog",
-        "Db",
-        "Command",
-        "Time",
-        "State",
-        "QueryId",
-        "Info",
-        "FE",
-        "CloudCluster",
-    ]
+    names = (
+        "CurrentConnected Id User Host LoginTime Catalog Db Command Time State QueryId Info FE CloudCluster"
+    )
     rows = [
         (
             "Yes",

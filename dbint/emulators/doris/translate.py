@@ -216,6 +216,8 @@ def _refuse_tokens(sql: str, tokens: list[Token]) -> None:
         token = tokens[index]
         raise syntax_refusal(sql, token.start, token.text, expecting)
 
+    if ";" in words[: len(words) - 1]:
+        raise NotEmulatedError("several statements in one request")
     for n, word in enumerate(words):
         following = words[n + 1] if n + 1 < len(words) else ""
         if (
@@ -420,7 +422,10 @@ class _Translator:
                 operand.replace(
                     calls.cast(self, operand.copy(), DorisType("DOUBLE"))
                 )  # as Doris computes with text
-        if isinstance(node, exp.Div) and "DECIMAL" in [t.name for t in map(self.type_of, (left, right)) if t]:
+        is_decimal = "DECIMAL" in [t.name for t in map(self.type_of, (left, right)) if t]
+        if is_decimal:
+            node.meta["doris_type"] = DorisType("DECIMAL", (38, 9))
+        if isinstance(node, exp.Div) and is_decimal:
             raise NotEmulatedError("the division of DECIMAL (cast an operand to DOUBLE)")
         return node
 

@@ -8,7 +8,11 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "emulators.md"
 
 
 def test_functions_are_listed() -> None:
-    text = DOCUMENT.read_text().partition("<!-- functions: begin -->\n")[2].partition("<!-- functions: end -->")[0]
+    text = (
+        DOCUMENT.read_text()
+        .partition("<!-- functions: begin -->\n")[2]
+        .partition("<!-- functions: end -->")[0]
+    )
     listed = {line.partition(": ")[0]: line.partition(": ")[2] for line in text.strip().split("\n\n")}
     assert listed == {
         "Aggregates": ", ".join(sorted(AGGREGATES)) + ".",

@@ -209,6 +209,8 @@ def test_statements(doris: Client, sql: str, code: int, detail: str) -> None:
         ("CREATE VIEW v AS SELECT 1", "CREATE VIEW"),
         ("EXPLAIN SELECT 1", "EXPLAIN"),
         ("SELECT pay / 3 FROM t", "the division of DECIMAL (cast an operand to DOUBLE)"),
+        ("SELECT SUM(pay + 1) / 3 FROM t", "the division of DECIMAL (cast an operand to DOUBLE)"),
+        ("SELECT 1; SELECT 2", "several statements in one request"),
         ("SELECT WEEK('2024-01-01', 5)", "WEEK() in mode 5"),
         ("SELECT @x", "a user variable"),
         ("SHOW ROUTINE LOAD", "SHOW ROUTINE LOAD"),
