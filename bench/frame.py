@@ -171,7 +171,7 @@ def compute_ratio(ratio: Ratio, samples: Mapping[str, Sequence[Sample]]) -> floa
 def run(
     bench: Bench, *, rounds: int | None = None, quick: bool = False, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Run ``bench`` and give its result: ``name``, ``machine``, ``results``, ``ratios`` and ``aims``.
+    """Run ``bench`` and give its result: ``name``, ``machine``, ``results``, ``ratios``, ``aims`` and more.
 
     ``rounds`` overrides the bench's own number; ``quick`` asks for a smoke run whose figures prove nothing
     but that the bench works. ``progress`` gets a line for each run. Raises :class:`BenchError` when the run
@@ -200,6 +200,7 @@ def run(
     ratios = {ratio.name: compute_ratio(ratio, samples) for ratio in bench.ratios}
     return {
         "name": bench.name,
+        "title": bench.title,
         "quick": quick,
         "rounds": count,
         "machine": about,

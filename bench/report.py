@@ -4,15 +4,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
+PLAIN: dict[str, Any] = {
+    "box": box.SIMPLE_HEAD,
+    "padding": (0, 1, 0, 0),
+    "pad_edge": False,
+    "title_justify": "left",
+}
+
 
 def number(value: float) -> str:
-    """The digits that matter: "0.938", "12.3", "1,290", "412 k"."""
+    """The digits that matter: "0.938", "12.3", "1,290", "412k"."""
     if abs(value) >= 10_000:
-        return f"{value / 1000:,.0f} k"
+        return f"{value / 1000:,.0f}k"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def others(entry: Mapping[str, Any]) -> list[str]:
+    """The names of a contender's figures beside the headline."""
+    return [name for name, figure in entry.items() if isinstance(figure, dict) and "median" in figure]
 
 
 def table(result: Mapping[str, Any], console: Console) -> None:
@@ -27,21 +40,20 @@ def table(result: Mapping[str, Any], console: Console) -> None:
     )
     if result["quick"]:
         console.print("A quick run: it shows that the bench works and proves nothing.", style="yellow")
-    rounds = "1 round" if result["rounds"] == 1 else f"medians of {result['rounds']} rounds"
-    figures = Table(title=f"{result['name']}: {rounds}", title_justify="left")
+    rounds = "one round" if result["rounds"] == 1 else f"medians of {result['rounds']} rounds"
+    figures = Table(title=f"{result['name']}: {result['title']}; {rounds}", **PLAIN)
     figures.add_column("contender", no_wrap=True)
     entries = result["results"]
     first = next(iter(entries.values()))
-    others = [name for name, figure in first.items() if isinstance(figure, dict) and "median" in figure]
-    units = [first["unit"], "min - max", *(first[name]["unit"] for name in others)]
-    for unit in units:
-        figures.add_column(unit, justify="right")
+    headings = [first["unit"], "min-max", *(f"{name} {first[name]['unit']}" for name in others(first))]
+    for heading in headings:
+        figures.add_column(heading, justify="right", max_width=15)
     for name, entry in entries.items():
         least, most = entry["spread"]["min"], entry["spread"]["max"]
-        medians = (number(entry[other]["median"]) for other in others)
-        figures.add_row(name, number(entry["median"]), f"{number(least)} - {number(most)}", *medians)
+        medians = (number(entry[other]["median"]) for other in others(first))
+        figures.add_row(name, number(entry["median"]), f"{number(least)}-{number(most)}", *medians)
     console.print(figures)
-    ratios = Table(title="ratios and aims", title_justify="left")
+    ratios = Table(title="ratios and aims", **PLAIN)
     for heading in ("ratio", "value", "aim", ""):
         ratios.add_column(heading, justify="right" if heading == "value" else "left")
     for name, value in result["ratios"].items():
@@ -52,9 +64,9 @@ def table(result: Mapping[str, Any], console: Console) -> None:
 
 
 def picture(result: Mapping[str, Any], path: Path) -> None:
-    """Draw the headline figure and the CPU time of each contender into ``path``.
+    """Draw each contender's figures but memory into ``path``; the format follows the file's suffix.
 
-    The format follows the file's suffix; a suffix that matplotlib does not know raises ValueError.
+    Raises OSError when the file cannot be written.
     """
     import matplotlib as mpl
 
@@ -62,22 +74,29 @@ def picture(result: Mapping[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     entries = list(result["results"].values())
-    names = [entry["title"] for entry in entries]
-    drawing, axes = plt.subplots(
-        1, 2, figsize=(12, 1.5 + 0.5 * len(entries)), sharey=True, layout="constrained"
-    )
-    for axis, figures in zip(axes, (entries, [entry["cpu"] for entry in entries]), strict=True):
+    panels = {"": entries}
+    panels |= {name: [entry[name] for entry in entries] for name in others(entries[0]) if name != "memory"}
+    size = (3 + 4.5 * len(panels), 1.5 + 0.5 * len(entries))
+    drawing, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, layout="constrained")
+    for axis, (label, figures) in zip(axes, panels.items(), strict=True):
         medians = [figure["median"] for figure in figures]
-        below = [max(0.0, figure["median"] - figure["spread"]["min"]) for figure in figures]
-        above = [max(0.0, figure["spread"]["max"] - figure["median"]) for figure in figures]
+        below = [figure["median"] - figure["spread"]["min"] for figure in figures]
+        above = [figure["spread"]["max"] - figure["median"] for figure in figures]
+        names = [entry["title"] for entry in entries]
         axis.barh(names, medians, xerr=(below, above), color="#4c78a8", ecolor="#333333", capsize=3)
-        axis.set_xlabel(f"{figures[0]['unit']} (median; bars: least to greatest)")
+        for row, figure in enumerate(figures):
+            axis.text(figure["spread"]["max"], row, f"  {number(figure['median'])}", va="center")
+        axis.margins(x=0.15)
+        axis.locator_params(axis="x", nbins=5)
+        axis.xaxis.set_major_formatter(lambda value, _position: number(value))
+        axis.set_xlabel(f"{label} {figures[0]['unit']}\n(median; bars: least to greatest)")
         axis.grid(axis="x", alpha=0.3)
     axes[0].invert_yaxis()
     about = result["machine"]
+    load = about["load"]
     drawing.suptitle(
-        f"{result['name']}, {result['rounds']} rounds, {about['cpu_count']} x {about['cpu_model']}, "
-        f"load {about['load']['before'][0]:g} to {about['load']['after'][0]:g}"
+        f"{result['name']}: {result['title']}\n{result['rounds']} rounds on {about['cpu_count']} x "
+        f"{about['cpu_model']}, load {load['before'][0]:g} to {load['after'][0]:g}"
     )
     drawing.savefig(path, dpi=120)
     plt.close(drawing)

@@ -45,9 +45,9 @@ class ProduceBench:
     title = f"{SIZE}-byte messages, acks=all, idempotent, linger 5 ms, one partition, a real broker"
     units = {
         "value": "messages/s",
-        "cpu": "µs CPU/message",
-        "caller_cpu": "of it outside librdkafka's threads",
-        "memory": "peak MiB",
+        "cpu": "µs/message",
+        "caller_cpu": "µs/message",  # without librdkafka's own threads
+        "memory": "MiB",
     }
     contenders = (
         Contender("c", "C loop, delivery callback"),

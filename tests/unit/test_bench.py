@@ -82,7 +82,7 @@ def test_a_ratio_is_taken_in_each_round_and_then_the_median(aims):
 def test_the_result_has_what_readers_rely_on(aims):
     aims("[pretended.a_over_b]\nat_least = 2\n[pretended.c_alone]\nat_most = 1\n")
     result = json.loads(json.dumps(run(Pretended())))
-    assert set(result) == {"name", "quick", "rounds", "machine", "results", "ratios", "aims"}
+    assert set(result) == {"name", "title", "quick", "rounds", "machine", "results", "ratios", "aims"}
     assert {"cpu_count", "load", "cpu_model", "kernel", "python", "versions"} <= set(result["machine"])
     assert set(result["machine"]["load"]) == {"before", "after"}
     assert result["machine"]["versions"]["lib"] == "1.0"
@@ -242,7 +242,7 @@ def test_the_table_shows_figures_and_verdicts(aims):
     for words in (
         "medians of 3 rounds",
         "calls/s",
-        "10 - 90",
+        "10-90",
         "a_over_b",
         "at least 2",
         "met",
