@@ -210,12 +210,13 @@ static bool header_add(rd_kafka_headers_t *headers, PyObject *name, PyObject *va
 
 /* A mapping, or a sequence of (name, value): a name may come more than once there. */
 static bool headers_read(PyObject *value, message_args *args) {
-    PyObject *items, *pairs = PyDict_Check(value) ? PyDict_Items(value) : Py_NewRef(value);
+    bool mapping = PyMapping_Check(value) && PyObject_HasAttrString(value, "items"); /* not bytes, not a list */
+    PyObject *items, *pairs = mapping ? PyMapping_Items(value) : Py_NewRef(value);
     bool done = false;
 
     if (pairs == NULL)
         return false;
-    items = PySequence_Fast(pairs, "headers must be a dict or a sequence of (name, value)");
+    items = PySequence_Fast(pairs, "headers must be a mapping or a sequence of (name, value)");
     Py_DECREF(pairs);
     if (items == NULL)
         return false;
@@ -224,7 +225,7 @@ static bool headers_read(PyObject *value, message_args *args) {
         PyObject *pair = PySequence_Fast_GET_ITEM(items, i);
 
         if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
-            (void)PyErr_SetString(PyExc_TypeError, "headers must be a dict or a sequence of (name, value)");
+            (void)PyErr_SetString(PyExc_TypeError, "headers must be a mapping or a sequence of (name, value)");
             goto done;
         }
         if (!header_add(args->headers, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)))
@@ -347,8 +348,8 @@ static dbi_rc room_hand_over(producer_object *self, room_wait *wait, int64_t dea
 PyDoc_STRVAR(enqueue_doc,
              "enqueue($self, topic, value=None, key=None, *, headers=None, partition=None, timestamp=None)\n--\n\n"
              "Hand one message over and account for it: no object, no callback, no waiting for the broker.\n\n"
-             "value and key are bytes, str (sent as UTF-8), a buffer or None (Kafka's null). headers is a dict or\n"
-             "a sequence of (name, value). timestamp is in milliseconds since 1970, by default now. A full queue\n"
+             "value and key are bytes, str (sent as UTF-8), a buffer or None (Kafka's null). headers is a mapping\n"
+             "or a sequence of (name, value). timestamp is in milliseconds since 1970, by default now. A full queue\n"
              "is met by the policy when_full. Raises QueueFullError, MessageTooLargeError, KafkaError,\n"
              "KafkaFatalError, ClosedError; TypeError names the argument that is wrong.");
 

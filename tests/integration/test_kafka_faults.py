@@ -156,7 +156,7 @@ class LossyProxy:
 def test_answers_that_are_lost_make_no_duplicates(kafka: Endpoint, idempotence: bool) -> None:
     """With idempotence; the same without it shows that the proxy does what it is for."""
     topic = create_topic(f"{kafka.host}:{kafka.port}")
-    proxy = LossyProxy(kafka, every=10)
+    proxy = LossyProxy(kafka, every=16)
     try:
         with KafkaProducer(
             f"{kafka.host}:{proxy.port}",

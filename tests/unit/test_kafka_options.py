@@ -135,6 +135,7 @@ def test_a_wrong_argument_is_named(arguments: tuple, kind: type[Exception], word
     [
         ({"headers": 5}, TypeError, "headers"),
         ({"headers": [("a",)]}, TypeError, "headers"),
+        ({"headers": b"ab"}, TypeError, "headers"),
         ({"headers": {5: b""}}, TypeError, "header's name"),
         ({"headers": {"a": 5}}, TypeError, "header's value"),
         ({"partition": -1}, ConfigurationError, "partition"),

@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from types import MappingProxyType
 
 import pytest
 
@@ -45,7 +46,7 @@ def fill(producer: KafkaProducer) -> None:
     "value", [b"bytes", "str \u00e9", bytearray(b"array"), memoryview(b"view"), None, b"", ""]
 )
 def test_values_that_can_be_sent(producer: KafkaProducer, value: bytes | str | None) -> None:
-    delivery = producer.send_sync("t", value, value, headers={"h": value}, timeout=10)
+    delivery = producer.send_sync("t", value, value, headers=MappingProxyType({"h": value}), timeout=10)
     assert isinstance(delivery, Delivery)
     assert delivery.topic == "t"
     assert delivery.offset == 0
