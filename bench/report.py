@@ -41,7 +41,8 @@ def table(result: Mapping[str, Any], console: Console) -> None:
     if result["quick"]:
         console.print("A quick run: it shows that the bench works and proves nothing.", style="yellow")
     rounds = "one round" if result["rounds"] == 1 else f"medians of {result['rounds']} rounds"
-    figures = Table(title=f"{result['name']}: {result['title']}; {rounds}", **PLAIN)
+    console.print(f"\n{result['name']}: {result['title']}; {rounds}", style="bold", highlight=False)
+    figures = Table(**PLAIN)
     figures.add_column("contender", no_wrap=True)
     entries = result["results"]
     first = next(iter(entries.values()))
@@ -53,7 +54,7 @@ def table(result: Mapping[str, Any], console: Console) -> None:
         medians = (number(entry[other]["median"]) for other in others(first))
         figures.add_row(name, number(entry["median"]), f"{number(least)}-{number(most)}", *medians)
     console.print(figures)
-    ratios = Table(title="ratios and aims", **PLAIN)
+    ratios = Table(**PLAIN)
     for heading in ("ratio", "value", "aim", ""):
         ratios.add_column(heading, justify="right" if heading == "value" else "left")
     for name, value in result["ratios"].items():

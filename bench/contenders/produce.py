@@ -59,12 +59,8 @@ def expect(delivered: int, count: int) -> None:
         raise SystemExit(f"{delivered} of {count} messages were reported as delivered")
 
 
-class ConfluentCallback:
-    """confluent-kafka's Producer with a delivery callback.
-
-    Its README polls in the producing loop; polling once in 1024 messages costs it less than polling every
-    time.
-    """
+class Confluent:
+    """confluent-kafka's Producer. How it is used is in the subclasses."""
 
     extra: dict[str, Any] = {}
 
@@ -73,19 +69,26 @@ class ConfluentCallback:
 
         self.producer = Producer(settings(bootstrap) | self.extra)
         self.topic = topic
-        self.delivered = 0
 
-    def on_delivery(self, error: object, _message: object) -> None:
-        if error is None:
-            self.delivered += 1
+    def flush(self) -> None:
+        if self.producer.flush(FLUSH_SECONDS):
+            raise SystemExit("flush() left messages behind")
 
-    def send(self, values: Iterable[bytes]) -> None:
-        produce, poll, topic, on_delivery = (
-            self.producer.produce,
-            self.producer.poll,
-            self.topic,
-            self.on_delivery,
-        )
+
+class ConfluentCallback(Confluent):
+    """A delivery callback for each message.
+
+    The README polls after each message; polling after each 1024th costs less.
+    """
+
+    def run(self, values: Iterable[bytes], count: int) -> None:
+        produce, poll, topic, delivered = self.producer.produce, self.producer.poll, self.topic, 0
+
+        def on_delivery(error: object, _message: object) -> None:
+            nonlocal delivered
+            if error is None:
+                delivered += 1
+
         for index, value in enumerate(values):
             while True:
                 try:
@@ -95,28 +98,19 @@ class ConfluentCallback:
                     poll(0.01)
             if not index & 1023:
                 poll(0)
-
-    def run(self, values: Iterable[bytes], count: int) -> None:
-        self.delivered = 0
-        self.send(values)
-        if self.producer.flush(FLUSH_SECONDS):
-            raise SystemExit("flush() left messages behind")
-        self.check(count)
-
-    def check(self, count: int) -> None:
-        expect(self.delivered, count)
+        self.flush()
+        expect(delivered, count)
 
 
-class ConfluentPlain(ConfluentCallback):
-    """The same without a callback: nothing tells the caller what became of a message.
+class ConfluentPlain(Confluent):
+    """No callback: nothing tells the caller what became of a message, and only the end offset is counted.
 
-    ``delivery.report.only.error`` (librdkafka's CONFIGURATION.md) spares it the reports of success that it
-    would drop.
+    ``delivery.report.only.error`` (librdkafka's CONFIGURATION.md) spares it the reports that nobody reads.
     """
 
     extra = {"delivery.report.only.error": True}
 
-    def send(self, values: Iterable[bytes]) -> None:
+    def run(self, values: Iterable[bytes], _count: int) -> None:
         produce, poll, topic = self.producer.produce, self.producer.poll, self.topic
         for index, value in enumerate(values):
             while True:
@@ -127,24 +121,22 @@ class ConfluentPlain(ConfluentCallback):
                     poll(0.01)
             if not index & 1023:
                 poll(0)
-
-    def check(self, count: int) -> None:
-        """Nothing was counted here: the end offset, which the caller checks for all, is the only witness."""
+        self.flush()
 
 
 class ConfluentBatch(ConfluentPlain):
-    """Producer.produce_batch, 1000 messages a call, without callbacks; it takes no headers."""
+    """produce_batch, 1000 messages a call, without callbacks; it takes no headers."""
 
-    def send(self, values: Iterable[bytes]) -> None:
+    def run(self, values: Iterable[bytes], _count: int) -> None:
         produce_batch, poll, topic = self.producer.produce_batch, self.producer.poll, self.topic
         source = iter(values)
         while batch := [{"value": value} for value in itertools.islice(source, 1000)]:
             while batch:
                 produce_batch(topic, batch)
-                # A message that the full queue refused carries "_error"; which ones those are, only this mark
-                # says.
+                # Those that the full queue refused, and no others, are marked.
                 batch = [{"value": entry["value"]} for entry in batch if "_error" in entry]
                 poll(0.01 if batch else 0)
+        self.flush()
 
 
 class AIOProducer:
