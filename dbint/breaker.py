@@ -56,8 +56,8 @@ class CircuitBreaker(_core.CircuitBreaker):
     the other side answered. What is no ``Exception`` (a task's cancellation, ``KeyboardInterrupt``) gives
     the permit back, unless it is recorded.
 
-    A ``with breaker:`` finds its own permit again by thread and asyncio task. Where several are open at once in
-    one task (generators that take turns, an ``ExitStack`` handed on), write ``with breaker.acquire():``.
+    A ``with breaker:`` finds its own permit again by thread and asyncio task. Where several are open at once
+    in one task (generators that take turns, an ``ExitStack`` handed on), write ``with breaker.acquire():``.
 
     ``clock``: a :class:`ManualClock`, for tests.
 
