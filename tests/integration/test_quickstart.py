@@ -38,8 +38,8 @@ def test_the_wheel_carries_its_libraries(wheel: Path) -> None:
 @pytest.mark.usefixtures("postgres", "kafka", "doris")
 def test_every_command_of_the_page_works(wheel: Path, tmp_path: Path) -> None:
     blocks = BLOCK.findall((ROOT / "docs/quickstart.md").read_text())
-    assert [kind for kind, _ in blocks] == ["bash", "python", "bash"]
-    (_, create), (_, settings), (_, prove) = blocks
+    assert [kind for kind, _ in blocks] == ["bash", "python", "python", "bash"]
+    (_, create), (_, settings), (_, models), (_, prove) = blocks
 
     tools = tmp_path / "bin"  # a PATH without compiler, pg_config or pkg-config
     tools.mkdir()
@@ -72,10 +72,13 @@ def test_every_command_of_the_page_works(wheel: Path, tmp_path: Path) -> None:
     run(create, tmp_path)
     with (tmp_path / "shop/shop/settings.py").open("a") as file:
         file.write("\n" + settings)
+    (tmp_path / "shop/analytics/models.py").write_text(models)
     activate = ". ../venv/bin/activate\n"
     printed = run(activate + prove, tmp_path / "shop")
     assert "System check identified no issues" in printed
     assert "Applying auth.0001_initial" in printed
+    assert "Applying analytics.0001_initial" in printed
+    assert re.search(r"passed +models\.doris", printed)
     assert re.search(r"\b0 failed", printed)
 
     extension = run(
