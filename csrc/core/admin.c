@@ -2,6 +2,7 @@
 #include "admin.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "alloc.h"
 #include "clock.h"
@@ -113,6 +114,7 @@ static dbi_rc admin_answer(dbi_admin *admin, rd_kafka_queue_t *queue, int ms, co
         else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DELETETOPICS_RESULT)
             results = rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &count);
         rc = admin_topic_result(results, count, what, err);
+        dbi__kafka_well(&admin->kafka);
     }
     rd_kafka_event_destroy(event);
     return rc;
@@ -168,6 +170,36 @@ dbi_rc dbi_admin_delete_topic(dbi_admin *admin, const char *topic, int64_t deadl
     return rc;
 }
 
+/* Asks for metadata in ever longer slices, so that brokers which refuse connections or credentials need not be waited
+ * for until the deadline. Credentials must be refused twice: the first time may concern those of before a change. */
+static rd_kafka_resp_err_t admin_metadata(dbi_admin *admin, bool all_topics, rd_kafka_topic_t *rkt, int64_t deadline,
+                                          const struct rd_kafka_metadata **metadata) {
+    int64_t slice = 250 * DBI_NS_PER_MS;
+    int refusals = 0;
+
+    for (;;) {
+        int64_t until = dbi_clock_deadline(NULL, slice);
+        rd_kafka_resp_err_t code =
+            rd_kafka_metadata(admin->kafka.rk, all_topics, rkt, metadata,
+                              dbi__kafka_ms(until < deadline ? until : deadline));
+        dbi_rc trouble;
+
+        dbi__kafka_serve(&admin->kafka);
+        trouble = dbi_kafka_last_error(&admin->kafka, NULL);
+        if ((code != RD_KAFKA_RESP_ERR__TIMED_OUT && code != RD_KAFKA_RESP_ERR__TRANSPORT) ||
+            dbi_clock_left(NULL, deadline) == 0 || trouble == DBI_EUNREACHABLE)
+            return code;
+        if (trouble == DBI_EAUTH) {
+            if (++refusals > 1)
+                return code;
+            dbi__kafka_well(&admin->kafka);
+        }
+        (void)nanosleep(&(struct timespec){.tv_nsec = 10 * DBI_NS_PER_MS}, NULL); /* when it answered at once */
+        if (slice < 4 * DBI_NS_PER_S)
+            slice *= 2;
+    }
+}
+
 dbi_rc dbi_admin_describe(dbi_admin *admin, bool all_topics, const char *topic, int64_t deadline,
                           const struct rd_kafka_metadata **metadata, char **cluster_id, int32_t *controller,
                           dbi_err *err) {
@@ -185,12 +217,11 @@ dbi_rc dbi_admin_describe(dbi_admin *admin, bool all_topics, const char *topic, 
         rc = dbi_kafka_err(err, rd_kafka_last_error(), "topic \"%.200s\"", topic);
         goto done;
     }
-    code = rd_kafka_metadata(admin->kafka.rk, all_topics, rkt, metadata, dbi__kafka_ms(deadline));
+    code = admin_metadata(admin, all_topics, rkt, deadline, metadata);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         rc = admin_fail(admin, err, code, "asking the brokers for metadata");
         goto done;
     }
-    dbi__kafka_serve(&admin->kafka);
     dbi__kafka_well(&admin->kafka);
     if (controller != NULL)
         *controller = rd_kafka_controllerid(admin->kafka.rk, dbi__kafka_ms(deadline));

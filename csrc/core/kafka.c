@@ -419,6 +419,8 @@ dbi_rc dbi_kafka_set_credentials(dbi_kafka *kafka, const char *username, const c
         return rc;
     rc = dbi__kafka_error_take(err, rd_kafka_sasl_set_credentials(kafka->rk, username, password),
                                "new SASL credentials");
+    if (rc == DBI_OK)
+        dbi__kafka_well(kafka); /* what was refused were the old ones */
     dbi__kafka_leave(kafka);
     return rc;
 }
