@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from stack import Stack
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TOOLS = ("sh", "bash", "env", "uname", "ldconfig", "cat", "dirname", "basename")
@@ -35,8 +37,8 @@ def test_the_wheel_carries_its_libraries(wheel: Path) -> None:
         assert unwanted not in listing
 
 
-@pytest.mark.usefixtures("postgres", "kafka", "doris")
-def test_every_command_of_the_page_works(wheel: Path, tmp_path: Path) -> None:
+def test_every_command_of_the_page_works(wheel: Path, private_stack: Stack, tmp_path: Path) -> None:
+    private_stack.up()
     blocks = BLOCK.findall((ROOT / "docs/quickstart.md").read_text())
     assert [kind for kind, _ in blocks] == ["bash", "python", "python", "bash"]
     (_, create), (_, settings), (_, models), (_, prove) = blocks
@@ -51,13 +53,12 @@ def test_every_command_of_the_page_works(wheel: Path, tmp_path: Path) -> None:
         assert found, f"{name} is not on this machine"
         (tools / name).symlink_to(found)
     kept = {
-        key: value
-        for key, value in os.environ.items()
-        if key.startswith(("PIP_", "SSL_", "LANG", "TMP", "DBINT_"))
+        key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_", "LANG", "TMP"))
     }
     environment = kept | {
         "PATH": str(tools),
         "HOME": str(tmp_path),
+        "DBINT_STACK_DIR": str(private_stack.directory),
         "PIP_FIND_LINKS": f"{wheel.parent} {kept.get('PIP_FIND_LINKS', '')}".strip(),
         "PIP_CONSTRAINT": str(ROOT / "constraints.txt"),
     }  # fmt: skip
