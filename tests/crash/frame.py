@@ -147,6 +147,7 @@ class Result:
     """A run's account, and what was done to get it."""
 
     scenario: str
+    promise: str
     seed: int
     rounds: int
     account: Account
@@ -168,6 +169,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         return {
             "scenario": self.scenario,
+            "promise": self.promise,
             "seed": self.seed,
             "rounds": self.rounds,
             **asdict(self.account),
@@ -281,6 +283,7 @@ def run(
             shutil.rmtree(directory, ignore_errors=True)
     return Result(
         scenario=scenario.name,
+        promise=scenario.promise.words,
         seed=seed,
         rounds=rounds,
         account=account,

@@ -3,10 +3,11 @@
 How it hears. The victim makes calls through *callers* (threads, coroutines); a caller makes one call at a
 time, numbered 0, 1, 2 …. Around each call the victim sends records over a Unix socket of type SOCK_SEQPACKET:
 
-    BEGIN     before the call is made ACCEPTED  after it returned and so promised that its effect will last
-    RESOLVED  the same, where the server said that an earlier attempt had already succeeded: its answer had
-    been lost REFUSED   after it failed and so promised that it has no effect UNKNOWN   after it failed in a
-    way that leaves the effect open
+    BEGIN     before the call is made
+    ACCEPTED  after it returned, and so promised that its effect will last
+    RESOLVED  the same, where the server said that an earlier attempt had succeeded, whose answer was lost
+    REFUSED   after it failed, and so promised that it has no effect
+    UNKNOWN   after it failed in a way that leaves its effect open
 
 What that is worth. A record is one system call and one packet. When the call has returned, the packet is in
 the receiver's queue in the kernel and stays there when the sender is killed; a packet is queued whole or not

@@ -32,7 +32,6 @@ class ProduceScenario(StackScenario):
         repeats=True,
     )
     server = "kafka"
-    targets = ("victim", "server", "both")
     calls_between = 500
 
     def setup(self) -> None:
