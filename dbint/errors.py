@@ -8,7 +8,8 @@ Every message says what was wrong and where; none carries a secret.
 class Error(Exception):
     """Base of all errors of dbint.
 
-    ``code`` is the name of the C core's result code (``"DBI_ETIMEOUT"``), or None for an error raised in Python.
+    ``code`` is the name of the C core's result code (``"DBI_ETIMEOUT"``), or None for an error raised in
+    Python.
     ``sqlstate`` and ``kafka_code`` are the server's own codes, where there is one.
     """
 
@@ -58,7 +59,7 @@ class MessageTooLargeError(DatabaseError):
 
 
 class CircuitOpenError(OperationalError):
-    """The circuit breaker refuses calls; ``retry_after`` is the time in seconds until it lets a probe through."""
+    """The circuit breaker refuses calls; ``retry_after`` is the time in s until it lets a probe through."""
 
     retry_after: float | None = None
 

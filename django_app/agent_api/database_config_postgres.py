@@ -3,12 +3,14 @@
 ``default`` has users and sessions, ``agent_db`` the agents' tables.
 """
 
+from typing import Any
+
 from dbint.django.conf import ServiceDict
 from dbint.django.databases import postgres_database
 
 POSTGRES: ServiceDict = {"database": "agent_runtime"}
 
-DATABASES = {
+DATABASES: dict[str, dict[str, Any]] = {
     "default": postgres_database(dbint={"SERVICES": {"postgres": POSTGRES}}),
     "agent_db": postgres_database(database="agent_db", dbint={"SERVICES": {"postgres": POSTGRES}}),
 }
