@@ -26,19 +26,18 @@ ROUTED = {**QUICK, "ROUTING": {"apps": {"notes": "default"}}}
 ROUTERS = ["dbint.django.routers.DatabaseRouter"]
 
 
-@pytest.fixture
-def project(tmp_path: Path, postgres: Endpoint, kafka: Endpoint, doris: Endpoint) -> Project:
+@pytest.fixture(scope="module")
+def prepared(
+    tmp_path_factory: pytest.TempPathFactory, postgres: Endpoint, kafka: Endpoint, doris: Endpoint
+) -> Project:
     """A project on all three servers, with its one app on PostgreSQL."""
-    return migrated(Project(tmp_path, EVERYWHERE, ROUTED, ROUTERS, {"DBINT_IN_KUBERNETES": "0"}))
+    directory = tmp_path_factory.mktemp("project")
+    return Project(directory, EVERYWHERE, ROUTED, ROUTERS, {"DBINT_IN_KUBERNETES": "0"}).migrated()
 
 
-def migrated(project: Project) -> Project:
-    project.write()
-    assert project.run("makemigrations", "notes").code == 0
-    for alias in project.databases:
-        outcome = project.run("migrate", "--database", alias)
-        assert outcome.code == 0, outcome.stderr
-    return project
+@pytest.fixture
+def project(prepared: Project, tmp_path: Path) -> Project:
+    return prepared.copied_to(tmp_path)
 
 
 def postgres_tables(postgres: Endpoint) -> set[str]:
@@ -252,7 +251,7 @@ def test_a_project_with_postgres_alone(tmp_path: Path, postgres: Endpoint) -> No
     (own / "state.json").chmod(0o600)
     project = Project(tmp_path, {"default": {"kind": "postgres"}}, QUICK)
     project.environ |= {"DBINT_STACK_DIR": str(own), "DBINT_IN_KUBERNETES": "0"}
-    outcome = migrated(project).verify()
+    outcome = project.migrated().verify()
     assert outcome.code == 0, outcome.stdout
     found = statuses(outcome)
     assert found["connections.doris"] == found["connections.kafka"] == "not_configured"
@@ -269,7 +268,7 @@ def test_a_project_on_sqlite(tmp_path: Path) -> None:
         QUICK,
         environ={"DBINT_STACK_DIR": str(tmp_path / "none"), "DBINT_IN_KUBERNETES": "0"},
     )
-    outcome = migrated(project).verify()
+    outcome = project.migrated().verify()
     assert outcome.code == 0, outcome.stdout
     found = statuses(outcome)
     assert {name for name, status in found.items() if status == "passed"} == {
@@ -299,7 +298,7 @@ def test_kafka_stopped(tmp_path: Path, private_stack: Stack) -> None:
     private_stack.stop("kafka")
     project = Project(tmp_path, EVERYWHERE, ROUTED, ROUTERS)
     project.environ |= {"DBINT_STACK_DIR": str(private_stack.directory), "DBINT_IN_KUBERNETES": "0"}
-    outcome = migrated(project).verify("--all")
+    outcome = project.migrated().verify("--all")
     assert outcome.code == 1
     assert outcome.seconds < 30
     for probe in outcome.probes.values():

@@ -2,13 +2,13 @@
 
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,27 @@ class Project:
         given = {"databases": self.databases, "dbint": self.dbint, "routers": self.routers}
         (self.directory / "given.json").write_text(json.dumps(given))
 
+    def migrated(self) -> "Project":
+        """This project, with its migration written and applied on every alias."""
+        self.write()
+        assert self.run("makemigrations", "notes").code == 0
+        for alias in self.databases:
+            outcome = self.run("migrate", "--database", alias)
+            assert outcome.code == 0, outcome.stderr
+        return self
+
+    def copied_to(self, directory: Path) -> "Project":
+        """The same project in another directory, for one test to change."""
+        shutil.copytree(self.directory, directory, dirs_exist_ok=True)
+        return replace(
+            self,
+            directory=directory,
+            databases=deepcopy(self.databases),
+            dbint=deepcopy(self.dbint),
+            routers=list(self.routers),
+            environ=dict(self.environ),
+        )
+
     def environment(self) -> dict[str, str]:
         checkout = str(Path(__file__).parents[2])
         paths = {"PYTHONPATH": os.pathsep.join([str(self.directory), checkout])}
@@ -116,21 +137,6 @@ class Project:
         outcome = self.run("verify_database_integration", *arguments, "--format", form, timeout=timeout)
         assert "Traceback" not in outcome.stdout + outcome.stderr, outcome.stderr
         return outcome
-
-
-@contextmanager
-def stopped_in_the_middle(
-    process: subprocess.Popen[str], line: str, number: signal.Signals
-) -> Iterator[None]:
-    """Sends the signal as soon as stderr shows ``line``."""
-    assert process.stderr is not None
-    for shown in process.stderr:
-        if line in shown:
-            break
-    else:
-        raise AssertionError(f"the command never said {line!r}")
-    process.send_signal(number)
-    yield
 
 
 def statuses(outcome: Outcome) -> Mapping[str, str]:
