@@ -186,7 +186,9 @@ class BrokerProbe(KafkaProbe):
         if kind is Kind.OTHER:
             kind = classify(error)
         scope.details["error"] = kind.value
-        return ProbeFailed(f"{text} ({one_line(error)})", advise(target, kind))
+        if kind not in (Kind.UNREACHABLE, Kind.NAME_UNKNOWN):
+            text = f"{text} ({one_line(error)})"
+        return ProbeFailed(text, advise(target, kind))
 
 
 def messages_to_send() -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ def diagnose_port(host: str, port: int, seconds: float) -> tuple[Kind, str]:
         kind = classify(error)
         if kind is Kind.LOST:
             return Kind.NOT_THE_PROTOCOL, f"{where} ends the conversation at Kafka's first request"
-        return kind, f"{where}: {one_line(error)}"
+        return kind, f"{where}: {error.strerror or one_line(error)}"
     if answer[:1] and answer[0] in _TLS_RECORDS and answer[1:2] == b"\x03":
         return Kind.TLS, f"{where} wants TLS, and the security protocol here is without"
     if len(answer) < 8:

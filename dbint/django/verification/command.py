@@ -120,7 +120,7 @@ class VerificationCommand(BaseCommand):
                 write_to_file(FORMATS[options["format"]](report))
                 self.stderr.write(as_text(report).splitlines()[-1])
             else:
-                self.print(report, options["format"])
+                self.print(report, options)
         return report.exit_code
 
     def run_checks(self, redact: Redactor) -> None:
@@ -155,12 +155,14 @@ class VerificationCommand(BaseCommand):
         with signals_interrupt(), progress.shown() if options["verbosity"] else contextlib.nullcontext():
             return runner.run()
 
-    def print(self, report: Report, form: str) -> None:
-        if form == "text" and self.stdout.isatty():
-            columns = shutil.get_terminal_size().columns
-            text = as_text(report, width=columns, colour="NO_COLOR" not in os.environ)
+    def print(self, report: Report, options: dict[str, Any]) -> None:
+        terminal = self.stdout.isatty()
+        if options["format"] == "text" and (terminal or options["force_color"]):
+            columns = shutil.get_terminal_size().columns if terminal else None
+            plain = options["no_color"] or "NO_COLOR" in os.environ
+            text = as_text(report, width=columns, colour=not plain)
         else:
-            text = FORMATS[form](report)
+            text = FORMATS[options["format"]](report)
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
         try:
             self.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding), ending="")
