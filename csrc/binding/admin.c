@@ -36,7 +36,7 @@ static int admin_init(admin_object *self, PyObject *args, PyObject *kwargs) {
         (void)dbi_raise(state, &err);
         return -1;
     }
-    self->base.kafka = dbi_admin_kafka(self->admin);
+    kafka_client_ready(&self->base, dbi_admin_kafka(self->admin));
     return 0;
 }
 
@@ -85,10 +85,10 @@ static PyObject *admin_create_topic(admin_object *self, PyObject *const *args, P
         !kafka_timeout(state, values[4], &deadline) ||
         (values[3] != NULL && values[3] != Py_None && !kafka_properties_read(values[3], "configs", &configs)))
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    kafka_wait_begin();
     rc = dbi_admin_create_topic(self->admin, topic, (int)partitions, (int)replication, configs.items, configs.count,
                                 deadline, &err);
-    Py_END_ALLOW_THREADS
+    kafka_wait_end();
     kafka_properties_reset(&configs);
     if (rc != DBI_OK)
         return kafka_raise(state, self->base.kafka, &err);
@@ -111,9 +111,9 @@ static PyObject *admin_delete_topic(admin_object *self, PyObject *const *args, P
     if (state == NULL || !admin_ready(self) || !dbi_parse(&params, args, nargs, kwnames, values) ||
         (topic = kafka_text(state, values[0], "topic")) == NULL || !kafka_timeout(state, values[1], &deadline))
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    kafka_wait_begin();
     rc = dbi_admin_delete_topic(self->admin, topic, deadline, &err);
-    Py_END_ALLOW_THREADS
+    kafka_wait_end();
     if (rc != DBI_OK)
         return kafka_raise(state, self->base.kafka, &err);
     Py_RETURN_NONE;
@@ -191,9 +191,9 @@ static PyObject *admin_describe(admin_object *self, PyObject *const *args, Py_ss
         !kafka_timeout(state, values[1], &deadline) ||
         (values[2] != NULL && (all_topics = PyObject_IsTrue(values[2])) < 0))
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    kafka_wait_begin();
     rc = dbi_admin_describe(self->admin, all_topics != 0, topic, deadline, &metadata, &cluster_id, &controller, &err);
-    Py_END_ALLOW_THREADS
+    kafka_wait_end();
     if (rc != DBI_OK)
         return kafka_raise(state, self->base.kafka, &err);
     result = metadata_tuple(metadata, cluster_id, controller);

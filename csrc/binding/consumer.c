@@ -34,7 +34,7 @@ static int consumer_init(consumer_object *self, PyObject *args, PyObject *kwargs
         (void)dbi_raise(state, &err);
         return -1;
     }
-    self->base.kafka = dbi_consumer_kafka(self->consumer);
+    kafka_client_ready(&self->base, dbi_consumer_kafka(self->consumer));
     return 0;
 }
 
@@ -127,9 +127,9 @@ static PyObject *partitions_run(consumer_object *self, partitions_fn call, PyObj
     partitions = kafka_partitions_read(state, value, "partitions");
     if (partitions == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    kafka_wait_begin();
     rc = call(self->consumer, partitions, deadline, &err);
-    Py_END_ALLOW_THREADS
+    kafka_wait_end();
     if (rc != DBI_OK)
         (void)kafka_raise(state, self->base.kafka, &err);
     else
@@ -286,9 +286,9 @@ static PyObject *consumer_watermarks(consumer_object *self, PyObject *const *arg
         !dbi_arg_int(state, values[1], "partition", 0, INT32_MAX, &partition) ||
         !kafka_timeout(state, values[2], &deadline))
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    kafka_wait_begin();
     rc = dbi_consumer_watermarks(self->consumer, topic, (int32_t)partition, deadline, &low, &high, &err);
-    Py_END_ALLOW_THREADS
+    kafka_wait_end();
     if (rc != DBI_OK)
         return kafka_raise(state, self->base.kafka, &err);
     return Py_BuildValue("(LL)", (long long)low, (long long)high);
@@ -355,9 +355,9 @@ static PyObject *consumer_close(consumer_object *self, PyObject *Py_UNUSED(ignor
 
     if (!consumer_ready(self))
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    kafka_wait_begin();
     rc = dbi_consumer_close(self->consumer, &err);
-    Py_END_ALLOW_THREADS
+    kafka_wait_end();
     if (rc != DBI_OK && rc != DBI_ECLOSED)
         return dbi_raise(dbi_state_of(Py_TYPE(self)), &err);
     Py_RETURN_NONE;

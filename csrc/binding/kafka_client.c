@@ -163,6 +163,37 @@ PyObject *kafka_raise(const dbi_state *state, dbi_kafka *kafka, dbi_err *err) {
     return dbi_raise(state, err);
 }
 
+/* -- waiting ------------------------------------------------------------------------------------------------------ */
+
+/* The thread state of a call in progress, while it is without the GIL; NULL on all other threads. */
+static _Thread_local PyThreadState *waiting;
+
+void kafka_wait_begin(void) {
+    waiting = PyEval_SaveThread();
+}
+
+void kafka_wait_end(void) {
+    PyEval_RestoreThread(waiting);
+    waiting = NULL;
+}
+
+/* Asked by the core between two slices of a wait. */
+static dbi_rc wait_check(void) {
+    int raised;
+
+    if (waiting == NULL) /* a wait that looks at signals itself (dbi_wait) */
+        return DBI_OK;
+    kafka_wait_end(); /* a handler may make Kafka calls of its own */
+    raised = PyErr_CheckSignals();
+    kafka_wait_begin();
+    return raised < 0 ? DBI_EINTR : DBI_OK;
+}
+
+void kafka_client_ready(kafka_object *self, dbi_kafka *kafka) {
+    dbi_kafka_set_check(kafka, wait_check);
+    self->kafka = kafka;
+}
+
 /* -- KafkaClient -------------------------------------------------------------------------------------------------- */
 
 static dbi_kafka *client_of(kafka_object *self) {

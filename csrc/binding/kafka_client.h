@@ -34,6 +34,14 @@ rd_kafka_topic_partition_list_t *kafka_partitions_read(const dbi_state *state, P
 /* A list of (topic, partition, offset, metadata); offset and metadata are None where there is none. */
 PyObject *kafka_partitions_list(const rd_kafka_topic_partition_list_t *partitions);
 
+/* Stand around a call of the core that may wait for a broker: no GIL, and signals are looked at while it waits. A
+ * handler that raises ends the wait with DBI_EINTR. */
+void kafka_wait_begin(void);
+void kafka_wait_end(void);
+
+/* To be called when the client of the subtype has been made. */
+void kafka_client_ready(kafka_object *self, dbi_kafka *kafka);
+
 /* A time left out means forever. */
 bool kafka_timeout(const dbi_state *state, PyObject *value, int64_t *deadline);
 

@@ -82,7 +82,7 @@ static int producer_init(producer_object *self, PyObject *args, PyObject *kwargs
         (void)dbi_raise(state, &err);
         return -1;
     }
-    self->base.kafka = dbi_producer_kafka(self->producer);
+    kafka_client_ready(&self->base, dbi_producer_kafka(self->producer));
     return 0;
 }
 
@@ -282,9 +282,9 @@ static dbi_topic *topic_read(producer_object *self, PyObject *name, bool may_wai
     } else {
         if (self->require_topics && !may_wait)
             return NULL;
-        Py_BEGIN_ALLOW_THREADS
+        kafka_wait_begin();
         rc = dbi_producer_topic(self->producer, text, &topic, &err);
-        Py_END_ALLOW_THREADS
+        kafka_wait_end();
     }
     if (rc != DBI_OK) {
         (void)dbi_raise(state, &err);
@@ -775,9 +775,9 @@ static PyObject *producer_send_offsets(producer_object *self, PyObject *const *a
         return NULL;
     group = kafka_consumer_group(state, values[1]);
     if (group != NULL) {
-        Py_BEGIN_ALLOW_THREADS
+        kafka_wait_begin();
         rc = dbi_producer_send_offsets(self->producer, offsets, group, deadline, &err);
-        Py_END_ALLOW_THREADS
+        kafka_wait_end();
         result = rc == DBI_OK ? Py_NewRef(Py_None) : kafka_raise(state, self->base.kafka, &err);
         rd_kafka_consumer_group_metadata_destroy(group);
     }

@@ -62,6 +62,48 @@ static dbi_rc admin_fail(dbi_admin *admin, dbi_err *err, rd_kafka_resp_err_t cod
     return dbi__kafka_fail(&admin->kafka, err, code, what);
 }
 
+/* Asks for metadata; brokers that refuse connections or credentials are not waited for until the deadline. Credentials
+ * must be refused twice: the first time may concern those of before a change. */
+static dbi_rc admin_metadata(dbi_admin *admin, bool all_topics, rd_kafka_topic_t *rkt, int64_t deadline,
+                             const struct rd_kafka_metadata **metadata, const char *what, dbi_err *err) {
+    dbi__slices slices = {
+        .kafka = &admin->kafka, .deadline = deadline, .length = DBI__KAFKA_SLICE, .restarts = true};
+    int refusals = 0;
+
+    for (;;) {
+        rd_kafka_resp_err_t code =
+            rd_kafka_metadata(admin->kafka.rk, all_topics, rkt, metadata, dbi__slice_ms(&slices));
+        dbi_rc rc, trouble;
+
+        dbi__kafka_serve(&admin->kafka);
+        trouble = dbi_kafka_last_error(&admin->kafka, NULL);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            dbi__kafka_well(&admin->kafka);
+            return DBI_OK;
+        }
+        if ((code != RD_KAFKA_RESP_ERR__TIMED_OUT && code != RD_KAFKA_RESP_ERR__TRANSPORT) ||
+            dbi_clock_left(NULL, deadline) == 0 || trouble == DBI_EUNREACHABLE ||
+            (trouble == DBI_EAUTH && ++refusals > 1))
+            return admin_fail(admin, err, code, what);
+        if (trouble == DBI_EAUTH)
+            dbi__kafka_well(&admin->kafka);
+        if ((rc = dbi__slice_next(&slices, err)) != DBI_OK)
+            return rc;
+        (void)nanosleep(&(struct timespec){.tv_nsec = 10 * DBI_NS_PER_MS}, NULL); /* when it answered at once */
+    }
+}
+
+/* Finds a broker, so that a request is not left waiting for one: it could be carried out long after its caller was told
+ * that there is none. */
+static dbi_rc admin_reach(dbi_admin *admin, int64_t deadline, const char *what, dbi_err *err) {
+    const struct rd_kafka_metadata *metadata = NULL;
+    dbi_rc rc = admin_metadata(admin, false, NULL, deadline, &metadata, what, err);
+
+    if (metadata != NULL)
+        rd_kafka_metadata_destroy(metadata);
+    return rc;
+}
+
 /* What the cluster answered about one topic. */
 static dbi_rc admin_topic_result(const rd_kafka_topic_result_t *const *results, size_t count, const char *what,
                                  dbi_err *err) {
@@ -99,11 +141,16 @@ static rd_kafka_AdminOptions_t *admin_options(dbi_admin *admin, rd_kafka_admin_o
 /* Waits for the one answer on the queue, and says what it was. */
 static dbi_rc admin_answer(dbi_admin *admin, rd_kafka_queue_t *queue, int ms, const char *what, dbi_err *err) {
     /* The request has its own timeout: a little more here, so that its reason is seen. */
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ms + 500);
+    dbi__slices slices = {.kafka = &admin->kafka,
+                          .deadline = dbi_clock_deadline(NULL, (ms + 500) * DBI_NS_PER_MS),
+                          .length = DBI__KAFKA_SLICE};
     const rd_kafka_topic_result_t **results = NULL;
     size_t count = 0;
     dbi_rc rc;
+    rd_kafka_event_t *event = dbi__slice_poll(&slices, queue, &rc, err);
 
+    if (rc != DBI_OK)
+        return rc;
     if (event == NULL)
         return admin_fail(admin, err, RD_KAFKA_RESP_ERR__TIMED_OUT, what);
     if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -131,10 +178,13 @@ dbi_rc dbi_admin_create_topic(dbi_admin *admin, const char *topic, int partition
 
     if (rc != DBI_OK)
         return rc;
+    rc = admin_reach(admin, deadline, "creating topic", err);
+    if (rc != DBI_OK)
+        goto done;
     wanted = rd_kafka_NewTopic_new(topic, partitions, replication, text, sizeof text);
     if (wanted == NULL) {
-        dbi__kafka_leave(&admin->kafka);
-        return dbi_err_set(err, DBI_EINVAL, "creating topic \"%.200s\": %s", topic, text);
+        rc = dbi_err_set(err, DBI_EINVAL, "creating topic \"%.200s\": %s", topic, text);
+        goto done;
     }
     for (size_t i = 0; i < count; i++)
         (void)rd_kafka_NewTopic_set_config(wanted, configs[i].name, configs[i].value);
@@ -145,6 +195,7 @@ dbi_rc dbi_admin_create_topic(dbi_admin *admin, const char *topic, int partition
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_queue_destroy(queue);
     rd_kafka_NewTopic_destroy(wanted);
+done:
     dbi__kafka_leave(&admin->kafka);
     return rc;
 }
@@ -158,6 +209,9 @@ dbi_rc dbi_admin_delete_topic(dbi_admin *admin, const char *topic, int64_t deadl
 
     if (rc != DBI_OK)
         return rc;
+    rc = admin_reach(admin, deadline, "deleting topic", err);
+    if (rc != DBI_OK)
+        goto done;
     unwanted = rd_kafka_DeleteTopic_new(topic);
     queue = rd_kafka_queue_new(admin->kafka.rk);
     options = admin_options(admin, RD_KAFKA_ADMIN_OP_DELETETOPICS, deadline, &ms);
@@ -166,45 +220,15 @@ dbi_rc dbi_admin_delete_topic(dbi_admin *admin, const char *topic, int64_t deadl
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_queue_destroy(queue);
     rd_kafka_DeleteTopic_destroy(unwanted);
+done:
     dbi__kafka_leave(&admin->kafka);
     return rc;
-}
-
-/* Asks for metadata in ever longer slices, so that brokers which refuse connections or credentials need not be waited
- * for until the deadline. Credentials must be refused twice: the first time may concern those of before a change. */
-static rd_kafka_resp_err_t admin_metadata(dbi_admin *admin, bool all_topics, rd_kafka_topic_t *rkt, int64_t deadline,
-                                          const struct rd_kafka_metadata **metadata) {
-    int64_t slice = 250 * DBI_NS_PER_MS;
-    int refusals = 0;
-
-    for (;;) {
-        int64_t until = dbi_clock_deadline(NULL, slice);
-        rd_kafka_resp_err_t code =
-            rd_kafka_metadata(admin->kafka.rk, all_topics, rkt, metadata,
-                              dbi__kafka_ms(until < deadline ? until : deadline));
-        dbi_rc trouble;
-
-        dbi__kafka_serve(&admin->kafka);
-        trouble = dbi_kafka_last_error(&admin->kafka, NULL);
-        if ((code != RD_KAFKA_RESP_ERR__TIMED_OUT && code != RD_KAFKA_RESP_ERR__TRANSPORT) ||
-            dbi_clock_left(NULL, deadline) == 0 || trouble == DBI_EUNREACHABLE)
-            return code;
-        if (trouble == DBI_EAUTH) {
-            if (++refusals > 1)
-                return code;
-            dbi__kafka_well(&admin->kafka);
-        }
-        (void)nanosleep(&(struct timespec){.tv_nsec = 10 * DBI_NS_PER_MS}, NULL); /* when it answered at once */
-        if (slice < 4 * DBI_NS_PER_S)
-            slice *= 2;
-    }
 }
 
 dbi_rc dbi_admin_describe(dbi_admin *admin, bool all_topics, const char *topic, int64_t deadline,
                           const struct rd_kafka_metadata **metadata, char **cluster_id, int32_t *controller,
                           dbi_err *err) {
     rd_kafka_topic_t *rkt = NULL;
-    rd_kafka_resp_err_t code;
     char *id = NULL;
     dbi_rc rc = dbi__kafka_enter(&admin->kafka, err);
 
@@ -217,15 +241,13 @@ dbi_rc dbi_admin_describe(dbi_admin *admin, bool all_topics, const char *topic, 
         rc = dbi_kafka_err(err, rd_kafka_last_error(), "topic \"%.200s\"", topic);
         goto done;
     }
-    code = admin_metadata(admin, all_topics, rkt, deadline, metadata);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        rc = admin_fail(admin, err, code, "asking the brokers for metadata");
+    rc = admin_metadata(admin, all_topics, rkt, deadline, metadata, "asking the brokers for metadata", err);
+    if (rc != DBI_OK)
         goto done;
-    }
-    dbi__kafka_well(&admin->kafka);
+    /* Both come with the metadata: no waiting. */
     if (controller != NULL)
-        *controller = rd_kafka_controllerid(admin->kafka.rk, dbi__kafka_ms(deadline));
-    if (cluster_id != NULL && (id = rd_kafka_clusterid(admin->kafka.rk, dbi__kafka_ms(deadline))) != NULL &&
+        *controller = rd_kafka_controllerid(admin->kafka.rk, 0);
+    if (cluster_id != NULL && (id = rd_kafka_clusterid(admin->kafka.rk, 0)) != NULL &&
         (*cluster_id = dbi_strdup(id)) == NULL)
         rc = dbi_err_set(err, DBI_ENOMEM, "no memory for the cluster's id");
 done:

@@ -9,6 +9,23 @@
 
 /* -- life --------------------------------------------------------------------------------------------------------- */
 
+static dbi_rc consumer_collect(void *arg, dbi_snapshot *snapshot) {
+    const dbi_consumer *consumer = arg;
+    dbi_label labels[DBI__KAFKA_LABELS];
+    char number[24];
+    dbi_rc rc;
+
+    if (dbi_kafka_forked(&consumer->kafka)) /* the parent shows them */
+        return DBI_OK;
+    dbi__kafka_labels(&consumer->kafka, labels, number);
+    rc = dbi_snapshot_add_counter(snapshot, "dbint_kafka_consumer_read_messages_total", labels, DBI__KAFKA_LABELS,
+                                  atomic_load_explicit(&consumer->messages, memory_order_relaxed));
+    if (rc == DBI_OK)
+        rc = dbi_snapshot_add_counter(snapshot, "dbint_kafka_consumer_read_bytes_total", labels, DBI__KAFKA_LABELS,
+                                      atomic_load_explicit(&consumer->bytes, memory_order_relaxed));
+    return rc;
+}
+
 dbi_rc dbi_consumer_new(dbi_consumer **consumer_out, const dbi_kafka_property *properties, size_t count,
                         dbi_err *err) {
     static const dbi_kafka_property defaults[] = {
@@ -22,11 +39,13 @@ dbi_rc dbi_consumer_new(dbi_consumer **consumer_out, const dbi_kafka_property *p
     atomic_store(&consumer->refs, 1);
     rc = dbi__kafka_init(&consumer->kafka, RD_KAFKA_CONSUMER, defaults, sizeof defaults / sizeof *defaults,
                          properties, count, 0, err);
-    if (rc != DBI_OK)
+    if (rc != DBI_OK) {
         dbi_consumer_free(consumer);
-    else
-        *consumer_out = consumer;
-    return rc;
+        return rc;
+    }
+    dbi_source_add(&consumer->kafka.source, consumer_collect, consumer);
+    *consumer_out = consumer;
+    return DBI_OK;
 }
 
 void dbi__consumer_release(dbi_consumer *consumer) {
@@ -57,14 +76,27 @@ bool dbi_consumer_closed(const dbi_consumer *consumer) {
 }
 
 dbi_rc dbi_consumer_close(dbi_consumer *consumer, dbi_err *err) {
+    dbi__slices slices = {
+        .kafka = &consumer->kafka, .deadline = DBI_FOREVER, .length = DBI__KAFKA_SLICE, .closing = true};
+    rd_kafka_queue_t *queue;
     bool was_open;
-    rd_kafka_resp_err_t code;
     dbi_rc rc = dbi__kafka_begin_close(&consumer->kafka, &was_open, err);
 
     if (rc != DBI_OK || !was_open)
         return rc;
-    code = rd_kafka_consumer_close(consumer->kafka.rk);
-    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? DBI_OK : dbi_kafka_err(err, code, "leaving the consumer group");
+    queue = rd_kafka_queue_new(consumer->kafka.rk);
+    rc = dbi__kafka_error_take(err, rd_kafka_consumer_close_queue(consumer->kafka.rk, queue),
+                               "leaving the consumer group");
+    while (rc == DBI_OK && !rd_kafka_consumer_closed(consumer->kafka.rk)) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, dbi__slice_ms(&slices));
+
+        if (event != NULL)
+            rd_kafka_event_destroy(event);
+        else if (!rd_kafka_consumer_closed(consumer->kafka.rk))
+            rc = dbi__slice_next(&slices, err);
+    }
+    rd_kafka_queue_destroy(queue);
+    return rc;
 }
 
 /* -- what is read ------------------------------------------------------------------------------------------------- */
@@ -89,6 +121,14 @@ dbi_rc dbi_consumer_subscribe(dbi_consumer *consumer, const char *const *topics,
     return rc;
 }
 
+/* The first partition that failed speaks for all. */
+static rd_kafka_resp_err_t partitions_error(const rd_kafka_topic_partition_list_t *partitions) {
+    for (int i = 0; partitions != NULL && i < partitions->cnt; i++)
+        if (partitions->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return partitions->elems[i].err;
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 /* One call of librdkafka on a list of partitions. */
 typedef rd_kafka_resp_err_t (*partitions_call)(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions);
 
@@ -101,9 +141,8 @@ static dbi_rc consumer_call(dbi_consumer *consumer, partitions_call call,
         return rc;
     code = call(consumer->kafka.rk, partitions);
     dbi__kafka_serve(&consumer->kafka);
-    /* Some calls answer per partition: the first that failed speaks for all. */
-    for (int i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && partitions != NULL && i < partitions->cnt; i++)
-        code = partitions->elems[i].err;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) /* some calls answer per partition */
+        code = partitions_error(partitions);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         rc = dbi__kafka_fail(&consumer->kafka, err, code, what);
     dbi__kafka_leave(&consumer->kafka);
@@ -159,15 +198,28 @@ dbi_rc dbi_consumer_position(dbi_consumer *consumer, rd_kafka_topic_partition_li
     return consumer_call(consumer, rd_kafka_position, partitions, "asking for the position", err);
 }
 
-static rd_kafka_resp_err_t call_commit(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions) {
-    return rd_kafka_commit(rk, partitions, 0);
-}
-
 dbi_rc dbi_consumer_commit(dbi_consumer *consumer, const rd_kafka_topic_partition_list_t *offsets, dbi_err *err) {
-    rd_kafka_topic_partition_list_t *copy = rd_kafka_topic_partition_list_copy(offsets);
-    dbi_rc rc = consumer_call(consumer, call_commit, copy, "committing offsets", err);
+    dbi__slices slices = {.kafka = &consumer->kafka, .deadline = DBI_FOREVER, .length = DBI__KAFKA_SLICE};
+    rd_kafka_event_t *event = NULL;
+    rd_kafka_queue_t *queue;
+    rd_kafka_resp_err_t code;
+    dbi_rc rc = dbi__kafka_enter(&consumer->kafka, err);
 
-    rd_kafka_topic_partition_list_destroy(copy);
+    if (rc != DBI_OK)
+        return rc;
+    queue = rd_kafka_queue_new(consumer->kafka.rk);
+    code = rd_kafka_commit_queue(consumer->kafka.rk, offsets, queue, NULL, NULL);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && (event = dbi__slice_poll(&slices, queue, &rc, err)) != NULL) {
+        code = rd_kafka_event_error(event);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            code = partitions_error(rd_kafka_event_topic_partition_list(event));
+        rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(queue);
+    dbi__kafka_serve(&consumer->kafka);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        rc = dbi__kafka_fail(&consumer->kafka, err, code, "committing offsets");
+    dbi__kafka_leave(&consumer->kafka);
     return rc;
 }
 
@@ -190,14 +242,19 @@ dbi_rc dbi_consumer_seek(dbi_consumer *consumer, rd_kafka_topic_partition_list_t
 
 dbi_rc dbi_consumer_committed(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, int64_t deadline,
                               dbi_err *err) {
+    dbi__slices slices = {
+        .kafka = &consumer->kafka, .deadline = deadline, .length = DBI__KAFKA_SLICE, .restarts = true};
     rd_kafka_resp_err_t code;
     dbi_rc rc = dbi__kafka_enter(&consumer->kafka, err);
 
     if (rc != DBI_OK)
         return rc;
-    code = rd_kafka_committed(consumer->kafka.rk, partitions, dbi__kafka_ms(deadline));
-    dbi__kafka_serve(&consumer->kafka);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+    do {
+        code = rd_kafka_committed(consumer->kafka.rk, partitions, dbi__slice_ms(&slices));
+        dbi__kafka_serve(&consumer->kafka);
+    } while (code == RD_KAFKA_RESP_ERR__TIMED_OUT && dbi_clock_left(NULL, deadline) > 0 &&
+             (rc = dbi__slice_next(&slices, err)) == DBI_OK);
+    if (rc == DBI_OK && code != RD_KAFKA_RESP_ERR_NO_ERROR)
         rc = dbi__kafka_fail(&consumer->kafka, err, code, "asking for committed offsets");
     dbi__kafka_leave(&consumer->kafka);
     return rc;
@@ -205,15 +262,21 @@ dbi_rc dbi_consumer_committed(dbi_consumer *consumer, rd_kafka_topic_partition_l
 
 dbi_rc dbi_consumer_watermarks(dbi_consumer *consumer, const char *topic, int32_t partition, int64_t deadline,
                                int64_t *low, int64_t *high, dbi_err *err) {
+    dbi__slices slices = {
+        .kafka = &consumer->kafka, .deadline = deadline, .length = DBI__KAFKA_SLICE, .restarts = true};
     rd_kafka_resp_err_t code;
     dbi_rc rc = dbi__kafka_enter(&consumer->kafka, err);
 
     *low = *high = RD_KAFKA_OFFSET_INVALID;
     if (rc != DBI_OK)
         return rc;
-    code = rd_kafka_query_watermark_offsets(consumer->kafka.rk, topic, partition, low, high, dbi__kafka_ms(deadline));
-    dbi__kafka_serve(&consumer->kafka);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+    do {
+        code = rd_kafka_query_watermark_offsets(consumer->kafka.rk, topic, partition, low, high,
+                                                dbi__slice_ms(&slices));
+        dbi__kafka_serve(&consumer->kafka);
+    } while (code == RD_KAFKA_RESP_ERR__TIMED_OUT && dbi_clock_left(NULL, deadline) > 0 &&
+             (rc = dbi__slice_next(&slices, err)) == DBI_OK);
+    if (rc == DBI_OK && code != RD_KAFKA_RESP_ERR_NO_ERROR)
         rc = dbi__kafka_fail(&consumer->kafka, err, code, "asking for the first and last offset");
     dbi__kafka_leave(&consumer->kafka);
     return rc;

@@ -125,6 +125,10 @@ dbi_rc dbi_consumer_poll(dbi_consumer *consumer, size_t max_messages, size_t max
         dbi_err_reset(err);
         rc = DBI_OK;
     }
+    if (rc == DBI_OK) {
+        atomic_fetch_add_explicit(&consumer->messages, batch->count, memory_order_relaxed);
+        atomic_fetch_add_explicit(&consumer->bytes, batch->bytes, memory_order_relaxed);
+    }
     dbi__kafka_leave(&consumer->kafka);
     if (rc != DBI_OK)
         dbi_batch_free(batch);

@@ -9,6 +9,7 @@
 struct dbi_consumer {
     dbi_kafka kafka;
     atomic_int refs; /* the owner's and one per batch */
+    atomic_uint_fast64_t messages, bytes; /* handed out in batches */
 };
 
 struct dbi_batch {

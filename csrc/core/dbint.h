@@ -6,11 +6,13 @@
 #ifndef DBINT_H
 #define DBINT_H
 
+#include "admin.h"
 #include "alloc.h"
 #include "breaker.h"
 #include "clock.h"
 #include "consumer.h"
 #include "err.h"
+#include "kafka.h"
 #include "metrics.h"
 #include "producer.h"
 #include "version.h"

@@ -12,12 +12,13 @@
 
 atomic_uint_fast64_t dbi__fork_generation = 1;
 
-static void kafka_after_fork(void) {
+static void kafka_after_fork_child(void) {
     atomic_fetch_add_explicit(&dbi__fork_generation, 1, memory_order_relaxed);
+    dbi__kafka_after_fork_child();
 }
 
 static void kafka_once(void) {
-    (void)pthread_atfork(NULL, NULL, kafka_after_fork);
+    (void)pthread_atfork(dbi__kafka_before_fork, dbi__kafka_after_fork_parent, kafka_after_fork_child);
 }
 
 /* -- errors ------------------------------------------------------------------------------------------------------ */
@@ -141,6 +142,45 @@ int dbi__kafka_ms(int64_t deadline) {
     return (int)((left + DBI_NS_PER_MS - 1) / DBI_NS_PER_MS);
 }
 
+/* -- waiting ------------------------------------------------------------------------------------------------------ */
+
+int dbi__slice_ms(const dbi__slices *slices) {
+    int64_t slice = dbi_clock_deadline(NULL, slices->length);
+
+    return dbi__kafka_ms(slices->deadline < slice ? slices->deadline : slice);
+}
+
+dbi_rc dbi__slice_next(dbi__slices *slices, dbi_err *err) {
+    dbi_kafka *kafka = slices->kafka;
+    dbi_rc rc;
+
+    if (atomic_load(&kafka->state) == DBI__KAFKA_CLOSED && !slices->closing)
+        return dbi_err_set(err, DBI_ECLOSED, "the Kafka client was closed meanwhile");
+    if (kafka->check != NULL && (rc = kafka->check()) != DBI_OK)
+        return dbi_err_set(err, rc, "waiting for a Kafka broker was interrupted");
+    if (slices->restarts && slices->length < DBI__KAFKA_SLICE_MAX)
+        slices->length += slices->length / 2;
+    return DBI_OK;
+}
+
+rd_kafka_event_t *dbi__slice_poll(dbi__slices *slices, rd_kafka_queue_t *queue, dbi_rc *rc, dbi_err *err) {
+    rd_kafka_event_t *event;
+
+    *rc = DBI_OK;
+    for (;;) {
+        event = rd_kafka_queue_poll(queue, dbi__slice_ms(slices));
+        if (event != NULL || dbi_clock_left(NULL, slices->deadline) == 0)
+            return event;
+        *rc = dbi__slice_next(slices, err);
+        if (*rc != DBI_OK)
+            return NULL;
+    }
+}
+
+void dbi_kafka_set_check(dbi_kafka *kafka, dbi_rc (*check)(void)) {
+    kafka->check = check;
+}
+
 /* -- what librdkafka tells us ------------------------------------------------------------------------------------- */
 
 /* On any of librdkafka's threads: no call back into it, no allocation. */
@@ -261,6 +301,8 @@ void dbi__kafka_well(dbi_kafka *kafka) {
 
 /* -- life --------------------------------------------------------------------------------------------------------- */
 
+static atomic_uint_fast64_t kafka_count; /* clients made in this process */
+
 static dbi_rc kafka_conf_all(rd_kafka_conf_t *conf, const dbi_kafka_property *properties, size_t count, dbi_err *err) {
     for (size_t i = 0; i < count; i++) {
         dbi_rc rc = dbi__kafka_conf_set(conf, properties[i].name, properties[i].value, err);
@@ -275,6 +317,19 @@ static bool kafka_conf_is(const rd_kafka_conf_t *conf, const char *name, const c
     size_t size = sizeof buf;
 
     return rd_kafka_conf_get(conf, name, buf, &size) == RD_KAFKA_CONF_OK && strcmp(buf, value) == 0;
+}
+
+/* A copy of the property's value; NULL where it is not set. */
+static dbi_rc kafka_conf_text(const rd_kafka_conf_t *conf, const char *name, char **text, dbi_err *err) {
+    size_t size = 0;
+
+    if (rd_kafka_conf_get(conf, name, NULL, &size) != RD_KAFKA_CONF_OK)
+        return DBI_OK;
+    *text = dbi_malloc(size);
+    if (*text == NULL)
+        return dbi_err_set(err, DBI_ENOMEM, "no memory for a Kafka client");
+    (void)rd_kafka_conf_get(conf, name, *text, &size);
+    return DBI_OK;
 }
 
 dbi_rc dbi__kafka_init(dbi_kafka *kafka, rd_kafka_type_t type, const dbi_kafka_property *defaults,
@@ -299,7 +354,14 @@ dbi_rc dbi__kafka_init(dbi_kafka *kafka, rd_kafka_type_t type, const dbi_kafka_p
         rc = kafka_conf_all(kafka->conf, properties, count, err);
     if (rc != DBI_OK)
         return rc;
+    rc = kafka_conf_text(kafka->conf, "client.id", &kafka->client_id, err);
+    if (rc == DBI_OK)
+        rc = kafka_conf_text(kafka->conf, "sasl.username", &kafka->username, err);
+    if (rc != DBI_OK)
+        return rc;
+    kafka->number = atomic_fetch_add_explicit(&kafka_count, 1, memory_order_relaxed) + 1;
     rd_kafka_conf_set_opaque(kafka->conf, kafka);
+    dbi__kafka_follow_sockets(kafka->conf);
     rd_kafka_conf_set_log_cb(kafka->conf, kafka_log_cb);
     rd_kafka_conf_set_events(kafka->conf, events | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS);
     if (kafka_conf_is(kafka->conf, "sasl.mechanisms", "OAUTHBEARER") &&
@@ -313,11 +375,14 @@ dbi_rc dbi__kafka_init(dbi_kafka *kafka, rd_kafka_type_t type, const dbi_kafka_p
 }
 
 void dbi__kafka_reset(dbi_kafka *kafka) {
+    dbi_source_remove(&kafka->source); /* before anything that its metrics show is gone */
     if (kafka->conf != NULL)
         rd_kafka_conf_destroy(kafka->conf);
     kafka->conf = NULL;
     dbi_free(kafka->stats);
-    kafka->stats = NULL;
+    dbi_free(kafka->client_id);
+    dbi_free(kafka->username);
+    kafka->stats = kafka->client_id = kafka->username = NULL;
     (void)pthread_cond_destroy(&kafka->wake);
     (void)pthread_mutex_destroy(&kafka->lock);
     (void)pthread_mutex_destroy(&kafka->opening);
@@ -413,14 +478,25 @@ dbi_rc dbi__kafka_begin_close(dbi_kafka *kafka, bool *was_open, dbi_err *err) {
 /* -- what callers ask ---------------------------------------------------------------------------------------------- */
 
 dbi_rc dbi_kafka_set_credentials(dbi_kafka *kafka, const char *username, const char *password, dbi_err *err) {
+    char *name = NULL, *old;
     dbi_rc rc = dbi__kafka_enter(kafka, err);
 
     if (rc != DBI_OK)
         return rc;
-    rc = dbi__kafka_error_take(err, rd_kafka_sasl_set_credentials(kafka->rk, username, password),
-                               "new SASL credentials");
-    if (rc == DBI_OK)
+    if ((name = dbi_strdup(username)) == NULL)
+        rc = dbi_err_set(err, DBI_ENOMEM, "no memory for new SASL credentials");
+    else
+        rc = dbi__kafka_error_take(err, rd_kafka_sasl_set_credentials(kafka->rk, username, password),
+                                   "new SASL credentials");
+    if (rc == DBI_OK) {
+        (void)pthread_mutex_lock(&kafka->lock);
+        old = kafka->username;
+        kafka->username = name;
+        name = old;
+        (void)pthread_mutex_unlock(&kafka->lock);
         dbi__kafka_well(kafka); /* what was refused were the old ones */
+    }
+    dbi_free(name);
     dbi__kafka_leave(kafka);
     return rc;
 }
@@ -480,6 +556,12 @@ dbi_rc dbi_kafka_wait_token_request(dbi_kafka *kafka, int64_t deadline, dbi_err 
     return rc;
 }
 
+void dbi__kafka_labels(const dbi_kafka *kafka, dbi_label labels[DBI__KAFKA_LABELS], char number[24]) {
+    (void)snprintf(number, 24, "%llu", (unsigned long long)kafka->number);
+    labels[0] = (dbi_label){"client_id", kafka->client_id != NULL ? kafka->client_id : ""};
+    labels[1] = (dbi_label){"client", number};
+}
+
 size_t dbi_kafka_take_logs(dbi_kafka *kafka, dbi_kafka_log *logs, size_t capacity, uint64_t *lost) {
     size_t count = 0;
 
@@ -534,7 +616,9 @@ dbi_rc dbi_kafka_last_error(dbi_kafka *kafka, dbi_err *err) {
     if (dbi_kafka_forked(kafka))
         return kafka_forked(err);
     (void)pthread_mutex_lock(&kafka->lock);
-    if (kafka->refused)
+    if (kafka->refused && kafka->username != NULL)
+        rc = dbi_err_set(err, DBI_EAUTH, "the broker refuses user \"%.100s\": %s", kafka->username, kafka->last_text);
+    else if (kafka->refused)
         rc = dbi_err_set(err, DBI_EAUTH, "the broker refuses this client: %s", kafka->last_text);
     else if (kafka->all_down)
         rc = dbi_err_set(err, DBI_EUNREACHABLE, "no Kafka broker can be reached: %s", kafka->last_text);

@@ -39,6 +39,12 @@ dbi_rc dbi_kafka_err(dbi_err *err, rd_kafka_resp_err_t code, const char *fmt, ..
 /* Whether the client was opened by a process that this one was forked from: then it is of no use here. @thread any */
 bool dbi_kafka_forked(const dbi_kafka *kafka);
 
+/* Sets what calls that wait for a broker ask every 100 ms, on the caller's thread and with no lock held: anything but
+ * DBI_OK ends the wait and is the call's result. Where librdkafka has one blocking call only (metadata, committed
+ * offsets, watermarks, a transaction's offsets), it is asked ever less often while no answer comes, at least every 2 s.
+ * To be set before the client is used. @thread owner */
+void dbi_kafka_set_check(dbi_kafka *kafka, dbi_rc (*check)(void));
+
 /* New SASL user name and password (PLAIN, SCRAM), used from the next authentication on; open connections stay until
  * the broker asks again (connections.max.reauth.ms) or they break. @thread any */
 DBI_NODISCARD dbi_rc dbi_kafka_set_credentials(dbi_kafka *kafka, const char *username, const char *password,

@@ -11,9 +11,11 @@
 
 #include "clock.h"
 #include "kafka.h"
+#include "metrics.h"
 
 #define DBI__KAFKA_LOGS 128
-#define DBI__KAFKA_SLICE (100 * DBI_NS_PER_MS) /* waits look up this often, to see a close */
+#define DBI__KAFKA_SLICE (100 * DBI_NS_PER_MS) /* waits look up this often, to see a close or a signal */
+#define DBI__KAFKA_SLICE_MAX (2 * DBI_NS_PER_S)
 
 typedef enum dbi__kafka_state { DBI__KAFKA_NEW, DBI__KAFKA_OPEN, DBI__KAFKA_CLOSED } dbi__kafka_state;
 
@@ -27,7 +29,11 @@ struct dbi_kafka {
     atomic_uint_fast64_t fork; /* the fork generation of the process that opened it; 0 = not opened */
     atomic_bool troubled;  /* last_* below is set */
 
-    bool token_callback; /* librdkafka asks us for OAUTHBEARER tokens */
+    char *client_id;       /* the property */
+    uint64_t number;       /* of the client in its process, from 1 on: client ids are often the same */
+    dbi_rc (*check)(void); /* dbi_kafka_set_check */
+    dbi_source source;     /* metrics; registered by those who have some */
+    bool token_callback;   /* librdkafka asks us for OAUTHBEARER tokens */
 
     pthread_mutex_t opening; /* taken before `lock`, held while the client is opened: librdkafka logs meanwhile */
 
@@ -38,6 +44,7 @@ struct dbi_kafka {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;  /* CLOCK_MONOTONIC; something below changed, or room was made */
     bool token_wanted;
+    char *username; /* SASL; NULL = none */
     char *stats;
     rd_kafka_resp_err_t fatal;
     char fatal_text[256];
@@ -85,6 +92,37 @@ dbi_rc dbi__kafka_error_take(dbi_err *err, rd_kafka_error_t *error, const char *
 
 /* Milliseconds left, rounded up, for librdkafka's timeouts. */
 int dbi__kafka_ms(int64_t deadline);
+
+/* A wait in slices of DBI__KAFKA_SLICE. Where librdkafka offers only one blocking call, each slice `restarts` the request:
+ * then slices grow, or a slow broker's answer would never be waited for. */
+typedef struct dbi__slices {
+    dbi_kafka *kafka;
+    int64_t deadline;
+    int64_t length;
+    bool restarts;
+    bool closing; /* the wait is the closing itself */
+} dbi__slices;
+
+/* The timeout of the slice that begins now. */
+int dbi__slice_ms(const dbi__slices *slices);
+
+/* Between two slices: DBI_OK = go on, DBI_ECLOSED, or what dbi_kafka_set_check's function says. The deadline is the
+ * caller's to look at. */
+DBI_NODISCARD dbi_rc dbi__slice_next(dbi__slices *slices, dbi_err *err);
+
+/* Polls the queue for one event until the deadline; NULL with *rc = DBI_OK when it has passed, or with the reason why
+ * the wait ended before. */
+rd_kafka_event_t *dbi__slice_poll(dbi__slices *slices, rd_kafka_queue_t *queue, dbi_rc *rc, dbi_err *err);
+
+/* The labels of a client's metrics: its client.id, and its number in the process. `number` is their memory. */
+#define DBI__KAFKA_LABELS 2u
+void dbi__kafka_labels(const dbi_kafka *kafka, dbi_label labels[DBI__KAFKA_LABELS], char number[24]);
+
+/* kafka_socket.c: sockets are close-on-exec, and closed in a forked child. */
+void dbi__kafka_follow_sockets(rd_kafka_conf_t *conf);
+void dbi__kafka_before_fork(void);
+void dbi__kafka_after_fork_parent(void);
+void dbi__kafka_after_fork_child(void);
 
 extern atomic_uint_fast64_t dbi__fork_generation;
 

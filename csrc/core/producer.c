@@ -76,7 +76,8 @@ static void producer_reports(dbi_producer *producer, rd_kafka_event_t *event) {
 
     while ((message = rd_kafka_event_message_next(event)) != NULL) {
         if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            delivered++;
+            if (delivered++ == 0) /* its neighbours' is about the same: reading the clock for each would be felt */
+                dbi_histogram_record(producer->latency, rd_kafka_message_latency(message) * DBI_NS_PER_US);
         } else {
             failed++;
             add(&producer->failed_by[code_index(message->err)], 1);
@@ -156,6 +157,39 @@ static dbi_rc producer_opened(void *arg, dbi_err *err) {
 
 /* -- life --------------------------------------------------------------------------------------------------------- */
 
+static dbi_rc producer_collect(void *arg, dbi_snapshot *snapshot) {
+    const dbi_producer *producer = arg;
+    dbi_label labels[DBI__KAFKA_LABELS];
+    dbi_producer_counts counts;
+    char number[24];
+    dbi_rc rc = DBI_OK;
+
+    if (dbi_kafka_forked(&producer->kafka)) /* the parent shows them */
+        return DBI_OK;
+    dbi__kafka_labels(&producer->kafka, labels, number);
+    dbi_producer_counts_get(producer, &counts);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counters[] = {
+        {"dbint_kafka_producer_accepted_messages_total", counts.accepted},
+        {"dbint_kafka_producer_accepted_bytes_total", counts.accepted_bytes},
+        {"dbint_kafka_producer_delivered_messages_total", counts.delivered},
+        {"dbint_kafka_producer_failed_messages_total", counts.failed},
+        {"dbint_kafka_producer_refused_messages_total", counts.refused},
+        {"dbint_kafka_producer_dropped_messages_total", counts.dropped},
+    };
+    for (size_t i = 0; i < sizeof counters / sizeof *counters && rc == DBI_OK; i++)
+        rc = dbi_snapshot_add_counter(snapshot, counters[i].name, labels, DBI__KAFKA_LABELS, counters[i].value);
+    if (rc == DBI_OK)
+        rc = dbi_snapshot_add_gauge(snapshot, "dbint_kafka_producer_in_flight_messages", labels, DBI__KAFKA_LABELS,
+                                    (double)counts.in_flight);
+    if (rc == DBI_OK)
+        rc = dbi_snapshot_add_histogram(snapshot, "dbint_kafka_producer_delivery_latency_seconds", labels,
+                                        DBI__KAFKA_LABELS, producer->latency);
+    return rc;
+}
+
 dbi_rc dbi_producer_new(dbi_producer **producer_out, const dbi_kafka_property *properties, size_t count,
                         const dbi_producer_options *options, dbi_err *err) {
     dbi_kafka_property defaults[2] = {{"enable.idempotence", "true"}};
@@ -175,11 +209,15 @@ dbi_rc dbi_producer_new(dbi_producer **producer_out, const dbi_kafka_property *p
                          RD_KAFKA_EVENT_DR, err);
     producer->kafka.on_open = producer_opened;
     producer->kafka.on_open_arg = producer;
-    if (rc != DBI_OK)
+    if (rc == DBI_OK)
+        rc = dbi_histogram_new(&producer->latency, err);
+    if (rc != DBI_OK) {
         dbi_producer_free(producer);
-    else
-        *producer_out = producer;
-    return rc;
+        return rc;
+    }
+    dbi_source_add(&producer->kafka.source, producer_collect, producer);
+    *producer_out = producer;
+    return DBI_OK;
 }
 
 /* Ends librdkafka's client. Nobody else uses it any more. */
@@ -206,6 +244,7 @@ static void producer_destroy(dbi_producer *producer) {
         }
     (void)pthread_mutex_destroy(&producer->topics_lock);
     dbi__kafka_reset(&producer->kafka);
+    dbi_histogram_free(producer->latency);
     dbi_free(producer);
 }
 
@@ -269,10 +308,18 @@ static dbi_topic *topic_find(const dbi_producer *producer, const char *name) {
 
 static dbi_rc topic_check(dbi_producer *producer, rd_kafka_topic_t *rkt, const char *name, dbi_err *err) {
     const struct rd_kafka_metadata *metadata = NULL;
-    int64_t deadline = dbi_clock_deadline(NULL, producer->options.require_topic_ns);
-    rd_kafka_resp_err_t code =
-        rd_kafka_metadata(producer->kafka.rk, 0, rkt, &metadata, dbi__kafka_ms(deadline));
+    dbi__slices slices = {.kafka = &producer->kafka,
+                          .deadline = dbi_clock_deadline(NULL, producer->options.require_topic_ns),
+                          .length = DBI__KAFKA_SLICE,
+                          .restarts = true};
+    rd_kafka_resp_err_t code;
+    dbi_rc rc;
 
+    while ((code = rd_kafka_metadata(producer->kafka.rk, 0, rkt, &metadata, dbi__slice_ms(&slices))) ==
+               RD_KAFKA_RESP_ERR__TIMED_OUT &&
+           dbi_clock_left(NULL, slices.deadline) > 0)
+        if ((rc = dbi__slice_next(&slices, err)) != DBI_OK)
+            return rc;
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return dbi__kafka_fail(&producer->kafka, err, code, "asking the brokers whether the topic exists");
     if (metadata->topic_cnt != 1)

@@ -36,6 +36,7 @@ struct dbi_producer {
     atomic_uint_fast64_t delivered; /* by the thread */
     atomic_uint_fast64_t failed, purged;
     atomic_uint_fast64_t failed_by[DBI__CODES];
+    dbi_histogram *latency; /* from enqueue to report, of one message in each batch of reports */
 };
 
 /* Puts a chain of tickets into the mailbox and wakes its reader, once. */

@@ -11,6 +11,15 @@
 
 typedef rd_kafka_error_t *(*txn_call)(rd_kafka_t *rk, int timeout_ms);
 
+/* Whether the call is to be made again. */
+static bool txn_goes_on(dbi_rc rc, int64_t deadline) {
+    if ((rc != DBI_ETIMEOUT && rc != DBI_EKAFKA_RETRIABLE) || dbi_clock_left(NULL, deadline) == 0)
+        return false;
+    if (rc == DBI_EKAFKA_RETRIABLE) /* it answered at once */
+        (void)nanosleep(&(struct timespec){.tv_nsec = 20 * DBI_NS_PER_MS}, NULL);
+    return true;
+}
+
 static dbi_rc txn_slices(dbi_producer *producer, txn_call call, const char *what, int64_t deadline, dbi_err *err) {
     dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
 
@@ -20,10 +29,7 @@ static dbi_rc txn_slices(dbi_producer *producer, txn_call call, const char *what
         int64_t slice = dbi_clock_deadline(NULL, DBI__KAFKA_SLICE);
         rc = dbi__kafka_error_take(err, call(producer->kafka.rk, dbi__kafka_ms(deadline < slice ? deadline : slice)),
                                    what);
-        if (rc == DBI_EKAFKA_RETRIABLE)
-            (void)nanosleep(&(struct timespec){.tv_nsec = 10 * DBI_NS_PER_MS}, NULL);
-    } while ((rc == DBI_ETIMEOUT || rc == DBI_EKAFKA_RETRIABLE) && dbi_clock_left(NULL, deadline) > 0 &&
-             !dbi_producer_closed(producer));
+    } while (txn_goes_on(rc, deadline) && !dbi_producer_closed(producer));
     dbi__kafka_leave(&producer->kafka);
     return rc;
 }
@@ -52,14 +58,24 @@ dbi_rc dbi_producer_begin_transaction(dbi_producer *producer, dbi_err *err) {
 
 dbi_rc dbi_producer_send_offsets(dbi_producer *producer, const rd_kafka_topic_partition_list_t *offsets,
                                  const rd_kafka_consumer_group_metadata_t *group, int64_t deadline, dbi_err *err) {
-    dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
+    /* Not resumable, but the same offsets may be added again. */
+    dbi__slices slices = {
+        .kafka = &producer->kafka, .deadline = deadline, .length = DBI__KAFKA_SLICE, .restarts = true};
+    dbi_rc next, rc = dbi__kafka_enter(&producer->kafka, err);
 
     if (rc != DBI_OK)
         return rc;
-    /* Not resumable: one call, as long as it takes. */
-    rc = dbi__kafka_error_take(
-        err, rd_kafka_send_offsets_to_transaction(producer->kafka.rk, offsets, group, dbi__kafka_ms(deadline)),
-        "adding consumed offsets to the transaction");
+    for (;;) {
+        rc = dbi__kafka_error_take(
+            err, rd_kafka_send_offsets_to_transaction(producer->kafka.rk, offsets, group, dbi__slice_ms(&slices)),
+            "adding consumed offsets to the transaction");
+        if (!txn_goes_on(rc, deadline))
+            break;
+        if ((next = dbi__slice_next(&slices, err)) != DBI_OK) {
+            rc = next;
+            break;
+        }
+    }
     dbi__kafka_leave(&producer->kafka);
     return rc;
 }

@@ -1,0 +1,73 @@
+/* kafka_socket.c - librdkafka's sockets, known so that a forked child can let go of them
+ *
+ * A child inherits its parent's connections. It cannot end the clients they belong to (their threads are not there, their
+ * locks may be held), but as long as it keeps the descriptors, a broker sees no end of a connection that the parent has
+ * closed. So the child closes them, first thing. Nothing is sent by that: the connections stay the parent's.
+ */
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "kafka_int.h"
+
+/* One bit per descriptor; those from SOCKETS_MAX on are not followed. */
+#define SOCKETS_MAX 65536
+#define WORD_BITS 64
+
+/* Held while a socket is made, closed or forked over: a child never sees one that is open and not noted. */
+static pthread_mutex_t sockets_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t sockets[SOCKETS_MAX / WORD_BITS];
+
+static void sockets_note(int fd, bool open) {
+    uint64_t bit = UINT64_C(1) << fd % WORD_BITS;
+
+    if (fd >= SOCKETS_MAX)
+        return;
+    if (open)
+        sockets[fd / WORD_BITS] |= bit;
+    else
+        sockets[fd / WORD_BITS] &= ~bit;
+}
+
+/* On librdkafka's broker threads, as is the next one. */
+static int socket_open(int domain, int type, int protocol, void *opaque) {
+    int fd;
+
+    (void)opaque;
+    (void)pthread_mutex_lock(&sockets_lock);
+    fd = socket(domain, type | SOCK_CLOEXEC, protocol);
+    if (fd >= 0)
+        sockets_note(fd, true);
+    (void)pthread_mutex_unlock(&sockets_lock);
+    return fd;
+}
+
+static int socket_close(int fd, void *opaque) {
+    int status;
+
+    (void)opaque;
+    (void)pthread_mutex_lock(&sockets_lock);
+    sockets_note(fd, false);
+    status = close(fd);
+    (void)pthread_mutex_unlock(&sockets_lock);
+    return status;
+}
+
+void dbi__kafka_follow_sockets(rd_kafka_conf_t *conf) {
+    rd_kafka_conf_set_socket_cb(conf, socket_open);
+    rd_kafka_conf_set_closesocket_cb(conf, socket_close);
+}
+
+void dbi__kafka_before_fork(void) {
+    (void)pthread_mutex_lock(&sockets_lock);
+}
+
+void dbi__kafka_after_fork_parent(void) {
+    (void)pthread_mutex_unlock(&sockets_lock);
+}
+
+void dbi__kafka_after_fork_child(void) {
+    for (int word = 0; word < SOCKETS_MAX / WORD_BITS; word++)
+        for (; sockets[word] != 0; sockets[word] &= sockets[word] - 1)
+            (void)close(word * WORD_BITS + __builtin_ctzll(sockets[word]));
+    (void)pthread_mutex_unlock(&sockets_lock);
+}
