@@ -7,6 +7,9 @@ import duckdb
 from dbint.emulators.doris.errors import NOT_EMULATED, UNKNOWN_COLUMN, DorisError
 
 _RULES = (
+    # raised by a macro of functions.py: the emulator's own words, or Doris'
+    (r"(\[dbint emulator\] .*)", "{0}", None),
+    (r"doris: (.*)", "{0}", None),
     (r'Referenced column "([^"]+)" not found', "Unknown column '{0}' in 'table list'", UNKNOWN_COLUMN),
     (
         r'Column "([^"]+)" referenced that exists in the SELECT',

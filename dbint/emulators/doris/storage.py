@@ -103,7 +103,7 @@ class Storage:
         """A connection of one's own to the database, with the settings that make DuckDB answer like Doris."""
         cursor = self._db.cursor()
         cursor.execute(
-            "SET default_null_order = 'nulls_first_on_asc_last_on_desc';"
+            "SET default_null_order = 'nulls_last';"  # sqlglot counts on it and writes out what differs
             "SET error_on_division_by_zero = false; SET TimeZone = 'UTC'"
         )
         return cursor

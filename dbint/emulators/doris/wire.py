@@ -25,6 +25,7 @@ from dbint.emulators.doris.results import Result, ResultField, as_text
 from dbint.emulators.doris.session import Cluster, DorisSession
 
 logger = logging.getLogger("dbint.emulators.doris")
+_GONE = (ConnectionError, asyncio.IncompleteReadError, ConnectionClosed)
 _WIRE_TYPES = {
     "BOOLEAN": ColumnType.TINY,
     "TINYINT": ColumnType.TINY,
@@ -123,6 +124,13 @@ class _Connection(Connection):  # type: ignore[misc] # see _Accounts
     _database: str | None = None
     _in_login = False
 
+    async def connection_phase(self) -> None:
+        try:
+            await super().connection_phase()
+        except _GONE:
+            logger.debug("a client left before its login")  # what probes of the port do
+            raise asyncio.CancelledError from None
+
     async def authenticate(self, **given: Any) -> None:
         self._database, self.session.database = self.session.database, None
         self.session.username = None
@@ -163,6 +171,8 @@ class _Connection(Connection):  # type: ignore[misc] # see _Accounts
     async def handle_query(self, data: bytes) -> None:
         try:
             await super().handle_query(data)
+        except _GONE:
+            raise asyncio.CancelledError from None
         except _Ok as ok:
             await self._write_ok(ok.result)
         except DorisError as error:
@@ -217,7 +227,7 @@ class QueryServer:
         connection.connection_id = session.id
         try:
             await connection.start()
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionClosed):
+        except (*_GONE, asyncio.CancelledError):
             pass  # the client has gone, was refused, or the emulator stops
         except Exception:
             logger.exception("a connection failed")
