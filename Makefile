@@ -45,7 +45,7 @@ test: ## C, Python, Django, integration, crash and browser tests, with their rea
 	@$(PHASE) "C extension" $(MAKE) extension
 	@$(PHASE) "Lint and types" $(MAKE) lint
 	@$(PHASE) "C tests" $(MAKE) -C csrc test purity
-	$(PY) -m pytest tests
+	$(PY) -m pytest tests --junitxml build/pytest.xml
 
 test-full: test test-rest ## the same, and what takes long
 
