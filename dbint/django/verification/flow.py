@@ -14,6 +14,7 @@ from typing import Any
 from django.db import connections, models, transaction
 
 from dbint import errors
+from dbint.django.backends.doris.bulk import DEFAULT_HTTP_PORT, stream_load_client
 from dbint.django.conf import get_settings
 from dbint.django.verification.access import private_connection, target_of
 from dbint.django.verification.scratch_model import columns, project_rows, scratch_table
@@ -219,21 +220,16 @@ class FlowProbe(IntegrationProbe):
     def load_target(self) -> Target:
         """Doris' HTTP side, where loads go."""
         options = connections[self.sink].settings_dict.get("OPTIONS", {})
-        return replace(target_of(self.sink), port=int(options.get("http_port", 8030)))
+        return replace(target_of(self.sink), port=int(options.get("http_port", DEFAULT_HTTP_PORT)))
 
     @contextmanager
     def client(self, scope: Scope) -> Iterator[StreamLoadClient]:
-        settings, doris = connections[self.sink].settings_dict, get_settings().doris
-        with (
-            StreamLoadClient(
-                [f"http://{self.load_target().address}"],
-                credentials=(settings.get("USER") or "root", settings.get("PASSWORD") or ""),
-                allowed_hosts=doris.allowed_hosts,
-                address_map=doris.address_map,
-                connect_timeout=doris.connect_timeout,
-            ) as client,
-            scope.abortable(client.close),
-        ):
+        """The client that the alias' own bulk loads have; without such, as ``DBINT["DORIS"]`` says."""
+        sink, doris = connections[self.sink], get_settings().doris
+        options = sink.settings_dict["OPTIONS"].get("stream_load")
+        if options is None:
+            options = {"address_map": doris.address_map, "allowed_hosts": doris.allowed_hosts}
+        with stream_load_client(sink, options) as client, scope.abortable(client.close):
             yield client
 
     def compare(self, scope: Scope, model: type[models.Model], written: Mapping[int, dict[str, Any]]) -> None:

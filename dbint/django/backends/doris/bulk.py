@@ -18,6 +18,7 @@ from dbint.flow import LoadError, StreamLoadClient, Tls, json_lines, make_label
 
 log = logging.getLogger("dbint.django.backends.doris")
 
+DEFAULT_HTTP_PORT = 8030
 _OPTIONS = ("address_map", "allowed_hosts", "batch_size", "ca_file", "deadline", "https", "threshold")
 
 
@@ -55,6 +56,19 @@ def loader_from_settings(connection: Any) -> BulkLoader | None:
     options = connection.option("stream_load")
     if options is None:
         return None
+    return BulkLoader(
+        stream_load_client(connection, options),
+        connection.settings_dict["NAME"],
+        threshold=options.get("threshold", 1000),
+        batch_size=options.get("batch_size", 50_000),
+    )
+
+
+def stream_load_client(connection: Any, options: Any) -> StreamLoadClient:
+    """A client for loads into the database of ``connection``, with ``options`` as ``OPTIONS["stream_load"]``.
+
+    Raises ImproperlyConfigured, naming the place, for options that cannot work.
+    """
     where = f"DATABASES[{connection.alias!r}]['OPTIONS']['stream_load']"
     if not isinstance(options, Mapping) or (unknown := options.keys() - {*_OPTIONS}):
         detail = f"unknown {sorted(unknown)}" if isinstance(options, Mapping) else "not a dict"
@@ -63,22 +77,17 @@ def loader_from_settings(connection: Any) -> BulkLoader | None:
     host = settings["HOST"] or "127.0.0.1"
     scheme = "https" if options.get("https") else "http"
     try:
-        client = StreamLoadClient(
-            [f"{scheme}://{host}:{connection.option('http_port')}"],
+        return StreamLoadClient(
+            [f"{scheme}://{host}:{connection.option('http_port', DEFAULT_HTTP_PORT)}"],
             credentials=(settings["USER"] or "root", settings["PASSWORD"] or ""),
             allowed_hosts=[*options.get("allowed_hosts", ()), *_backend_hosts(connection)],
             address_map=options.get("address_map"),
             tls=Tls(ca_file=options.get("ca_file")),
+            connect_timeout=connection.option("connect_timeout", 5.0),
             deadline=options.get("deadline", 120.0),
         )
     except errors.ConfigurationError as error:
         raise ImproperlyConfigured(f"{where}: {error}") from error
-    return BulkLoader(
-        client,
-        settings["NAME"],
-        threshold=options.get("threshold", 1000),
-        batch_size=options.get("batch_size", 50_000),
-    )
 
 
 def _backend_hosts(connection: Any) -> list[str]:
