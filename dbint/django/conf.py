@@ -4,6 +4,7 @@ Users write a plain dict, typed by :class:`DbintDict`; the code reads frozen dat
 :func:`get_settings`. docs/settings.md documents each key.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -41,8 +42,17 @@ class CredentialsDict(TypedDict, total=False):
     path: str
 
 
+class TopicDict(TypedDict, total=False):
+    """What a topic has to have at least."""
+
+    partitions: int
+
+
 class KafkaDict(TypedDict, total=False):
-    """What Kafka's clients are told beyond addresses and credentials; option names are librdkafka's."""
+    """What Kafka's clients are told beyond addresses and credentials; option names are librdkafka's.
+
+    ``topics`` are those that the project needs, as names or as name -> what the topic has to have.
+    """
 
     client_id: str
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -51,6 +61,7 @@ class KafkaDict(TypedDict, total=False):
     options: Mapping[str, str | int | float | bool]
     producer: Mapping[str, str | int | float | bool]
     consumer: Mapping[str, str | int | float | bool]
+    topics: Sequence[str] | Mapping[str, TopicDict]
 
 
 class DorisDict(TypedDict, total=False):
@@ -123,7 +134,7 @@ class CredentialsSettings:
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """``DBINT["KAFKA"]``."""
+    """``DBINT["KAFKA"]``; ``topics`` maps a name to the least number of partitions."""
 
     client_id: str = "dbint"
     security_protocol: str | None = None
@@ -132,6 +143,7 @@ class KafkaSettings:
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     producer: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     consumer: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    topics: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +375,9 @@ def _find_contradictions(credentials: dict[str, Any], kafka: dict[str, Any], pro
 # Readers of values
 # -----------------------------------------------------------------------------
 
+# What brokers accept: clients/src/main/java/org/apache/kafka/common/internals/Topic.java of Kafka.
+_TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
@@ -403,6 +418,23 @@ def _topic(value: Any) -> str:
     ):
         raise _Wrong("a topic prefix of up to 100 letters, digits, dots and hyphens")
     return value
+
+
+def _topics(value: Any) -> dict[str, int]:
+    if not isinstance(value, Mapping):
+        value = {name: {} for name in _list_of(_text)(value)}
+    least: dict[str, int] = {}
+    for name, wanted in value.items():
+        if not isinstance(name, str) or not _TOPIC_NAME.fullmatch(name) or name in (".", ".."):
+            raise _Wrong(
+                f"a list of topics: {name!r} is no name of 1 to 249 letters, digits, dots, hyphens and "
+                "underscores"
+            )
+        try:
+            least[name] = _dict_of(_count, ("partitions",))(wanted).get("partitions", 1)
+        except _Wrong as wrong:
+            raise wrong.below(name) from None
+    return least
 
 
 def _one_of(*choices: str) -> _Reader:
@@ -487,6 +519,7 @@ _KEYS: Mapping[str, Mapping[str, _Reader]] = {
         "options": _dict_of(_scalar),
         "producer": _dict_of(_scalar),
         "consumer": _dict_of(_scalar),
+        "topics": _topics,
     },
     "DORIS": {
         "replication_num": _count,

@@ -4,6 +4,7 @@ Every probe has a topic of its own, with a name that nobody else has, and delete
 """
 
 import contextlib
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ from typing import Any
 
 from dbint.errors import DeadlineError, KafkaError, KafkaRetriableError, UnreachableError
 from dbint.kafka import KafkaAdmin, KafkaConsumer, KafkaProducer
+from dbint.kafka.admin import Broker
 from dbint.verify.advice import Target, advise
 from dbint.verify.diagnosis import Kind, classify, one_line
-from dbint.verify.kafka_port import diagnose_port
+from dbint.verify.kafka_port import diagnose_port, find_release
 from dbint.verify.latency import Stopwatch, over_budget
 from dbint.verify.probe import Probe, ProbeFailed, ProbeNotConfigured, Scope
 from dbint.verify.scratch import is_stale, scratch_name
@@ -160,7 +162,8 @@ class BrokerProbe(KafkaProbe):
             raise ProbeFailed(f"{target.address} knows no broker", advise(target, Kind.STARTING))
         security = str(access.options(None).get("security.protocol", "PLAINTEXT"))
         tls = "SSL" in security.replace("SASL", "")
-        scope.version, scope.emulated = access.version, access.emulated
+        scope.emulated = access.emulated
+        self.find_version(scope, security, cluster.brokers[0])
         scope.details.update(
             cluster_id=cluster.cluster_id,
             controller=cluster.controller,
@@ -172,10 +175,29 @@ class BrokerProbe(KafkaProbe):
         count = len(cluster.brokers)
         parts = [f"{count} broker{'s' if count > 1 else ''} at {target.address}"]
         parts.append(f"{topics} topics, TLS {'on' if tls else 'off'}")
-        parts.append(f"address from {target.address_from}")
-        if target.credentials_from:
-            parts.append(f"credentials from {target.credentials_from}")
+        if scope.version is None:
+            parts.append(f"version unknown: {scope.details['version_from']}")
         return ", ".join(parts)
+
+    def find_version(self, scope: Scope, security: str, broker: Broker) -> None:
+        """The stack knows the version to its last digit, a broker tells its release, but only unencrypted."""
+        if self.access.version:
+            scope.version, scope.details["version_from"] = (
+                self.access.version,
+                self.access.target.address_from,
+            )
+        elif security != "PLAINTEXT":
+            scope.details["version_from"] = (
+                f"Kafka does not tell it to a {security} client before it is let in"
+            )
+        else:
+            scope.doing(f"the release of {broker.host}:{broker.port}")
+            release = find_release(broker.host, broker.port, scope.remaining() * _SHARE)
+            scope.version = release.version
+            scope.details.update(
+                version_from=release.why,
+                metadata_version={"supported": release.supported, "finalized": release.finalized},
+            )
 
     def diagnosed(self, scope: Scope, error: Exception) -> Exception:
         """The verdict for brokers that do not answer: what does listen at the address, if anything?"""
@@ -189,6 +211,57 @@ class BrokerProbe(KafkaProbe):
         if kind not in (Kind.UNREACHABLE, Kind.NAME_UNKNOWN):
             text = f"{text} ({one_line(error)})"
         return ProbeFailed(text, advise(target, kind))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicsProbe(KafkaProbe):
+    """Every topic that the project names is there, with partitions enough and a leader for each.
+
+    ``topics`` maps a name to the least number of partitions. Creates nothing.
+    """
+
+    deadline: float = 5.0
+    topics: Mapping[str, int]
+
+    def run(self, scope: Scope) -> str:
+        if not self.topics:
+            raise ProbeNotConfigured('DBINT["KAFKA"]["topics"] names no topic')
+        scope.doing(f"{len(self.topics)} topics to be looked up")
+        problems: list[str] = []
+        steps: list[str] = []
+        partitions = scope.details["topics"] = dict.fromkeys(self.topics, 0)
+        with self.access.admin() as admin:
+            for name, least in self.topics.items():
+                try:
+                    topic = admin.topic(name, timeout=scope.remaining())
+                except KafkaError as error:
+                    kind = classify(error)
+                    problems.append(one_line(error))
+                    if kind is Kind.TOPIC_MISSING:
+                        steps.append(f"Create it: {self.command('--create', name, least)}")
+                    else:
+                        steps += advise(self.access.target, kind)
+                    continue
+                count = partitions[name] = len(topic.partitions)
+                if count < least:
+                    problems.append(f"topic {name!r} has {count} partitions of at least {least}")
+                    steps.append(f"Add some (keys will move): {self.command('--alter', name, least)}")
+                if headless := [str(part.id) for part in topic.partitions if part.leader is None]:
+                    problems.append(f"topic {name!r} has no leader for partition {', '.join(headless)}")
+                    steps.append(f"Start the brokers that hold it: {self.command('--describe', name)}")
+        if problems:
+            steps.append('If the project does not need them, take them out of DBINT["KAFKA"]["topics"].')
+            raise ProbeFailed("; ".join(problems), list(dict.fromkeys(steps)))
+        said = "1 topic is" if len(partitions) == 1 else f"{len(partitions)} topics are"
+        return f"{said} there: {', '.join(f'{name} ({count})' for name, count in partitions.items())}"
+
+    def command(self, action: str, topic: str, partitions: int | None = None) -> str:
+        """A line for Kafka's own tool, which reads what a secured cluster wants from a file."""
+        line = ["kafka-topics.sh", "--bootstrap-server", self.access.target.address]
+        if self.access.options(None).get("security.protocol", "PLAINTEXT") != "PLAINTEXT":
+            line += ["--command-config", "client.properties"]
+        line += [action, "--topic", topic]
+        return shlex.join(line + (["--partitions", str(partitions)] if partitions else []))
 
 
 def messages_to_send() -> list[dict[str, Any]]:

@@ -62,7 +62,8 @@ class Report:
     """All results of a run.
 
     ``not_run`` names the probes that were left out on request, with the reason; they count as nothing.
-    ``leftovers`` names what could not be cleaned up. ``interrupted`` is the number of the signal that ended
+    ``leftovers`` names what could not be cleaned up. ``libraries`` are versions of client libraries by name.
+    ``interrupted`` is the number of the signal that ended
     the run early, or None.
     """
 
@@ -72,6 +73,7 @@ class Report:
     read_only: bool = False
     not_run: Mapping[str, str] = field(default_factory=dict)
     leftovers: Sequence[str] = ()
+    libraries: Mapping[str, str] = field(default_factory=dict)
     interrupted: int | None = None
 
     def count(self, status: Status) -> int:
@@ -115,6 +117,7 @@ class Report:
             "probes": [result.as_dict() for result in self.results],
             "not_run": dict(self.not_run),
             "leftovers": list(self.leftovers),
+            "libraries": dict(self.libraries),
             "summary": {
                 "total": len(self.results),
                 **{status.value: self.count(status) for status in Status},

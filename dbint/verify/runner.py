@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from dbint.verify.diagnosis import Kind, classify, one_line, place
+from dbint.verify.libraries import library_versions
 from dbint.verify.probe import Probe, ProbeAborted, Scope, Verdict
 from dbint.verify.redaction import Redactor
 from dbint.verify.result import Report, Result, Status
@@ -69,8 +70,7 @@ class _Running:
 class Runner:
     """Runs ``probes`` once. ``watch`` hears of each start and end, in the calling thread.
 
-    ``tracebacks`` puts the redacted traceback of an
-    unexpected error into the result's details.
+    ``tracebacks`` puts the redacted traceback of an unexpected error into the result's details.
     """
 
     probes: Sequence[Probe]
@@ -117,6 +117,7 @@ class Runner:
             duration=time.monotonic() - began,
             read_only=self.read_only,
             not_run=self.not_run,
+            libraries=library_versions(),
             leftovers=[self.redact(what) for item in self._threads for what in item.scope.pending()],
             interrupted=interrupted,
         )

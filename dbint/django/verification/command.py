@@ -24,6 +24,7 @@ from dbint.verify.diagnosis import one_line, place
 from dbint.verify.progress import Progress
 from dbint.verify.redaction import Redactor
 from dbint.verify.reports import FORMATS, as_text
+from dbint.verify.reports.as_text import summary_line
 from dbint.verify.result import Report
 from dbint.verify.runner import Interrupted, Runner
 
@@ -118,7 +119,7 @@ class VerificationCommand(BaseCommand):
             report = self.run(plan, redact, options)
             if write_to_file:
                 write_to_file(FORMATS[options["format"]](report))
-                self.stderr.write(as_text(report).splitlines()[-1])
+                self.stderr.write(summary_line(report).plain)
             else:
                 self.print(report, options)
         return report.exit_code

@@ -70,9 +70,6 @@ class ConnectionProbe(DatabaseProbe):
             parts.append(f"user {target.user}")
         if tls is not None:
             parts.append("TLS on" if tls else "TLS off")
-        parts.append(f"address from {target.address_from}")
-        if target.user and target.credentials_from != target.address_from:
-            parts.append(f"credentials from {target.credentials_from}")
         return ", ".join(parts)
 
     def check_version(self, target: Target, version: str | None) -> None:

@@ -29,6 +29,7 @@ from dbint.verify.kafka import (
     IdempotenceProbe,
     ProducePerformanceProbe,
     RoundTripProbe,
+    TopicsProbe,
     TransactionProbe,
 )
 from dbint.verify.latency import DEFAULT_BUDGETS, DEFAULT_MESSAGES_PER_S
@@ -139,9 +140,12 @@ def _of_database(alias: str, server: str, verify: VerifySettings, read_only: boo
 def _of_kafka(verify: VerifySettings) -> list[Probe]:
     access = kafka_access()
     after: dict[str, Any] = {"server": "kafka", "access": access, "requires": ("connections.kafka",)}
-    prefix = verify.topic_prefix
+    prefix, topics = verify.topic_prefix, get_settings().kafka.topics
+    # A list of no topics is not configured, whether the brokers answer or not.
+    if_any = after if topics else after | {"requires": ()}
     return [
         BrokerProbe(name="connections.kafka", server="kafka", access=access, prefix=prefix),
+        TopicsProbe(name="kafka.topics", prefix=prefix, topics=topics, **if_any),
         RoundTripProbe(name="kafka.round_trip", prefix=prefix, **after),
         TransactionProbe(name="kafka.transactions", prefix=prefix, **after),
         IdempotenceProbe(name="kafka.idempotence", prefix=prefix, **after),

@@ -66,6 +66,20 @@ def test_the_type_for_users_has_the_keys_that_are_read(section: str, typed: type
     assert set(get_type_hints(typed)) == set(conf._KEYS[section]) == set(get_type_hints(parsed))
 
 
+@pytest.mark.parametrize(
+    ("topics", "least"),
+    [
+        (["orders", "a.b_c-d"], {"orders": 1, "a.b_c-d": 1}),
+        ({"orders": {"partitions": 6}, "refunds": {}}, {"orders": 6, "refunds": 1}),
+        ([], {}),
+    ],
+)
+def test_topics_are_a_list_or_a_mapping(topics: Any, least: dict[str, int]) -> None:
+    parsed, problems = conf.parse({"KAFKA": {"topics": topics}})
+    assert not problems
+    assert parsed.kafka.topics == least
+
+
 def test_the_type_of_the_whole_has_its_sections() -> None:
     assert set(get_type_hints(conf.DbintDict)) == set(conf._SECTIONS)
     assert set(get_type_hints(conf.ServiceDict)) == set(conf._SERVICE_KEYS)
@@ -134,6 +148,20 @@ def test_unknown_keys(value: Any, message: str, hint: str | None) -> None:
         (
             {"KAFKA": {"options": {"a": []}}},
             'DBINT["KAFKA"]["options"]["a"] is not a text, a number or a boolean',
+        ),
+        ({"KAFKA": {"topics": "orders"}}, 'DBINT["KAFKA"]["topics"] is not a list'),
+        ({"KAFKA": {"topics": [5]}}, 'DBINT["KAFKA"]["topics"][0] is not a text with something in it'),
+        (
+            {"KAFKA": {"topics": ["a b"]}},
+            "'a b' is no name of 1 to 249 letters, digits, dots, hyphens and underscores",
+        ),
+        (
+            {"KAFKA": {"topics": {"orders": {"partitions": 0}}}},
+            '["topics"]["orders"]["partitions"] is not a whole number above 0',
+        ),
+        (
+            {"KAFKA": {"topics": {"orders": {"replicas": 3}}}},
+            '["topics"]["orders"]["replicas"] is not a key: known are partitions',
         ),
         ({"DORIS": {"allowed_hosts": "a"}}, 'DBINT["DORIS"]["allowed_hosts"] is not a list'),
         (

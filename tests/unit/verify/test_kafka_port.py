@@ -4,12 +4,13 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from dbint.verify.diagnosis import Kind
-from dbint.verify.kafka_port import diagnose_port
+from dbint.verify.kafka_port import Release, diagnose_port, find_release
 
 
 @contextlib.contextmanager
@@ -67,3 +68,72 @@ def test_nobody_listens() -> None:
 
 def test_no_such_host() -> None:
     assert diagnose_port("no-such-host.invalid", 9092, 2)[0] is Kind.NAME_UNKNOWN
+
+
+def string(text: str) -> bytes:
+    return bytes([len(text) + 1]) + text.encode()
+
+
+def tagged(**features: tuple[int, int]) -> bytes:
+    """A list of features, each with two levels."""
+    body = bytes([len(features) + 1])
+    for name, levels in features.items():
+        body += string(name.replace("_", ".")) + struct.pack("!hh", *levels) + b"\0"
+    return body
+
+
+def api_versions(supported: bytes, finalized: bytes) -> bytes:
+    """ApiVersions response, version 3: error 0, two requests, throttle time, three tagged fields."""
+    requests = b"\x03" + struct.pack("!hhh", 0, 0, 11) + b"\0" + struct.pack("!hhh", 18, 0, 4) + b"\0"
+    tags = b"\x03"
+    for tag, value in ((0, supported), (1, struct.pack("!q", 4711)), (2, finalized)):
+        tags += bytes([tag, len(value)]) + value
+    return struct.pack("!h", 0) + requests + struct.pack("!i", 0) + tags
+
+
+def says(body: bytes, cut: int = 0) -> Callable[[socket.socket, bytes], None]:
+    """A broker that answers ``body``, in two parts, without its last ``cut`` bytes."""
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        size, key, version, correlation, client = struct.unpack_from("!ihhih", request)
+        assert (size, key, version, client) == (len(request) - 4, 18, 3, -1)
+        assert request[14:] == b"\0" + string("dbint") + string("1") + b"\0"
+        whole = struct.pack("!ii", len(body) + 4, correlation) + body
+        connection.sendall(whole[:20])
+        time.sleep(0.02)
+        connection.sendall(whole[20 : len(whole) - cut])
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("level", "version"),
+    [(7, "3.3"), (19, "3.7"), (20, "3.8"), (25, "4.0"), (26, "4.1"), (30, "4.3"), (31, "newer than 4.3")],
+)
+def test_the_release_follows_from_the_levels_that_the_broker_knows(level: int, version: str) -> None:
+    supported = tagged(group_version=(0, 1), metadata_version=(7, level))
+    finalized = tagged(metadata_version=(7, 7))
+    with server(says(api_versions(supported, finalized))) as port:
+        found = find_release("127.0.0.1", port, 2)
+    assert found == Release(version, f"the broker knows metadata.version {level}", level, 7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (says(struct.pack("!h", 35) + b"\0\0\0\0"), "older than 2.4"),
+        (says(struct.pack("!h", 0) + b"\x01" + b"\0" * 4 + b"\0"), "older than 3.3"),
+        (says(api_versions(tagged(metadata_version=(7, 30)), tagged()), cut=9), "cannot be read"),
+        (lambda c, r: c.sendall(b"\x15\x03\x03\x00\x02\x02\x50\x00"), "does not answer ApiVersions"),
+        (lambda c, r: c.sendall(b"HTTP/1.1 400 Bad Request\r\n"), "does not answer ApiVersions"),
+        (lambda c, r: None, "does not answer ApiVersions"),
+        (silence, "does not answer ApiVersions"),
+    ],
+)
+def test_a_release_that_nobody_tells_is_unknown(
+    answer: Callable[[socket.socket, bytes], None], why: str
+) -> None:
+    with server(answer) as port:
+        found = find_release("127.0.0.1", port, 0.3)
+    assert found.version is None
+    assert why in found.why

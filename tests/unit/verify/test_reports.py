@@ -161,9 +161,64 @@ def test_colour_only_when_asked_for() -> None:
     assert "\x1b[" in as_text(report(), width=80, colour=True)
 
 
-def test_what_was_measured_is_shown_with_its_budget() -> None:
-    text = as_text(report(), width=120)
-    assert re.search(r"default +insert +1\.50 +20\.00 +30\.00 +50 +p95 10", text)
+def test_databases_are_measured_side_by_side_as_far_as_the_width_goes() -> None:
+    measured = [
+        result(
+            f"performance.{alias}",
+            Status.PASSED,
+            alias=alias,
+            details={"latency": LATENCY, "budgets": {"insert": {"p95_ms": 10}}},
+        )
+        for alias in ("default", "doris", "third", "fourth")
+    ]
+    rate = {"messages_per_s": 34567, "budget_messages_per_s": 2000.0}
+    measured.append(
+        result(
+            "performance.kafka",
+            Status.PASSED,
+            "kafka",
+            details={"latency": {"produce": LATENCY["insert"]}, **rate},
+        )
+    )
+    text = as_text(report(results=measured), width=80)
+    row = r" +1\.50 +20\.00! +30\.00"
+    assert re.search(rf"default +doris +third\ninsert{row * 3}\n +fourth\ninsert{row}\n", text)
+    assert re.search(r"kafka\nproduce +1\.50 +20\.00 +30\.00\n", text)
+    assert "throughput  34,567 messages/s, at least 2,000 are wanted" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_who_gave_the_address_is_said_once_for_a_server() -> None:
+    same = {"address_from": "state file /x", "credentials_from": "state file /x"}
+    other = {"address_from": "environment variable A", "credentials_from": "file /c"}
+    results = [
+        result("connections.default", Status.PASSED, alias="default", details=same),
+        result("connections.second", Status.PASSED, alias="second", details=same),
+    ]
+    text = as_text(report(results=results))
+    assert text.count("state file /x") == 1
+    assert "\naddress and credentials from state file /x\n" in text
+    results.append(result("connections.third", Status.PASSED, alias="third", details=other))
+    text = as_text(report(results=results))
+    assert "default, second: address and credentials from state file /x" in text
+    assert "third: address from environment variable A, credentials from file /c" in text
+
+
+def test_the_same_failure_of_two_aliases_is_told_once() -> None:
+    results = [
+        result(f"connections.{alias}", Status.FAILED, alias=alias, message="refused", advice=["start it"])
+        for alias in ("default", "second")
+    ]
+    text = as_text(report(results=results))
+    assert "failed connections.default, connections.second: refused\n" in text
+    assert text.count("start it") == 1
+
+
+def test_the_libraries_are_in_json_and_in_the_last_line_of_text() -> None:
+    libraries = {"dbint": "1.2", "libpq": "15.18"}
+    given = report(libraries=libraries)
+    assert json.loads(FORMATS["json"](given))["libraries"] == libraries
+    assert as_text(given).splitlines()[-1] == "With dbint 1.2, libpq 15.18."
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -294,3 +294,9 @@ def test_watch_hears_of_every_probe_once() -> None:
     heard: list[Event] = []
     run(Scripted(name="a"), Scripted(name="b", requires=("a",)), watch=heard.append)
     assert [type(event).__name__ for event in heard] == ["Started", "Finished", "Started", "Finished"]
+
+
+def test_a_report_says_with_which_libraries_it_was_made() -> None:
+    libraries = Runner([Scripted(name="one")]).run().libraries
+    assert {"dbint", "Python", "Django", "psycopg", "PyMySQL", "libpq", "librdkafka"} <= libraries.keys()
+    assert all(version[0].isdigit() for version in libraries.values())
