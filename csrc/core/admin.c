@@ -62,31 +62,26 @@ static dbi_rc admin_fail(dbi_admin *admin, dbi_err *err, rd_kafka_resp_err_t cod
     return dbi__kafka_fail(&admin->kafka, err, code, what);
 }
 
-/* Asks for metadata; brokers that refuse connections or credentials are not waited for until the deadline. Credentials
- * must be refused twice: the first time may concern those of before a change. */
+/* Asks for metadata; brokers that refuse connections or credentials are not waited for until the deadline. */
 static dbi_rc admin_metadata(dbi_admin *admin, bool all_topics, rd_kafka_topic_t *rkt, int64_t deadline,
                              const struct rd_kafka_metadata **metadata, const char *what, dbi_err *err) {
     dbi__slices slices = {
         .kafka = &admin->kafka, .deadline = deadline, .length = DBI__KAFKA_SLICE, .restarts = true};
-    int refusals = 0;
 
     for (;;) {
         rd_kafka_resp_err_t code =
             rd_kafka_metadata(admin->kafka.rk, all_topics, rkt, metadata, dbi__slice_ms(&slices));
-        dbi_rc rc, trouble;
+        dbi_rc rc;
 
         dbi__kafka_serve(&admin->kafka);
-        trouble = dbi_kafka_last_error(&admin->kafka, NULL);
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
             dbi__kafka_well(&admin->kafka);
             return DBI_OK;
         }
         if ((code != RD_KAFKA_RESP_ERR__TIMED_OUT && code != RD_KAFKA_RESP_ERR__TRANSPORT) ||
-            dbi_clock_left(NULL, deadline) == 0 || trouble == DBI_EUNREACHABLE ||
-            (trouble == DBI_EAUTH && ++refusals > 1))
+            dbi_clock_left(NULL, deadline) == 0 || dbi__kafka_refused(&admin->kafka) ||
+            dbi_kafka_last_error(&admin->kafka, NULL) == DBI_EUNREACHABLE)
             return admin_fail(admin, err, code, what);
-        if (trouble == DBI_EAUTH)
-            dbi__kafka_well(&admin->kafka);
         if ((rc = dbi__slice_next(&slices, err)) != DBI_OK)
             return rc;
         (void)nanosleep(&(struct timespec){.tv_nsec = 10 * DBI_NS_PER_MS}, NULL); /* when it answered at once */

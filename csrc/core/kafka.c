@@ -233,6 +233,7 @@ static void kafka_note_error(dbi_kafka *kafka, rd_kafka_event_t *event) {
     switch (dbi_kafka_rc(code)) {
     case DBI_EAUTH:
         kafka->refused = true;
+        kafka->refused_at = dbi_clock_now(NULL);
         break;
     case DBI_EUNREACHABLE:
         break;
@@ -286,6 +287,23 @@ void dbi__kafka_serve(dbi_kafka *kafka) {
         dbi__kafka_note(kafka, event);
         rd_kafka_event_destroy(event);
     }
+}
+
+/* After a change, a refusal may still be about a connection begun with the old credentials. And one of the new ones may
+ * never be heard of: librdkafka does not repeat an error that it reported within 30 s. So they get the time in which it
+ * connects again at its slowest (reconnect.backoff.max.ms). */
+#define REFUSED_STALE_NS (2 * DBI_NS_PER_S)
+#define REFUSED_RETRY_NS (10 * DBI_NS_PER_S)
+
+bool dbi__kafka_refused(dbi_kafka *kafka) {
+    bool refused;
+
+    (void)pthread_mutex_lock(&kafka->lock);
+    refused = kafka->refused &&
+              (kafka->changed_at == 0 || kafka->refused_at - kafka->changed_at >= REFUSED_STALE_NS ||
+               dbi_clock_now(NULL) - kafka->changed_at >= REFUSED_RETRY_NS);
+    (void)pthread_mutex_unlock(&kafka->lock);
+    return refused;
 }
 
 void dbi__kafka_well(dbi_kafka *kafka) {
@@ -364,6 +382,11 @@ dbi_rc dbi__kafka_init(dbi_kafka *kafka, rd_kafka_type_t type, const dbi_kafka_p
     dbi__kafka_follow_sockets(kafka->conf);
     rd_kafka_conf_set_log_cb(kafka->conf, kafka_log_cb);
     rd_kafka_conf_set_events(kafka->conf, events | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS);
+    /* Its client-final message repeats the client's nonce, which Kafka accepted before version 4 (librdkafka's pull request
+     * 4895). */
+    kafka->scram_in_doubt = rd_kafka_version() < 0x020601ff &&
+                            (kafka_conf_is(kafka->conf, "sasl.mechanisms", "SCRAM-SHA-512") ||
+                             kafka_conf_is(kafka->conf, "sasl.mechanisms", "SCRAM-SHA-256"));
     if (kafka_conf_is(kafka->conf, "sasl.mechanisms", "OAUTHBEARER") &&
         !kafka_conf_is(kafka->conf, "sasl.oauthbearer.method", "oidc") &&
         !kafka_conf_is(kafka->conf, "enable.sasl.oauthbearer.unsecure.jwt", "true")) {
@@ -493,8 +516,8 @@ dbi_rc dbi_kafka_set_credentials(dbi_kafka *kafka, const char *username, const c
         old = kafka->username;
         kafka->username = name;
         name = old;
+        kafka->changed_at = dbi_clock_now(NULL);
         (void)pthread_mutex_unlock(&kafka->lock);
-        dbi__kafka_well(kafka); /* what was refused were the old ones */
     }
     dbi_free(name);
     dbi__kafka_leave(kafka);
@@ -616,7 +639,15 @@ dbi_rc dbi_kafka_last_error(dbi_kafka *kafka, dbi_err *err) {
     if (dbi_kafka_forked(kafka))
         return kafka_forked(err);
     (void)pthread_mutex_lock(&kafka->lock);
-    if (kafka->refused && kafka->username != NULL)
+    if (kafka->refused && kafka->username != NULL && kafka->refused_at < kafka->changed_at)
+        rc = dbi_err_set(err, DBI_EAUTH, "the broker has not let in user \"%.100s\" yet; before the change: %s",
+                         kafka->username, kafka->last_text);
+    else if (kafka->refused && kafka->username != NULL && kafka->scram_in_doubt)
+        rc = dbi_err_set(err, DBI_EAUTH,
+                         "the broker refuses user \"%.100s\", or librdkafka %s: with Kafka 4, SCRAM needs 2.6.1 or "
+                         "newer: %s",
+                         kafka->username, rd_kafka_version_str(), kafka->last_text);
+    else if (kafka->refused && kafka->username != NULL)
         rc = dbi_err_set(err, DBI_EAUTH, "the broker refuses user \"%.100s\": %s", kafka->username, kafka->last_text);
     else if (kafka->refused)
         rc = dbi_err_set(err, DBI_EAUTH, "the broker refuses this client: %s", kafka->last_text);

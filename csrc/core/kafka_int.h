@@ -33,6 +33,7 @@ struct dbi_kafka {
     uint64_t number;       /* of the client in its process, from 1 on: client ids are often the same */
     dbi_rc (*check)(void); /* dbi_kafka_set_check */
     dbi_source source;     /* metrics; registered by those who have some */
+    bool scram_in_doubt;   /* this librdkafka's SCRAM is refused by Kafka 4, whatever the password */
     bool token_callback;   /* librdkafka asks us for OAUTHBEARER tokens */
 
     pthread_mutex_t opening; /* taken before `lock`, held while the client is opened: librdkafka logs meanwhile */
@@ -52,6 +53,7 @@ struct dbi_kafka {
     char last_text[256];
     bool all_down;
     bool refused; /* the credentials were */
+    int64_t refused_at, changed_at; /* when, and when they were last changed; 0 = never */
     size_t log_head, log_count;
     uint64_t log_lost;
     dbi_kafka_log logs[DBI__KAFKA_LOGS];
@@ -83,6 +85,9 @@ void dbi__kafka_serve(dbi_kafka *kafka);
 
 /* All went well: forget the last error. */
 void dbi__kafka_well(dbi_kafka *kafka);
+
+/* Whether the brokers refuse the credentials that the client has now, as far as can be known. */
+bool dbi__kafka_refused(dbi_kafka *kafka);
 
 /* The client's trouble if it has one, else the error `code` of the call itself. */
 dbi_rc dbi__kafka_fail(dbi_kafka *kafka, dbi_err *err, rd_kafka_resp_err_t code, const char *what);

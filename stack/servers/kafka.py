@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from stack import maven, probe
@@ -48,6 +49,7 @@ class Kafka(Server):
     summary = "Apache Kafka"
     roles = ("bootstrap", "controller")
     stop_timeout = 60.0  # the first one writes the class-data archive
+    format_options: Sequence[str] = ()  # of StorageTool, such as the first SCRAM users
 
     def version(self) -> str:
         return VERSION
@@ -74,7 +76,7 @@ class Kafka(Server):
         configuration = directory / "format.properties"
         configuration.write_text(self._configuration(site, fresh))
         tool = [*self._java(site, self._use_archive()), "kafka.tools.StorageTool", "format"]
-        tool += ["--cluster-id", _cluster_id(), "--config", configuration]
+        tool += ["--cluster-id", _cluster_id(), "--config", configuration, *self.format_options]
         outcome = run(tool, cwd=directory, environment=clean_environment())
         if outcome.status != 0:
             raise StackError(f"formatting Kafka's data directory failed:\n{outcome.text[-1500:].strip()}")
@@ -82,8 +84,12 @@ class Kafka(Server):
         fresh.rename(directory / "data")
 
     def _configuration(self, site: Site, data: Path) -> str:
+        return "".join(f"{name}={value}\n" for name, value in self.settings(site, data).items())
+
+    def settings(self, site: Site, data: Path) -> dict[str, str | int]:
+        """The broker's properties. Tests that need another broker (other listeners, say) override it."""
         listener, controller = (f"{site.host}:{site.port(role)}" for role in self.roles)
-        settings: dict[str, str | int] = {
+        return {
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.voters": f"1@{controller}",
@@ -119,7 +125,6 @@ class Kafka(Server):
             "broker.session.timeout.ms": 3000,
             "broker.heartbeat.interval.ms": 500,
         }
-        return "".join(f"{name}={value}\n" for name, value in settings.items())
 
     def command(self, site: Site) -> Command:
         flags = self._use_archive() or (f"-XX:ArchiveClassesAtExit={_own_archive(site)}",)

@@ -1,9 +1,6 @@
-"""The Kafka producer while things break: the broker killed, answers lost, credentials changed."""
+"""The Kafka producer while things break: the broker killed, answers lost."""
 
-import asyncio
-import base64
 import contextlib
-import json
 import socket
 import struct
 import threading
@@ -13,11 +10,9 @@ from collections import Counter
 
 import pytest
 
-from dbint.errors import AuthenticationError, UnreachableError
-from dbint.kafka import KafkaAdmin, KafkaConsumer, KafkaProducer, OAuthToken
+from dbint.errors import UnreachableError
+from dbint.kafka import KafkaAdmin, KafkaConsumer, KafkaProducer
 from stack import Endpoint, Stack
-from stack.servers.base import Site
-from stack.servers.kafka import Kafka
 
 
 def read_values(bootstrap: str, topic: str) -> list[bytes]:
@@ -181,79 +176,3 @@ def test_answers_that_are_lost_make_no_duplicates(kafka: Endpoint, idempotence: 
     else:
         assert set(Counter(values)) == {b"%d" % number for number in range(3000)}
         assert len(values) > 3000
-
-
-# -- credentials -----------------------------------------------------------------------------------------
-
-PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
-OAUTH = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
-
-
-@pytest.fixture
-def sasl(private_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A broker with a second listener, which wants credentials: user alice, password right; or a token."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    configuration = Kafka._configuration
-
-    def with_sasl(self: Kafka, site: Site, *rest: object) -> str:
-        listener = f",SASL_PLAINTEXT://{site.host}:{port}\n"
-        added = {
-            "sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER",
-            "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{PLAIN} required user_alice="right";',
-            "listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config": (
-                f'{OAUTH} required unsecuredLoginStringClaim_sub="broker";'
-            ),
-        }
-        lines = configuration(self, site, *rest).splitlines(keepends=True)  # type: ignore[arg-type]
-        for at, line in enumerate(lines):
-            if line.startswith(("listeners=", "advertised.listeners=")):
-                lines[at] = line.rstrip("\n") + listener
-            elif line.startswith("listener.security.protocol.map="):
-                lines[at] = line.rstrip("\n") + ",SASL_PLAINTEXT:SASL_PLAINTEXT\n"
-        return "".join(lines) + "".join(f"{name}={value}\n" for name, value in added.items())
-
-    monkeypatch.setattr(Kafka, "_configuration", with_sasl)
-    private_stack.up(["kafka"])
-    return f"{private_stack.endpoint('kafka').host}:{port}"
-
-
-def test_credentials(sasl: str) -> None:
-    # Wrong ones are said to be wrong, before the deadline and without showing them.
-    with KafkaAdmin(sasl, username="alice", password="wr0ng", mechanism="PLAIN") as admin:
-        with pytest.raises(AuthenticationError) as caught:
-            admin.describe_cluster(5)
-        assert "wr0ng" not in str(caught.value)
-        admin.set_credentials("alice", "right")
-        assert admin.describe_cluster(15).brokers
-        admin.create_topic("sasl", 1)
-
-    # Messages wait for credentials that are put right.
-    with KafkaProducer(sasl, username="alice", password="wr0ng", mechanism="PLAIN") as producer:
-        producer.enqueue("sasl", b"waits")
-        assert producer.flush(1) == 1
-        producer.set_credentials("alice", "right")
-        assert producer.flush(30) == 0
-        assert producer.metrics()["delivered"] == 1
-
-    # Tokens are asked for, also again after the application had none.
-    calls = 0
-
-    def token() -> OAuthToken:
-        nonlocal calls
-        calls += 1
-        now = int(time.time())
-        claims = {"sub": "alice", "iat": now, "exp": now + 3600}
-        parts = (
-            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
-            for part in ({"alg": "none"}, claims)
-        )
-        return OAuthToken(".".join(parts) + ".", now + 3600, "alice")
-
-    with KafkaProducer(sasl, oauth_token=token) as producer:
-
-        async def main() -> None:
-            assert (await producer.send("sasl", b"token")).offset == 1
-
-        asyncio.run(asyncio.wait_for(main(), 30))
-    assert calls == 1
