@@ -7,6 +7,9 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
+# Metadata and source archives can be had without a compiler: only these commands look for the libraries.
+BUILDING = {"build", "build_ext", "bdist_wheel", "editable_wheel", "develop", "install"}
+
 
 def run(*command: str) -> str | None:
     """Standard output of ``command``, or None when it is absent or fails."""
@@ -26,38 +29,33 @@ def missing(what: str, debian: str, fedora: str, brew: str) -> str:
     )
 
 
-def extension() -> Extension:
-    include_pq, lib_pq = run("pg_config", "--includedir"), run("pg_config", "--libdir")
-    if not include_pq or not lib_pq or not Path(include_pq, "libpq-fe.h").exists():
+def find_libraries(extension: Extension) -> None:
+    """Adds where libpq and librdkafka are; ends with the name of the package that brings what is missing."""
+    include, libraries = run("pg_config", "--includedir"), run("pg_config", "--libdir")
+    if not include or not libraries or not Path(include, "libpq-fe.h").exists():
+        what = "libpq's header (libpq-fe.h, found by pg_config)"
+        sys.exit(missing(what, "libpq-dev", "libpq-devel", "libpq"))
+    flags = run("pkg-config", "--cflags", "--libs", "rdkafka")
+    if flags is None:
+        what = "librdkafka's header (librdkafka/rdkafka.h, found by pkg-config)"
         sys.exit(
-            missing("libpq's header (libpq-fe.h, found by pg_config)", "libpq-dev", "libpq-devel", "libpq")
+            missing(what, "librdkafka-dev pkg-config", "librdkafka-devel pkgconf", "librdkafka pkg-config")
         )
-    rdkafka = run("pkg-config", "--cflags", "--libs", "rdkafka")
-    if rdkafka is None:
-        sys.exit(
-            missing(
-                "librdkafka's header (librdkafka/rdkafka.h, found by pkg-config)",
-                "librdkafka-dev pkg-config",
-                "librdkafka-devel pkgconf",
-                "librdkafka pkg-config",
-            )
-        )
-    flags = shlex.split(rdkafka)
-    return Extension(
-        "dbint._core",
-        sources=sorted(str(path) for room in ("core", "binding") for path in Path("csrc", room).glob("*.c")),
-        depends=sorted(str(path) for path in Path("csrc").glob("*/*.h")),
-        include_dirs=["csrc/core", include_pq, *(f[2:] for f in flags if f.startswith("-I"))],
-        library_dirs=[lib_pq, *(f[2:] for f in flags if f.startswith("-L"))],
-        libraries=["pq", *(f[2:] for f in flags if f.startswith("-l"))],
-        extra_compile_args=["-std=c11", "-O2", "-g", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra"],
-        extra_link_args=["-pthread"],
-        define_macros=[("_GNU_SOURCE", "1")],
-    )
+    rdkafka = shlex.split(flags)
+    extension.include_dirs += [include, *(flag[2:] for flag in rdkafka if flag.startswith("-I"))]
+    extension.library_dirs += [libraries, *(flag[2:] for flag in rdkafka if flag.startswith("-L"))]
+    extension.libraries += ["pq", *(flag[2:] for flag in rdkafka if flag.startswith("-l"))]
 
 
-# Metadata can be had without a compiler: only the commands that build look for the libraries.
-building = {"build", "build_ext", "bdist_wheel", "editable_wheel", "develop", "install"}.intersection(
-    sys.argv
+core = Extension(
+    "dbint._core",
+    sources=sorted(str(path) for room in ("core", "binding") for path in Path("csrc", room).glob("*.c")),
+    depends=sorted(str(path) for room in ("core", "binding") for path in Path("csrc", room).glob("*.h")),
+    include_dirs=["csrc/core"],
+    extra_compile_args=["-std=c11", "-O2", "-g", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra"],
+    extra_link_args=["-pthread"],
+    define_macros=[("_GNU_SOURCE", "1")],
 )
-setup(ext_modules=[extension()] if building else [])
+if BUILDING.intersection(sys.argv):
+    find_libraries(core)
+setup(ext_modules=[core])
