@@ -8,7 +8,7 @@ from sqlglot import exp
 from dbint.emulators.doris.errors import DorisError, NotEmulatedError
 from dbint.emulators.doris.functions import AGGREGATES, PREFIX
 from dbint.emulators.doris.model import literal
-from dbint.emulators.doris.types import DorisType
+from dbint.emulators.doris.types import INTEGERS, DorisType
 from dbint.emulators.doris.write import parse_text
 
 if TYPE_CHECKING:
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _DATE = DorisType("DATE")
 _DATETIME = DorisType("DATETIME", (0,))
+_NUMERIC_AGGREGATES = frozenset((
+    "avg", "sum", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "variance_pop",
+    "variance_samp", "var_samp", "median", "percentile",
+))  # fmt: skip
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _DAY_UNITS = ("year", "quarter", "month", "week", "day")
 _DATE_CALLS = tuple(PREFIX + name for name in ("date", "to_date", "last_day", "makedate"))
@@ -80,7 +84,10 @@ def aggregate(
     """An aggregate under DuckDB's name, with Doris' result type."""
     native = AGGREGATES[name]
     if name == "group_concat":
-        return _group_concat(arguments)
+        return _group_concat(translator, arguments)
+    if name in _NUMERIC_AGGREGATES and len(arguments) == 1 and not isinstance(arguments[0], exp.Distinct):
+        arguments = [exp.Anonymous(this=f"{PREFIX}number", expressions=arguments)]
+        arguments[0].meta["doris_type"] = translator.type_of(arguments[0].expressions[0])
     node = exp.Anonymous(this=native, expressions=arguments)
     kind = translator.type_of(arguments[0]) if len(arguments) == 1 else None
     if kind is not None and kind.name == "DECIMAL" and name in ("sum", "min", "max"):
@@ -92,7 +99,7 @@ def aggregate(
     return node
 
 
-def _group_concat(arguments: list[exp.Expr]) -> exp.Expr:
+def _group_concat(translator: "_Translator", arguments: list[exp.Expr]) -> exp.Expr:
     """``GROUP_CONCAT([DISTINCT] text [, separator] [ORDER BY …])``; the separator is ', ' by default."""
     order = None
     first = arguments[0] if arguments else exp.Null()
@@ -110,38 +117,60 @@ def _group_concat(arguments: list[exp.Expr]) -> exp.Expr:
         raise DorisError("group_concat requires one or two parameters")
     separator = sql_of(rest[0]) if rest else "', '"
     ordering = f" ORDER BY {', '.join(sql_of(o) for o in order.expressions)}" if order is not None else ""
-    return raw(f"string_agg({distinct}CAST({sql_of(first)} AS VARCHAR), {separator}{ordering})")
+    return raw(f"string_agg({distinct}{text_of(translator, first)}, {separator}{ordering})")
 
 
 def cast(translator: "_Translator", value: exp.Expr, kind: DorisType) -> exp.Expr:
     """CAST gives NULL, not an error, for what cannot be converted (enable_strict_cast = false)."""
-    text = f"CAST({sql_of(value)} AS VARCHAR)"
+    source = sql_of(value)
+    text = f"CAST({source} AS VARCHAR)"
     if kind.is_string:
-        plain = (
-            f"CASE WHEN typeof({sql_of(value)}) IN ('DOUBLE', 'FLOAT') THEN regexp_replace({text}, '\\.0$',"
-            f" '') ELSE {text} END"
-        )
+        plain = text_of(translator, value)
         return raw(plain if kind.name == "STRING" else f"left({plain}, {kind.args[0]})", kind)
     if kind.name in ("JSON", "VARIANT"):
         return raw(f"TRY_CAST({text} AS JSON)", kind)
-    if kind.name in ("FLOAT", "DOUBLE", "DECIMAL"):
-        source = sql_of(value)
-        return raw(
-            f"CASE WHEN typeof({source}) = 'BOOLEAN' THEN TRY_CAST(TRY_CAST({source} AS TINYINT) AS"
-            f" {kind.duckdb}) ELSE TRY_CAST({text} AS {kind.duckdb}) END",
-            kind,
-        )
-    if kind.name == "BOOLEAN":
-        return raw(f"TRY_CAST({sql_of(value)} AS BOOLEAN)", kind)
     if kind.name in ("DATE", "DATETIME"):
         return raw(parse_text(text, kind, translator.scope.time_zone), kind)
-    source = sql_of(value)
-    return raw(
-        f"CASE WHEN typeof({source}) = 'BOOLEAN' THEN TRY_CAST(TRY_CAST({source} AS TINYINT) AS"
-        f" {kind.duckdb}) WHEN typeof({source}) IN ('DOUBLE', 'FLOAT') THEN TRY_CAST(trunc(TRY_CAST({text} AS"
-        f" DOUBLE)) AS {kind.duckdb}) ELSE {parse_text(text, kind, 'UTC')} END",
-        kind,
+    if kind.name == "BOOLEAN":
+        known = f"WHEN typeof({source}) = 'BOOLEAN' THEN TRY_CAST({text} AS BOOLEAN)"
+        known += f" WHEN typeof({source}) = 'VARCHAR' THEN {parse_text(text, kind, 'UTC')}"
+        parsed = f"TRY_CAST({text} AS DOUBLE) <> 0"
+    else:
+        as_number = f"CAST(TRY_CAST({text} AS BOOLEAN) AS TINYINT)"
+        known = f"WHEN typeof({source}) = 'BOOLEAN' THEN TRY_CAST({as_number} AS {kind.duckdb})"
+        parsed = f"TRY_CAST({text} AS {kind.duckdb})"
+        if kind.name in INTEGERS:
+            known += (
+                f" WHEN typeof({source}) IN ('DOUBLE', 'FLOAT')"
+                f" THEN TRY_CAST(trunc(TRY_CAST({text} AS DOUBLE)) AS {kind.duckdb})"
+            )
+            parsed = parse_text(text, kind, "UTC")
+    known += "".join(
+        f" WHEN typeof({source}) = '{moment}' THEN {_moment_as_number(text, moment, kind)}"
+        for moment in ("DATE", "TIMESTAMP")
     )
+    return raw(f"CASE {known} ELSE {parsed} END", kind)
+
+
+def _moment_as_number(text: str, moment: str, kind: DorisType) -> str:
+    """A DATE as 20240229, a DATETIME as 20240229101112, where Doris allows the cast."""
+    if kind.name in (("INT", "BIGINT", "LARGEINT") if moment == "DATE" else ("BIGINT", "LARGEINT")):
+        digits = f"regexp_replace(split_part({text}, '.', 1), '[^0-9]', '', 'g')"
+        return f"TRY_CAST({digits} AS {kind.duckdb})"
+    name = "DATE" if moment == "DATE" else "DATETIME"
+    return f"error('doris: cannot cast {name} to {kind.name}')"
+
+
+def text_of(translator: "_Translator", value: exp.Expr) -> str:
+    """A value as text, as Doris prints it: a DATETIME(p) with all its digits."""
+    kind = translator.type_of(value)
+    source = sql_of(value)
+    if kind is not None and kind.is_string:
+        return source
+    if kind is not None and kind.name == "DATETIME" and kind.args[0]:
+        point = f"CASE WHEN epoch_us({source}) % 1000000 = 0 THEN '.' ELSE '' END"
+        return f"rpad(CAST({source} AS VARCHAR) || {point}, {20 + kind.args[0]}, '0')"
+    return f"{PREFIX}text({source})"
 
 
 def shift(translator: "_Translator", value: exp.Expr, interval: exp.Expr, *, negative: bool) -> exp.Expr:
@@ -153,10 +182,14 @@ def shift(translator: "_Translator", value: exp.Expr, interval: exp.Expr, *, neg
 def _shift(translator: "_Translator", value: exp.Expr, amount: exp.Expr, unit: str, sign: int) -> exp.Expr:
     if isinstance(amount, exp.Literal) and not re.fullmatch(r"-?\d+", amount.name):
         raise NotEmulatedError(f"an interval of {amount.name} {unit.upper()}")
-    count = f"CAST({sql_of(amount)} AS BIGINT)"
+    count = step = f"CAST({PREFIX}whole({sql_of(amount)}) AS BIGINT)"
+    name = f"{unit}s_{'add' if sign > 0 else 'sub'}"
     if unit == "quarter":
-        unit, count = "month", f"3 * {count}"
-    moved = f"({_time(value)} {'+' if sign > 0 else '-'} to_{unit}s({count}))"
+        unit, step = "month", f"3 * {count}"
+    moved = f"({_time(value)} {'+' if sign > 0 else '-'} to_{unit}s({step}))"
+    moved = f"{PREFIX}in_range({moved}, '{name}', CAST({sql_of(value)} AS VARCHAR), {count})"
+    if unit in ("microsecond", "millisecond"):
+        return raw(moved, DorisType("DATETIME", (6,)))
     if unit in _DAY_UNITS and is_date(translator, value):
         return raw(f"CAST({moved} AS DATE)", _DATE)
     return raw(moved, translator.type_of(value) or _DATETIME)
@@ -190,9 +223,9 @@ def write_out(translator: "_Translator", name: str, arguments: list[exp.Expr]) -
     if name == "last_insert_id":
         return exp.Literal.number(0)
     if name == "concat":
-        return raw("(" + " || ".join(f"CAST({t} AS VARCHAR)" for t in texts) + ")")
+        return raw("(" + " || ".join(text_of(translator, a) for a in arguments) + ")")
     if name == "concat_ws":
-        return raw(f"concat_ws({', '.join(f'CAST({t} AS VARCHAR)' for t in texts)})")
+        return raw(f"concat_ws({', '.join(text_of(translator, a) for a in arguments)})")
     if name == "coalesce":
         return raw(f"coalesce({', '.join(texts)})", translator.type_of(arguments[0]))
     if name in ("greatest", "least"):
@@ -213,7 +246,7 @@ def _truncate(texts: list[str]) -> exp.Expr:
     value, digits = texts
     if not re.fullmatch(r"-?\d+", digits):
         raise NotEmulatedError("TRUNCATE to a number of digits that is not a constant")
-    return raw(f"(trunc({value} * pow(10, {digits})) / pow(10, {digits}))")
+    return raw(f"trunc({PREFIX}number({value}), {digits})")
 
 
 def _time_function(
@@ -232,9 +265,12 @@ def _time_function(
     if name == "unix_timestamp":
         if not texts:
             return raw("CAST(epoch(now()) AS BIGINT)")
-        return raw(f"CAST(floor(epoch(timezone({zone}, {_time(arguments[0])}))) AS BIGINT)")
+        return _unix_timestamp(translator, arguments[0])
     if name == "from_unixtime":
-        local = f"timezone({zone}, to_timestamp(CAST({texts[0]} AS BIGINT)))"
+        seconds = f"CAST({PREFIX}whole({texts[0]}) AS BIGINT)"
+        wrong = f"error('doris: Operation from_unixtime of ' || {seconds} || ' is invalid')"
+        checked = f"CASE WHEN {seconds} NOT BETWEEN 0 AND 253402271999 THEN {wrong} ELSE {seconds} END"
+        local = f"timezone({zone}, to_timestamp({checked}))"
         pattern = arguments[1] if len(arguments) > 1 else exp.Literal.string("%Y-%m-%d %H:%i:%s")
         return raw(f"strftime({local}, {_strftime(pattern)})")
     if name == "date_format":
@@ -243,8 +279,8 @@ def _time_function(
         return _str_to_date(arguments)
     if name == "date_trunc":
         return _date_trunc(translator, arguments)
-    if name == "week":
-        return _week(arguments)
+    if name in ("week", "yearweek"):
+        return _week(name, arguments)
     if name in ("timestampdiff", "timestampadd"):
         unit = _unit(arguments[0])
         if name == "timestampdiff" and unit in _MONTHS:
@@ -305,13 +341,46 @@ def _date_trunc(translator: "_Translator", arguments: list[exp.Expr]) -> exp.Exp
     return raw(moved, translator.type_of(value) or _DATETIME)
 
 
-def _week(arguments: list[exp.Expr]) -> exp.Expr:
-    mode = sql_of(arguments[1]) if len(arguments) > 1 else "0"
-    if mode == "3":
-        return raw(f"CAST(weekofyear({_time(arguments[0])}) AS TINYINT)")
-    if mode == "0":
-        return raw(f"CAST(strftime({_time(arguments[0])}, '%U') AS TINYINT)")
-    raise NotEmulatedError(f"WEEK() in mode {mode}")
+def _unix_timestamp(translator: "_Translator", value: exp.Expr) -> exp.Expr:
+    """Whole seconds; for a DATETIME(p) a DECIMAL with p digits. 0 before 1970."""
+    kind = translator.type_of(value)
+    scale = kind.args[0] if kind is not None and kind.name == "DATETIME" else 0
+    if isinstance(value, exp.Literal) and value.is_string:
+        scale = min(len(value.name.partition(".")[2].rstrip()), 6)
+    micros = f"greatest(epoch_us(timezone({literal(translator.scope.time_zone)}, {_time(value)})), 0)"
+    if scale:
+        exact = f"(CAST({micros} AS DECIMAL(18,0)) * CAST(0.000001 AS DECIMAL(7,6)))"
+        number = f"CAST({exact} AS DECIMAL(18,{scale}))"
+    else:
+        what = "UNIX_TIMESTAMP of an expression with fractions of a second"
+        fraction = f"error({literal(NotEmulatedError(what).detail)})"
+        number = f"CASE WHEN {micros} % 1000000 = 0 THEN {micros} // 1000000 ELSE {fraction} END"
+    return raw(f"CASE WHEN {_time(value)} IS NOT NULL THEN {number} END")
+
+
+def _week(name: str, arguments: list[exp.Expr]) -> exp.Expr:
+    """WEEK and YEARWEEK in MySQL's eight modes. Bit 0: weeks start on Monday; bit 1: the days before week 1
+    belong to the last year's last week, not to week 0; bit 2 turns the rule for week 1 over, which is the
+    first with four days of the year (odd modes) or the first whole one (even modes).
+    """
+    given = sql_of(arguments[1]) if len(arguments) > 1 else "0"
+    if not re.fullmatch(r"-?\d+", given):
+        raise NotEmulatedError(f"{name.upper()}() in a mode that is not a constant")
+    mode = int(given) if 0 <= int(given) <= 7 else 7
+    day = f"CAST({sql_of(arguments[0])} AS TIMESTAMP)"
+    monday_first, four_days = mode & 1, (mode & 1) ^ (mode >> 2 & 1)
+    start = f"({day} - to_days(CAST((dayofweek({day}) + {6 if monday_first else 0}) % 7 AS INTEGER)))"
+    anchor = f"({start} + to_days({3 if four_days else 0}))"  # a week belongs to the year of this day
+    number = f"((dayofyear({anchor}) - 1) // 7 + 1)"
+    if name == "yearweek":
+        return raw(f"CAST(year({anchor}) * 100 + {number} AS INTEGER)")
+    if not mode & 2:
+        before = f"((dayofyear({anchor} - to_days(7)) - 1) // 7 + 2)"
+        number = (
+            f"CASE WHEN year({anchor}) < year({day}) THEN 0"
+            f" WHEN year({anchor}) > year({day}) THEN {before} ELSE {number} END"
+        )
+    return raw(f"CAST({number} AS TINYINT)")
 
 
 def _unit(node: exp.Expr) -> str:

@@ -18,6 +18,7 @@ from dbint.emulators.doris import translate
 from dbint.emulators.doris.errors import INSERT_FAILED, DorisError, NotEmulatedError
 from dbint.emulators.doris.lexer import Cursor, Token
 from dbint.emulators.doris.model import Table, identifier
+from dbint.emulators.doris.parse import parse_statement
 from dbint.emulators.doris.storage import Storage
 from dbint.emulators.doris.write import DELETE, Staged, WriteOptions, apply, stage
 
@@ -147,15 +148,17 @@ def delete(context: DmlContext, sql: str) -> Pending:
     where = tree.args.get("where")
     if tree.args.get("using") or node.args.get("joins"):
         raise NotEmulatedError("DELETE … USING")
-    if where is None:
-        raise DorisError("delete all rows is forbidden temporary.")
     if table.model == "UNIQUE":
+        if where is None and table.properties.get("enable_unique_key_merge_on_write") == "false":
+            raise DorisError("delete all rows is forbidden temporary.")
         select = exp.select(*(exp.column(c.name, quoted=True) for c in table.columns)).from_(node)
         select.set("where", where)
         translation = translate.translate_tree(select, context.scope)
         source = f"SELECT *, true AS {identifier(DELETE)} FROM ({translation.sql})"
         staged = stage(context.storage, context.cursor, table, source, WriteOptions())
         return _pending(staged, 0, None, "delete")
+    if where is None:
+        raise DorisError("delete command must contain filter")
     _check_simple(where.this)
     partitioned = table.partitioning is not None and len(table.partitioning.partitions) > 1
     if partitioned and context.scope.variable("delete_without_partition") != "true":
@@ -182,7 +185,7 @@ def _pending(staged: Staged, affected: int, label: str | None, kind: str) -> Pen
 
 
 def _parse(sql: str, kind: type[exp.Expr]) -> exp.Expr:
-    tree = translate.parse_dml(sql)
+    tree = parse_statement(sql)
     if not isinstance(tree, kind):
         raise NotEmulatedError("this form of the statement")
     return tree

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from dbint.emulators.doris import dml, information_schema, schema, show, transla
 from dbint.emulators.doris.alter import AlterJob
 from dbint.emulators.doris.duck_errors import from_duckdb
 from dbint.emulators.doris.errors import (
-    NO_SUCH_TABLE,
+    BAD_TABLE,
+    UNKNOWN_TIME_ZONE,
     DorisError,
     NotEmulatedError,
 )
@@ -24,6 +26,9 @@ from dbint.emulators.doris.variables import Variables
 from dbint.emulators.doris.write import read_relation
 
 _IN_TRANSACTION = "This is in a transaction, only insert, update, delete, commit, rollback is acceptable."
+
+
+_OFFSET = re.compile(r"([+-])(\d{1,2}):(\d{2})")
 
 
 @dataclass(slots=True)
@@ -55,6 +60,10 @@ class Transaction:
     database: str | None = None
     kind: str = ""
     work: list[dml.Pending] = field(default_factory=list)
+
+
+def _no_such_table(database: str, name: str) -> DorisError:
+    return DorisError(f"Table [{name}] does not exist in database [{database}].")
 
 
 class DorisSession:
@@ -116,25 +125,31 @@ class DorisSession:
     @property
     def time_zone(self) -> str:
         zone = str(self.variables.get("time_zone"))
-        return {"SYSTEM": "UTC", "CST": "Asia/Shanghai", "+00:00": "UTC"}.get(zone, zone)
+        offset = _OFFSET.fullmatch(zone)
+        if offset:  # of whole hours, as _check_time_zone has seen to; POSIX counts them westwards
+            hours = int(offset[2])
+            return f"Etc/GMT{'-' if offset[1] == '+' else '+'}{hours}" if hours else "UTC"
+        return {"SYSTEM": "UTC", "CST": "Asia/Shanghai"}.get(zone, zone)
 
     def relation(self, database: str | None, name: str) -> str:
         if database is None and name.lower() == "dual":
             return "(SELECT 1)"
-        found = self.storage.require_database(database or self.database)
-        if information_schema.is_system(found):
-            relation = (
-                information_schema.relation(self.storage, name)
-                if found.lower() == "information_schema"
-                else None
-            )
-            if relation is None:
-                raise DorisError(f"Table [{name}] does not exist in database [{found}].", NO_SUCH_TABLE)
-            return relation
-        table = self.storage.find_table(found, name)
-        if table is None:
-            raise DorisError(f"Table [{name}] does not exist in database [{found}].", NO_SUCH_TABLE)
-        return read_relation(table)
+        found = self._query_database(database)
+        relation = None
+        if found.lower() == "information_schema":
+            relation = information_schema.relation(self.storage, name)
+        elif not information_schema.is_system(found):
+            table = self.storage.find_table(found, name)
+            relation = read_relation(table) if table is not None else None
+        if relation is None:
+            raise _no_such_table(found, name)
+        return relation
+
+    def _query_database(self, name: str | None) -> str:
+        """The database of a table in SELECT and DML, whose planner has words of its own for a missing one."""
+        if name is not None and not self.storage.has_database(name):
+            raise DorisError(f"Database [{name}] does not exist.")
+        return self.storage.require_database(name or self.database)
 
     def table(self, database: str | None, name: str) -> Table | None:
         return self.storage.find_table(database or self.database or "", name)
@@ -152,16 +167,27 @@ class DorisSession:
     # -- statements
 
     def find(self, name: tuple[str, ...]) -> Table:
-        """An existing table of the user's. Raises DorisError 1046, 1049 or 1146."""
+        """An existing table of the user's, for DDL and SHOW. Raises DorisError 1046, 1049 or 1051."""
         database = self.storage.require_database(name[-2] if len(name) > 1 else self.database)
         table = self.storage.find_table(database, name[-1])
         if table is None:
-            raise DorisError(f"Table [{name[-1]}] does not exist in database [{database}].", NO_SUCH_TABLE)
+            raise DorisError(f"Unknown table '{name[-1]}'", BAD_TABLE)
+        return table
+
+    def _find_target(self, name: tuple[str, ...]) -> Table:
+        """The table that DML writes. Raises DorisError 1046 or 1105."""
+        database = self._query_database(name[-2] if len(name) > 1 else None)
+        table = self.storage.find_table(database, name[-1])
+        if table is None:
+            raise _no_such_table(database, name[-1])
         return table
 
     def _select(self, cursor: Cursor) -> Result:
         translation = translate.translate_query(cursor.sql.strip().rstrip(";"), self)
-        answer = self.cursor.execute(translation.sql)
+        try:
+            answer = self.cursor.execute(translation.sql)
+        except duckdb.Error as error:
+            raise from_duckdb(error, translation.clauses) from None
         fields = []
         for n, column in enumerate(answer.description or []):
             kind = str(column[1])
@@ -243,7 +269,19 @@ class DorisSession:
         value = sign + cursor.next("expression").value
         if value.startswith("@@"):
             value = str(self.variables.get(value.lstrip("@").split(".")[-1]))
+        if name.lower() == "time_zone" and value.upper() != "DEFAULT":
+            self._check_time_zone(value)
         self.variables.set(name, None if value.upper() == "DEFAULT" else value)
+
+    def _check_time_zone(self, value: str) -> None:
+        offset = _OFFSET.fullmatch(value)
+        if offset and int(offset[2]) <= 14:
+            if offset[3] != "00":
+                raise NotEmulatedError("a time zone that is not whole hours from UTC")
+            return
+        known = "SELECT 1 FROM pg_timezone_names() WHERE lower(name) = lower(?)"
+        if value not in ("SYSTEM", "CST") and not self.cursor.execute(known, [value]).fetchall():
+            raise DorisError(f"Unknown or incorrect time zone: '{value}'", UNKNOWN_TIME_ZONE)
 
     # -- writes and transactions
 
@@ -254,7 +292,7 @@ class DorisSession:
             storage=self.storage,
             cursor=self.cursor,
             scope=self,
-            find=self.find,
+            find=self._find_target,
             error_url=self.cluster.error_url,
             strict=self.variables.is_on("enable_insert_strict"),
             partial=self.variables.is_on("enable_unique_key_partial_update"),

@@ -1,101 +1,23 @@
 """SELECT and the expressions of DML, from Doris' dialect to DuckDB's.
 
-sqlglot parses; what may then reach DuckDB is decided here, node by node: an expression or a function that is
-not known to mean the same in both is refused, so that no answer is silently wrong. Function names get a
-prefix before sqlglot sees them, so that it does not replace them by what it believes them to be.
+What parse.py has read is decided here, node by node, before it may reach DuckDB: an expression or a function
+that is not known to mean the same in both is refused, so that no answer is silently wrong.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sqlglot import ErrorLevel, exp, parse_one
-from sqlglot.errors import ParseError, TokenError, UnsupportedError
+from sqlglot import ErrorLevel, exp
+from sqlglot.errors import UnsupportedError
 
-from dbint.emulators.doris import calls
-from dbint.emulators.doris.errors import DorisError, DorisSyntaxError, NotEmulatedError
+from dbint.emulators.doris import calls, coercion
+from dbint.emulators.doris.errors import DorisError, NotEmulatedError
 from dbint.emulators.doris.functions import AGGREGATES, PREFIX, SCALARS, WINDOW_ONLY, WRITTEN_OUT
-from dbint.emulators.doris.lexer import Token, syntax_refusal, tokenize
 from dbint.emulators.doris.model import Table
-from dbint.emulators.doris.types import DorisType, make_type
+from dbint.emulators.doris.parse import parse_expression, parse_statement
+from dbint.emulators.doris.types import INTEGERS, DorisType, make_type
 
-_CALL = re.compile(
-    r"""(?P<skip>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`]|``)*`|--[^\n]*|/\*.*?\*/)
-      | \b(?P<largeint>LARGEINT)(?=\s*\))
-      | (?<![\w$@.`])(?P<name>[A-Za-z_]\w*)(?=\s*\()""",
-    re.VERBOSE | re.DOTALL | re.IGNORECASE,
-)
-# Words that stand before a parenthesis without being a function, or whose call has a syntax of its own.
-_NOT_CALLS = frozenset(
-    [
-        "IN",
-        "VALUES",
-        "AND",
-        "OR",
-        "XOR",
-        "NOT",
-        "ON",
-        "FROM",
-        "WHERE",
-        "EXISTS",
-        "ANY",
-        "ALL",
-        "SOME",
-        "CAST",
-        "TRY_CAST",
-        "CONVERT",
-        "EXTRACT",
-        "OVER",
-        "AS",
-        "USING",
-        "UNION",
-        "EXCEPT",
-        "INTERSECT",
-        "MINUS",
-        "SELECT",
-        "BY",
-        "LIKE",
-        "REGEXP",
-        "RLIKE",
-        "THEN",
-        "ELSE",
-        "WHEN",
-        "CASE",
-        "BETWEEN",
-        "IS",
-        "DISTINCT",
-        "HAVING",
-        "INTERVAL",
-        "JOIN",
-        "LIMIT",
-        "OFFSET",
-        "DIV",
-        "MOD_",
-        "WITH",
-        "SET",
-        "VARCHAR",
-        "CHAR",
-        "DECIMAL",
-        "DECIMALV3",
-        "NUMERIC",
-        "DATETIME",
-        "DATETIMEV2",
-        "ROLLUP",
-        "CUBE",
-        "SETS",
-        "PARTITION",
-        "ORDER",
-        "GROUP",
-        "LATERAL",
-        "INTO",
-        "TABLE",
-        "DATE_",
-        "TIMESTAMP_",
-        "BINARY",
-        "WINDOW",
-    ]
-)
 _PLAIN = (
     exp.Select, exp.From, exp.Where, exp.Group, exp.Having, exp.Order, exp.Ordered, exp.Limit, exp.Offset,
     exp.Join, exp.Subquery, exp.Table, exp.TableAlias, exp.Alias, exp.Column, exp.Identifier, exp.Star,
@@ -140,28 +62,20 @@ class Translation:
     sql: str
     types: list[DorisType | None] = field(default_factory=list)
     has_largeint: bool = False
+    clauses: dict[str, str] = field(default_factory=dict)  # of each column's name: where it stands
 
 
 def translate_query(sql: str, scope: Scope) -> Translation:
     """Translate a SELECT. Raises DorisError where Doris refuses it or the emulator does not know it."""
-    tokens = tokenize(sql)
-    _refuse_tokens(sql, tokens)
-    return _Translator(scope).query(_parse(sql))
+    return _Translator(scope).query(parse_statement(sql))
 
 
 def translate_condition(sql: str, scope: Scope, types: dict[str, DorisType]) -> str:
     """Translate one expression over columns of the given types (a header of Stream Load)."""
-    _refuse_tokens(sql, tokenize(sql))
-    tree = _parse(f"SELECT {sql}")
+    tree = parse_expression(sql)
     translator = _Translator(scope)
     translator.types = {name.lower(): kind for name, kind in types.items()}
-    return translator.expression(tree.expressions[0])
-
-
-def parse_dml(sql: str) -> exp.Expr:
-    """Parse an UPDATE or DELETE."""
-    _refuse_tokens(sql, tokenize(sql))
-    return _parse(sql)
+    return translator.expression(tree)
 
 
 def translate_tree(tree: exp.Expr, scope: Scope) -> Translation:
@@ -169,105 +83,23 @@ def translate_tree(tree: exp.Expr, scope: Scope) -> Translation:
     return _Translator(scope).query(tree)
 
 
-def prefix_calls(sql: str) -> str:
-    """Put the prefix before every function that is called."""
-
-    def mark(match: re.Match[str]) -> str:
-        if match["largeint"]:
-            return "INT128"  # sqlglot's name of the type
-        name = match["name"]
-        if name is None or name.upper() in _NOT_CALLS:
-            return match[0]
-        before = sql[: match.start()].rstrip()[-12:].upper()
-        if re.search(r"(?:^|\W)(?:AS|WITH|INTO|JOIN|FROM|UPDATE)$", before):
-            return name
-        return PREFIX + name
-
-    return _CALL.sub(mark, sql)
-
-
-def _is_statement(tree: exp.Expr) -> bool:
-    return isinstance(tree, exp.Query | exp.Update | exp.Delete)
-
-
-def _parse(sql: str) -> exp.Expr:
-    marked = prefix_calls(sql)
-    try:
-        tree = parse_one(marked, read="doris", error_level=ErrorLevel.IMMEDIATE)
-    except ParseError as error:
-        detail = error.errors[0] if error.errors else {}
-        line, column = detail.get("line") or 1, detail.get("col") or 0
-        start = marked.split("\n")[line - 1][:column]
-        found = (detail.get("highlight") or "<EOF>").replace(PREFIX, "")
-        position = column - len(PREFIX) * start.count(PREFIX) - len(found)
-        raise DorisSyntaxError(found, "{<EOF>, ';'}", line, max(position, 0)) from None
-    except TokenError as error:
-        raise DorisError(f"\nextraneous input in statement: {str(error).replace(PREFIX, '')}\n") from None
-    if not _is_statement(tree):
-        raise syntax_refusal(sql, 0, sql.split(None, 1)[0], "{'SELECT', 'WITH', ...}")
-    return tree
-
-
-def _refuse_tokens(sql: str, tokens: list[Token]) -> None:
-    """Refuse what sqlglot would accept and the grammar of Doris does not have."""
-    words = [t.text.upper() if t.kind in ("word", "op") else "" for t in tokens]
-
-    def refuse(index: int, expecting: str = "{<EOF>, ';'}") -> None:
-        token = tokens[index]
-        raise syntax_refusal(sql, token.start, token.text, expecting)
-
-    if ";" in words[: len(words) - 1]:
-        raise NotEmulatedError("several statements in one request")
-    for n, word in enumerate(words):
-        following = words[n + 1] if n + 1 < len(words) else ""
-        if (
-            word in ("->", "->>")
-            or (word == "FOR" and following in ("UPDATE", "SHARE"))
-            or (word in ("FORCE", "IGNORE", "USE") and following in ("INDEX", "KEY"))
-            or (word == "LOCK" and following == "IN")
-        ):
-            refuse(n)
-        elif word == "RECURSIVE" and n and words[n - 1] == "WITH":
-            refuse(n + 1 if n + 1 < len(tokens) else n, "'AS'")
-        elif word == "RETURNING" or (word == "WINDOW" and n + 2 < len(words) and words[n + 2] == "AS"):
-            refuse(n)
-        elif word == "MICROSECOND" and n >= 2 and "INTERVAL" in words[max(0, n - 6) : n]:
-            refuse(n, "{'DAY', 'HOUR', 'MINUTE', 'MONTH', 'QUARTER', 'SECOND', 'WEEK', 'YEAR'}")
-        elif word == "BINARY" and n and words[n - 1] == "LIKE" and n + 1 < len(tokens):
-            if tokens[n + 1].kind != "string":
-                refuse(n + 1, "STRING_LITERAL")
-        elif word == "IN" and n and words[n - 1 - (words[n - 1] == "NOT")] == ")":
-            comma = _tuple_comma(words, n - 1 - (words[n - 1] == "NOT"))
-            if comma is not None:
-                refuse(comma, "')'")
-
-
-def _tuple_comma(words: list[str], close: int) -> int | None:
-    """The comma of a row value ``(a, b)`` that ends at ``close``; None for a plain parenthesis or a call."""
-    depth, comma = 0, None
-    for n in range(close, -1, -1):
-        depth += {")": 1, "(": -1}.get(words[n], 0)
-        if depth == 1 and words[n] == ",":
-            comma = n
-        if depth == 0:
-            call = n > 0 and re.fullmatch(r"\w+", words[n - 1]) and words[n - 1] not in _NOT_CALLS
-            return None if call else comma
-    return None
-
-
 class _Translator:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.types: dict[str, DorisType] = {}
+        self.types: dict[str, DorisType | None] = {}
         self.has_largeint = False
+        self.knows_columns = True
 
     def query(self, tree: exp.Expr) -> Translation:
         self._check(tree)
         self._name_columns(tree)
+        clauses: dict[str, str] = {}
+        for column in tree.find_all(exp.Column):
+            clauses.setdefault(column.name.lower(), _clause(column))
         self._bind_tables(tree)
         types = self._result_types(tree)
         tree = self._rewrite(tree)
-        return Translation(self._generate(tree), types, self.has_largeint)
+        return Translation(self._generate(tree), types, self.has_largeint, clauses)
 
     def expression(self, tree: exp.Expr) -> str:
         self._check(tree)
@@ -287,6 +119,8 @@ class _Translator:
                 node.parent, exp.Group | exp.GroupingSets | exp.Rollup
             ):
                 raise NotEmulatedError("a row value")
+            if isinstance(node, exp.Join) and node.method:
+                raise NotEmulatedError(f"{node.method} JOIN")
             if isinstance(node, exp.Qualify) or (isinstance(node, exp.Select) and node.args.get("sample")):
                 raise NotEmulatedError(type(node).__name__.upper())
 
@@ -313,17 +147,39 @@ class _Translator:
             relation = self.scope.relation(database, node.name)
             table = self.scope.table(database, node.name)
             for column in table.columns if table else ():
-                self.types.setdefault(column.name.lower(), column.type)
+                name = column.name.lower()
+                certain = self.types.get(name, column.type) == column.type
+                self.types[name] = column.type if certain else None
                 self.has_largeint = self.has_largeint or column.type.name == "LARGEINT"
+            self.knows_columns = self.knows_columns and table is not None
             alias = node.alias or node.name
             bound = exp.Table(
                 this=exp.Var(this=relation), alias=exp.TableAlias(this=exp.to_identifier(alias, quoted=True))
             )
             bound.set("joins", node.args.get("joins"))
             node.replace(bound)
+        for derived in tree.find_all(exp.Alias):  # a derived column may have another type than its namesake
+            name, origin = derived.alias.lower(), derived.this
+            renames = not isinstance(origin, exp.Column) or origin.name.lower() != name
+            if name in self.types and renames and derived.parent is not tree:
+                self.types[name] = None
+        self._refuse_aliases(tree)
         for reference in tree.find_all(exp.Column):
             reference.set("db", None)
             reference.set("catalog", None)
+
+    def _refuse_aliases(self, tree: exp.Expr) -> None:
+        """An alias is not visible in the SELECT list and the WHERE of its own SELECT; to DuckDB it is."""
+        aliases = [alias for alias in tree.find_all(exp.Alias) if self.knows_columns]
+        for select in tree.find_all(exp.Select):
+            own = {alias.alias.lower() for alias in aliases if alias.parent is select}
+            own -= self.types.keys()
+            own -= {alias.alias.lower() for alias in aliases if alias.parent is not select}
+            for part in (*select.expressions, select.args.get("where")):
+                for column in part.find_all(exp.Column) if part is not None else ():
+                    if column.name.lower() in own and not column.table:
+                        name, clause = column.name, _clause(column)
+                        raise DorisError(f"Unknown column '{name}' in 'table list' in {clause} clause")
 
     def _result_types(self, tree: exp.Expr) -> list[DorisType | None]:
         first = tree.find(exp.Select) if isinstance(tree, exp.SetOperation) else tree
@@ -336,7 +192,7 @@ class _Translator:
         if "doris_type" in node.meta:
             kind: DorisType = node.meta["doris_type"]
             return kind
-        if isinstance(node, exp.Paren):
+        if isinstance(node, exp.Paren | exp.Neg):
             return self.type_of(node.this)
         if isinstance(node, exp.Column):
             return self.types.get(node.name.lower())
@@ -344,13 +200,8 @@ class _Translator:
             return cast_type(node)
         if isinstance(node, exp.Anonymous) and node.name.lower() in (f"{PREFIX}min", f"{PREFIX}max"):
             return self.type_of(node.expressions[0])
-        if (
-            isinstance(node, exp.Literal)
-            and not node.is_string
-            and "." in node.name
-            and "e" not in node.name.lower()
-        ):
-            return DorisType("DECIMAL", (38, len(node.name.partition(".")[2])))
+        if isinstance(node, exp.Literal) and not node.is_string:
+            return _literal_type(node.name)
         return None
 
     def _rewrite(self, tree: exp.Expr) -> exp.Expr:
@@ -377,6 +228,8 @@ class _Translator:
             if not isinstance(node.parent, exp.Window):
                 raise DorisError(f"{name.upper()} must be used with an OVER clause")
             return exp.Anonymous(this=name, expressions=arguments)
+        if "json" in name and any(isinstance(a, exp.Literal) and "*" in a.name for a in arguments[1:]):
+            raise NotEmulatedError("a JSON path with *")
         count = len(arguments)
         if name in SCALARS:
             if count in SCALARS[name]:
@@ -414,20 +267,10 @@ class _Translator:
             if isinstance(left, exp.Interval):
                 left, right = right, left
             return calls.shift(self, left, right, negative=isinstance(node, exp.Sub))
-        for operand in (left, right):
-            kind = self.type_of(operand)
-            if (kind is not None and kind.is_string) or (
-                isinstance(operand, exp.Literal) and operand.is_string
-            ):
-                operand.replace(
-                    calls.cast(self, operand.copy(), DorisType("DOUBLE"))
-                )  # as Doris computes with text
-        is_decimal = "DECIMAL" in [t.name for t in map(self.type_of, (left, right)) if t]
-        if is_decimal:
-            node.meta["doris_type"] = DorisType("DECIMAL", (38, 9))
-        if isinstance(node, exp.Div) and is_decimal:
-            raise NotEmulatedError("the division of DECIMAL (cast an operand to DOUBLE)")
-        return node
+        return coercion.arithmetic(self, node)
+
+    def _comparison(self, node: exp.Expr) -> exp.Expr:
+        return coercion.comparison(self, node)
 
     def _interval(self, node: exp.Interval) -> exp.Expr:
         unit = node.text("unit").upper()
@@ -478,13 +321,47 @@ _HANDLERS: dict[type, Callable[..., exp.Expr]] = {
     exp.Sub: _Translator._arithmetic,
     exp.Mul: _Translator._arithmetic,
     exp.Div: _Translator._arithmetic,
+    exp.IntDiv: _Translator._arithmetic,
     exp.Mod: _Translator._arithmetic,
+    exp.EQ: _Translator._comparison,
+    exp.NEQ: _Translator._comparison,
+    exp.GT: _Translator._comparison,
+    exp.GTE: _Translator._comparison,
+    exp.LT: _Translator._comparison,
+    exp.LTE: _Translator._comparison,
+    exp.NullSafeEQ: _Translator._comparison,
+    exp.In: _Translator._comparison,
+    exp.Between: _Translator._comparison,
     exp.Interval: _Translator._interval,
     exp.Like: _Translator._like,
     exp.Cast: _Translator._cast,
     exp.Extract: _Translator._extract,
     exp.Select: _Translator._select,
 }
+
+
+def _clause(column: exp.Column) -> str:
+    """Where a column stands, in the words of Doris' planner."""
+    clauses = {exp.Where: "FILTER", exp.Having: "HAVING", exp.Group: "AGGREGATE", exp.Order: "SORT"}
+    node = column.find_ancestor(*clauses, exp.Join, exp.Select)
+    if node is None or isinstance(node, exp.Join):
+        return "JOIN" if node else "PROJECT"
+    if not isinstance(node, exp.Select):
+        return clauses[type(node)]
+    calls_aggregate = any(
+        call.name.removeprefix(PREFIX).lower() in AGGREGATES and call.find_ancestor(exp.Select) is node
+        for call in node.find_all(exp.Anonymous)
+    )
+    return "AGGREGATE" if calls_aggregate or node.args.get("group") else "PROJECT"
+
+
+def _literal_type(text: str) -> DorisType:
+    if "e" in text.lower():
+        return DorisType("DOUBLE")
+    if "." in text:
+        return DorisType("DECIMAL", (38, len(text.partition(".")[2])))
+    value = int(text)
+    return DorisType(next((n for n in ("INT", "BIGINT") if value <= INTEGERS[n][1]), "LARGEINT"))
 
 
 def cast_type(node: exp.Cast) -> DorisType:

@@ -222,6 +222,8 @@ def parse_text(raw: str, target: DorisType, time_zone: str) -> str:
         )
     if target.name not in ("DATE", "DATETIME"):
         return f"TRY_CAST(trim({raw}) AS {target.duckdb})"
+    century = f"CASE WHEN left({raw}, 2) < '70' THEN '20' ELSE '19' END"
+    raw = f"CASE WHEN regexp_matches({raw}, '^\\d{{2}}[-/]') THEN {century} || {raw} ELSE {raw} END"
     # a plain number, a local time, or a moment: one with an offset, which is turned into the zone's local
     # time
     time = (
