@@ -222,13 +222,13 @@ void dbi_source_add(dbi_source *source, dbi_collect_fn collect, void *arg) {
 }
 
 void dbi_source_remove(dbi_source *source) {
-    if (source->next == NULL)
-        return;
-    registry_hold();
-    source->prev->next = source->next;
-    source->next->prev = source->prev;
+    registry_hold(); /* before the first look: a neighbour that comes or goes writes to this link */
+    if (source->next != NULL) {
+        source->prev->next = source->next;
+        source->next->prev = source->prev;
+        source->next = source->prev = NULL;
+    }
     registry_drop();
-    source->next = source->prev = NULL;
 }
 
 dbi_rc dbi_snapshot_take(dbi_snapshot *snapshot, dbi_err *err) {
