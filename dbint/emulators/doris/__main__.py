@@ -6,11 +6,12 @@ import logging
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 from dbint.emulators.doris.emulator import LIMITS, DorisEmulator
 from dbint.emulators.doris.storage import StorageError
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,16 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
             backends=options.backends,
             faults=options.faults,
         )
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        # blocked here and in the threads to come, so that sigwait has them: a handler could miss its wake-up
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         emulator.start()
     except (StorageError, OSError, ValueError) as error:
         sys.stderr.write(f"dbint doris emulator: cannot start: {error}\n")
         return 2
     try:
         _announce(emulator, options.ready_file)
-        stop.wait()
+        signal.sigwait(_STOPPING)
     finally:
         emulator.stop()
         if options.ready_file is not None:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,8 +75,8 @@ def reader(emulator: DorisEmulator) -> Iterator[Client]:
         yield Client(emulator, connection, "")
 
 
-@pytest.fixture
-def doris(emulator: DorisEmulator) -> Iterator[Client]:
+@contextmanager
+def fresh_database(emulator: DorisEmulator) -> Iterator[Client]:
     name = f"test_{next(_numbers)}"
     connection = connect(emulator)
     client = Client(emulator, connection, name)
@@ -85,3 +86,16 @@ def doris(emulator: DorisEmulator) -> Iterator[Client]:
     connection.close()
     with connect(emulator) as cleaner:
         cleaner.cursor().execute(f"DROP DATABASE {name} FORCE")
+
+
+@pytest.fixture
+def doris(emulator: DorisEmulator) -> Iterator[Client]:
+    with fresh_database(emulator) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared(emulator: DorisEmulator) -> Iterator[Client]:
+    """One database for all tests of a module that only read, or are refused."""
+    with fresh_database(emulator) as client:
+        yield client

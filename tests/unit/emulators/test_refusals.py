@@ -6,12 +6,22 @@ apache/doris.
 """
 
 import contextlib
+import logging
 import socket
+import time
 
 import pymysql
 import pytest
 
 from tests.unit.emulators.conftest import PASSWORD, Client, connect
+
+
+@pytest.fixture(scope="module")
+def tables(shared: Client) -> Client:
+    shared.table("id BIGINT NOT NULL, v INT, pay DECIMAL(10, 2), day DATE, at DATETIME(3), name VARCHAR(20)")
+    shared.table("id BIGINT NOT NULL, v INT", "DUPLICATE KEY(id)", name="d")
+    return shared
+
 
 TAIL = "DISTRIBUTED BY HASH(id) BUCKETS 1 PROPERTIES ('replication_num' = '1')"
 
@@ -53,11 +63,8 @@ TAIL = "DISTRIBUTED BY HASH(id) BUCKETS 1 PROPERTIES ('replication_num' = '1')"
         ("LOCK TABLES t READ", "LOCK", 1, 0),
     ],
 )
-def test_syntax(doris: Client, sql: str, found: str, line: int, position: int) -> None:
-    doris.table("id BIGINT NOT NULL, v INT", name="t")
-    if sql.startswith("CREATE TABLE"):
-        doris.run("DROP TABLE t")
-    code, message = doris.refused(sql)
+def test_syntax(tables: Client, sql: str, found: str, line: int, position: int) -> None:
+    code, message = tables.refused(sql)
     assert code == 1105
     assert message.startswith(f"\nmismatched input '{found}' expecting ")
     assert message.rstrip().endswith(f"(line {line}, pos {position})")
@@ -116,24 +123,24 @@ def test_syntax(doris: Client, sql: str, found: str, line: int, position: int) -
         ),
     ],
 )
-def test_table_definitions(doris: Client, definition: str, detail: str) -> None:
-    code, message = doris.refused(f"CREATE TABLE t {definition} {TAIL}")
+def test_table_definitions(shared: Client, definition: str, detail: str) -> None:
+    code, message = shared.refused(f"CREATE TABLE new {definition} {TAIL}")
     assert message == detail
     assert code == (1060 if "Duplicate column" in detail else 1105)
 
 
-def test_distribution_and_replicas(doris: Client) -> None:
-    head = "CREATE TABLE t (id INT, v INT) UNIQUE KEY(id) "
+def test_distribution_and_replicas(shared: Client) -> None:
+    head = "CREATE TABLE new (id INT, v INT) UNIQUE KEY(id) "
     one = " PROPERTIES ('replication_num' = '1')"
     assert (
-        doris.refused(head + "DISTRIBUTED BY RANDOM" + one)[1]
+        shared.refused(head + "DISTRIBUTED BY RANDOM" + one)[1]
         == "Should not be distributed by random when keys type is unique"
     )
     assert (
-        doris.refused(head + "DISTRIBUTED BY HASH(v)" + one)[1] == "Distribution column[v] is not key column"
+        shared.refused(head + "DISTRIBUTED BY HASH(v)" + one)[1] == "Distribution column[v] is not key column"
     )
-    assert doris.refused(head + "DISTRIBUTED BY HASH(x)" + one)[1] == "Distribution column(x) doesn't exist."
-    code, message = doris.refused(head + "DISTRIBUTED BY HASH(id)")  # three replicas unless told otherwise
+    assert shared.refused(head + "DISTRIBUTED BY HASH(x)" + one)[1] == "Distribution column(x) doesn't exist."
+    code, message = shared.refused(head + "DISTRIBUTED BY HASH(id)")  # three replicas unless told otherwise
     assert code == 1105
     assert message.startswith("Failed to find enough backend, please check the replication num")
     assert "replication num: 3" in message
@@ -143,14 +150,22 @@ def test_distribution_and_replicas(doris: Client) -> None:
     ("sql", "code", "detail"),
     [
         ("USE nowhere", 1049, "Unknown database 'nowhere'"),
-        ("SELECT * FROM nowhere.t", 1049, "Unknown database 'nowhere'"),
+        ("SELECT * FROM nowhere.t", 1105, "Database [nowhere] does not exist."),
         ("CREATE DATABASE {db}", 1007, "Can't create database '{db}'; database exists"),
         ("DROP DATABASE nowhere", 1008, "Can't drop database 'nowhere'; database doesn't exist"),
         ("CREATE TABLE t (id INT) " + TAIL, 1050, "Table 't' already exists"),
-        ("DROP TABLE nope", 1051, "Unknown table 'nope' in {db}"),
-        ("SELECT * FROM nope", 1146, "Table [nope] does not exist in database [{db}]."),
-        ("SELECT nope FROM t", 1054, "Unknown column 'nope' in 'table list'"),
-        ("SELECT id FROM t WHERE nope = 1", 1054, "Unknown column 'nope' in 'table list'"),
+        ("DROP TABLE nope", 1109, "Unknown table 'nope' in {db}"),
+        ("DESC nope", 1051, "Unknown table 'nope'"),
+        ("TRUNCATE TABLE nope", 1051, "Unknown table 'nope'"),
+        ("INSERT INTO nope VALUES (1)", 1105, "Table [nope] does not exist in database [{db}]."),
+        ("UPDATE nope SET v = 1 WHERE id = 1", 1105, "Table [nope] does not exist in database [{db}]."),
+        ("SELECT * FROM nope", 1105, "Table [nope] does not exist in database [{db}]."),
+        ("SELECT nope FROM t", 1105, "Unknown column 'nope' in 'table list' in PROJECT clause"),
+        ("SELECT MAX(nope) FROM t", 1105, "Unknown column 'nope' in 'table list' in AGGREGATE clause"),
+        ("SELECT id FROM t ORDER BY nope", 1105, "Unknown column 'nope' in 'table list' in SORT clause"),
+        ("SELECT id AS x FROM t WHERE x = 1", 1105, "Unknown column 'x' in 'table list' in FILTER clause"),
+        ("SELECT id AS x, x + 1 FROM t", 1105, "Unknown column 'x' in 'table list' in PROJECT clause"),
+        ("SELECT id FROM t WHERE nope = 1", 1105, "Unknown column 'nope' in 'table list' in FILTER clause"),
         ("INSERT INTO t (nope) VALUES (1)", 1105, "Unknown column 'nope' in target table."),
         (
             "INSERT INTO t (id, v) VALUES (1)",
@@ -186,7 +201,19 @@ def test_distribution_and_replicas(doris: Client) -> None:
                 " predicate."
             ),
         ),
-        ("DELETE FROM t", 1105, "delete all rows is forbidden temporary."),
+        ("DELETE FROM d", 1105, "delete command must contain filter"),
+        ("SET time_zone = 'Nowhere'", 1298, "Unknown or incorrect time zone: 'Nowhere'"),
+        ("SELECT FROM_UNIXTIME(-1)", 1105, "Operation from_unixtime of -1 is invalid"),
+        (
+            "SELECT DATE_ADD('9999-12-31', INTERVAL 1 DAY)",
+            1105,
+            "Operation days_add of 9999-12-31, 1 out of range",
+        ),
+        (
+            "SELECT MICROSECONDS_ADD('9999-12-31 23:59:59.999999', 2000000)",
+            1105,
+            "Operation microseconds_add of 9999-12-31 23:59:59.999999, 2000000 out of range",
+        ),
         ("SET foreign_key_checks = 0", 1193, "Unknown system variable 'foreign_key_checks'"),
         ("SELECT @@no_such_variable", 1193, "Unknown system variable 'no_such_variable'"),
         ("ALTER TABLE t DROP COLUMN id", 1105, "Can not drop key column in Unique data model table"),
@@ -195,10 +222,8 @@ def test_distribution_and_replicas(doris: Client) -> None:
         ("ALTER TABLE t MODIFY COLUMN v INT NOT NULL", 1105, "Can not change from nullable to non-nullable"),
     ],
 )
-def test_statements(doris: Client, sql: str, code: int, detail: str) -> None:
-    doris.table("id BIGINT NOT NULL, v INT")
-    doris.table("id BIGINT NOT NULL, v INT", "DUPLICATE KEY(id)", name="d")
-    assert doris.refused(sql.format(db=doris.database)) == (code, detail.format(db=doris.database))
+def test_statements(tables: Client, sql: str, code: int, detail: str) -> None:
+    assert tables.refused(sql.format(db=tables.database)) == (code, detail.format(db=tables.database))
 
 
 @pytest.mark.parametrize(
@@ -209,24 +234,48 @@ def test_statements(doris: Client, sql: str, code: int, detail: str) -> None:
         ("CREATE VIEW v AS SELECT 1", "CREATE VIEW"),
         ("EXPLAIN SELECT 1", "EXPLAIN"),
         ("SELECT pay / 3 FROM t", "the division of DECIMAL (cast an operand to DOUBLE)"),
+        *(
+            (f"SELECT {quotient}", "the division of DECIMAL (cast an operand to DOUBLE)")
+            for quotient in (
+                "x / 2 FROM (SELECT 1.5 AS x) q",
+                "x / y FROM (SELECT SUM(pay) AS x, COUNT(*) AS y FROM t) q",
+                "(SELECT SUM(pay) FROM (SELECT 1.5 AS pay) q) / 2",
+                "IF(TRUE, 1.5, 0) / 3",
+                "CASE WHEN TRUE THEN 1.5 END / 3",
+                "z / 3 FROM (SELECT 7 AS v, 1.5 AS z) w",
+            )
+        ),
         ("SELECT SUM(pay + 1) / 3 FROM t", "the division of DECIMAL (cast an operand to DOUBLE)"),
         ("SELECT 1; SELECT 2", "several statements in one request"),
-        ("SELECT WEEK('2024-01-01', 5)", "WEEK() in mode 5"),
+        ("SELECT WEEK('2024-01-01', id) FROM t", "WEEK() in a mode that is not a constant"),
+        ("SELECT day - day FROM t", "arithmetic with a DATE or DATETIME"),
+        ("SELECT day + 1 FROM t", "arithmetic with a DATE or DATETIME"),
+        ("SELECT x - y FROM (SELECT NOW() AS x, NOW() AS y) q", "arithmetic with a DATE or DATETIME"),
+        ("SELECT AVG(at) FROM (SELECT NOW() AS at) q", "arithmetic with a DATE or DATETIME"),
+        ("SELECT id FROM t WHERE day > '24-01-01'", "a year of two digits in a comparison"),
+        ("SELECT pay DIV 2 FROM t", "DIV of a number with a fraction"),
+        ("SELECT FROM_UNIXTIME(1.5)", "a number with a fraction here"),
+        ("SELECT HEX(1.5)", "a number with a fraction here"),
+        ("SELECT JSON_EXTRACT('[1]', '$[*]')", "a JSON path with *"),
+        ("SELECT GROUP_CONCAT(name SEPARATOR '-') FROM t", "GROUP_CONCAT(… SEPARATOR …)"),
+        ("SELECT SUBSTRING(name FROM 2) FROM t", "SUBSTRING(… FROM …)"),
+        ("SELECT 'a' 'b'", "a string literal beside another"),
+        ("SELECT * FROM t NATURAL JOIN d", "NATURAL JOIN"),
+        ("SET time_zone = '+05:30'", "a time zone that is not whole hours from UTC"),
         ("SELECT @x", "a user variable"),
         ("SHOW ROUTINE LOAD", "SHOW ROUTINE LOAD"),
         ("START TRANSACTION", "START TRANSACTION (use BEGIN)"),
     ],
 )
-def test_what_the_emulator_lacks_says_so(doris: Client, sql: str, what: str) -> None:
-    doris.table("id BIGINT NOT NULL, pay DECIMAL(10, 2)")
-    code, message = doris.refused(sql)
+def test_what_the_emulator_lacks_says_so(tables: Client, sql: str, what: str) -> None:
+    code, message = tables.refused(sql)
     assert code == 1105
     assert message == f"[dbint emulator] {what} is not emulated; Doris itself supports it"
 
 
-def test_unknown_functions(doris: Client) -> None:
-    assert doris.refused("SELECT no_such(1)")[1].startswith("Can not found function 'no_such'")
-    assert doris.refused("SELECT strlen('a')")[1].startswith(
+def test_unknown_functions(shared: Client) -> None:
+    assert shared.refused("SELECT no_such(1)")[1].startswith("Can not found function 'no_such'")
+    assert shared.refused("SELECT strlen('a')")[1].startswith(
         "Can not found function 'strlen'"
     )  # DuckDB's own
 
@@ -284,3 +333,19 @@ def test_a_refused_client_cannot_go_on(doris: Client) -> None:
         received = raw.recv(4096)
     raw.close()
     assert received == b""
+
+
+@pytest.mark.parametrize("reads_greeting", [False, True])
+def test_a_client_that_hangs_up_is_no_error(
+    doris: Client, caplog: pytest.LogCaptureFixture, reads_greeting: bool
+) -> None:
+    """Probes of the port do so: the log stays quiet."""
+    caplog.set_level(logging.DEBUG, "dbint.emulators.doris")
+    with socket.create_connection(("127.0.0.1", doris.emulator.query_port), timeout=5) as raw:
+        if reads_greeting:
+            raw.recv(4096)
+    deadline = time.monotonic() + 10
+    while "a client left before its login" not in caplog.text:
+        assert time.monotonic() < deadline
+        doris.rows("SELECT 1")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

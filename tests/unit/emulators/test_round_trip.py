@@ -75,7 +75,7 @@ def same(found: Any, wanted: Any, kind: str) -> bool:
     return bool(found == wanted)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
 def test_round_trip(doris: Client, rows: list[tuple[Any, ...]]) -> None:
     doris.run("DROP TABLE IF EXISTS t")
