@@ -165,7 +165,7 @@ def _by_code(error: BaseException) -> Kind | None:
         return _SQLSTATES[sqlstate]
     # (number, text) is how PyMySQL and mysqlclient fill an exception; OSError does it too, with errno.
     if not isinstance(error, OSError) and error.args and isinstance(error.args[0], int):
-        if error.args[0] == 2003 and "timed out" in str(error):
+        if error.args[0] in (2003, 2013) and "timed out" in str(error):
             return Kind.TIMEOUT
         return _MYSQL_CODES.get(error.args[0])
     return None

@@ -1,18 +1,17 @@
 """Which client libraries a verification ran with: half of every question about a driver."""
 
-import platform
 from importlib import metadata
 
 import dbint
 from dbint import _core
 
 # As they are installed; a project has those that its databases need.
-_DISTRIBUTIONS = ("Django", "psycopg", "PyMySQL", "pycurl")
+_DISTRIBUTIONS = ("Django", "psycopg", "PyMySQL")
 
 
 def library_versions() -> dict[str, str]:
     """Versions by name; libpq and librdkafka are those that dbint's own core has loaded."""
-    versions = {"dbint": dbint.__version__, "Python": platform.python_version()}
+    versions = {"dbint": dbint.__version__}
     for name in _DISTRIBUTIONS:
         try:
             versions[name] = metadata.version(name)

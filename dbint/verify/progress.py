@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dbint.verify.reports.as_text import STYLES
+from dbint.verify.result import Status
 from dbint.verify.runner import Event, Finished, Started
 
 
@@ -49,7 +50,7 @@ class Progress:
             self._console.print(
                 f"[{self._done:>2}/{self._total}] {result.status.words:<14} {result.name}", soft_wrap=True
             )
-        elif result.status.value == "failed":
+        elif result.status is Status.FAILED and "because_of" not in result.details:
             line = Text("failed ", style=STYLES[result.status])
             self._live.console.print(line.append(result.name, style="not bold default"))
 

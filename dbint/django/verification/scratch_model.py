@@ -6,7 +6,7 @@ from typing import Any
 
 from django.apps.registry import Apps
 from django.conf import settings
-from django.db import models
+from django.db import DatabaseError, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dbint.django.verification.access import clean_up_connection
@@ -85,11 +85,19 @@ def scratch_table(
 
 def remove_leftovers(connection: BaseDatabaseWrapper, prefix: str) -> list[str]:
     """Drops what killed runs left: tables of exactly our shape that are more than an hour old."""
-    stale = [table for table in connection.introspection.table_names() if is_stale(table, prefix)]
-    for table in stale:
-        with connection.schema_editor() as editor:
-            editor.delete_model(make_model(table))
-    return stale
+    removed = []
+    for table in connection.introspection.table_names():
+        if is_stale(table, prefix):
+            try:
+                with connection.schema_editor() as editor:
+                    editor.delete_model(make_model(table))
+            except DatabaseError:
+                # The probe beside this one, or another run, may have dropped it meanwhile.
+                if table in connection.introspection.table_names():
+                    raise
+            else:
+                removed.append(table)
+    return removed
 
 
 def leftovers_note(scope: Scope) -> str:

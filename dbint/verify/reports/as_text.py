@@ -140,6 +140,9 @@ def _lines(results: Sequence[Result]) -> Iterable[RenderableType]:
     for result in results:
         line = Text(f"{result.status.words:<{len(Status.NOT_CONFIGURED.words)}}", style=STYLES[result.status])
         line.append(f"  {result.name}", style="not bold not dim default")
+        if "because_of" in result.details:
+            yield line.append(f"  {result.message}", style="not bold not dim default")
+            continue
         line.append(f"  {_seconds(result.duration)}", style="not bold dim default")
         yield line
         yield Padding(_seen(result), (0, 0, 0, 4))

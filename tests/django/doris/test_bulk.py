@@ -10,6 +10,11 @@ from django.db import DataError, OperationalError
 from django.db.models import Sum, Value
 from django.utils import timezone
 
+from dbint.django.verification.flow import FlowProbe
+from dbint.verify.advice import Target
+from dbint.verify.kafka import KafkaAccess
+from dbint.verify.probe import Scope
+
 from .conftest import ALIAS
 from .models import Event, Everything, Visit
 
@@ -114,6 +119,30 @@ def test_a_server_that_does_not_load(make_connection, table):
 def test_settings_are_checked(make_connection, options):
     with pytest.raises(ImproperlyConfigured, match="stream_load"):
         _ = make_connection("wrong", OPTIONS={"stream_load": options}).bulk_loader
+
+
+@pytest.mark.parametrize(
+    ("stream_load", "scheme"),
+    [({"https": True, "address_map": {"be:8040": "far:9"}}, "https"), ({"allowed_hosts": ["far"]}, "http")],
+)
+def test_the_verification_loads_with_the_client_that_these_options_make(make_connection, stream_load, scheme):
+    connection = make_connection(OPTIONS={"stream_load": stream_load})
+    target = Target(service="kafka", host="none", port=1, address_from="")
+    probe = FlowProbe(
+        name="flow",
+        sink=ALIAS,
+        source=ALIAS,
+        rows=1,
+        access=KafkaAccess(target=target, options=lambda role: {}),
+        table_prefix="t",
+        topic_prefix="t",
+    )
+    with probe.client(Scope(5)) as client:
+        assert repr(client) == repr(connection.bulk_loader._client)
+        assert repr(client).startswith(f"<StreamLoadClient {scheme}://")
+        frontend = repr(client).split()[1].rstrip(">")
+        backend = "be:8040" if "address_map" in stream_load else "far:9"
+        assert client._trusted.follow(frontend, f"{scheme}://{backend}/x").startswith(f"{scheme}://far:9/")
 
 
 def test_auto_now_is_set(table):

@@ -47,6 +47,7 @@ def with_code(cls: type[errors.Error], **attributes: object) -> errors.Error:
             Kind.UNREACHABLE,
         ),
         (OperationalError(2003, "Can't connect to MySQL server on 'h' (timed out)"), Kind.TIMEOUT),
+        (OperationalError(2013, "Lost connection to MySQL server during query (timed out)"), Kind.TIMEOUT),
         (OperationalError(2013, "Lost connection to MySQL server during query"), Kind.LOST),
         (OperationalError("PostgreSQL 14 or later is required (found 12.4)."), Kind.VERSION),
         (errors.UnreachableError("kafka"), Kind.UNREACHABLE),

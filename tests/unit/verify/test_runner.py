@@ -298,5 +298,5 @@ def test_watch_hears_of_every_probe_once() -> None:
 
 def test_a_report_says_with_which_libraries_it_was_made() -> None:
     libraries = Runner([Scripted(name="one")]).run().libraries
-    assert {"dbint", "Python", "Django", "psycopg", "PyMySQL", "libpq", "librdkafka"} <= libraries.keys()
+    assert {"dbint", "Django", "psycopg", "PyMySQL", "libpq", "librdkafka"} <= libraries.keys()
     assert all(version[0].isdigit() for version in libraries.values())
