@@ -674,31 +674,21 @@ static PyObject *producer_close(producer_object *self, PyObject *const *args, Py
 
 typedef dbi_rc (*txn_fn)(dbi_producer *producer, int64_t deadline, dbi_err *err);
 
-typedef struct txn_wait {
-    dbi_producer *producer;
-    txn_fn call;
-} txn_wait;
-
-static dbi_rc txn_slice(void *arg, int64_t deadline, dbi_err *err) {
-    const txn_wait *wait = arg;
-    dbi_rc rc = wait->call(wait->producer, deadline, err);
-
-    return rc == DBI_EKAFKA_RETRIABLE ? DBI_ETIMEOUT : rc; /* goes on; err keeps the reason, for the last one */
-}
-
 static PyObject *txn_run(producer_object *self, const dbi_params *params, txn_fn call, PyObject *const *args,
                          Py_ssize_t nargs, PyObject *kwnames) {
     dbi_state *state = dbi_state_of(Py_TYPE(self));
     PyObject *values[1];
-    txn_wait wait = {.call = call};
     int64_t deadline;
     dbi_err err;
+    dbi_rc rc;
 
     if (state == NULL || !producer_ready(self) || !dbi_parse(params, args, nargs, kwnames, values) ||
         !kafka_timeout(state, values[0], &deadline))
         return NULL;
-    wait.producer = self->producer;
-    if (dbi_wait(txn_slice, &wait, deadline, &err) != DBI_OK)
+    kafka_wait_begin();
+    rc = call(self->producer, deadline, &err);
+    kafka_wait_end();
+    if (rc != DBI_OK)
         return kafka_raise(state, self->base.kafka, &err);
     Py_RETURN_NONE;
 }

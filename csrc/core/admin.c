@@ -67,25 +67,19 @@ static dbi_rc admin_metadata(dbi_admin *admin, bool all_topics, rd_kafka_topic_t
                              const struct rd_kafka_metadata **metadata, const char *what, dbi_err *err) {
     dbi__slices slices = {
         .kafka = &admin->kafka, .deadline = deadline, .length = DBI__KAFKA_SLICE, .restarts = true};
+    rd_kafka_resp_err_t code;
+    dbi_rc rc = DBI_OK;
 
-    for (;;) {
-        rd_kafka_resp_err_t code =
-            rd_kafka_metadata(admin->kafka.rk, all_topics, rkt, metadata, dbi__slice_ms(&slices));
-        dbi_rc rc;
-
+    do {
+        code = rd_kafka_metadata(admin->kafka.rk, all_topics, rkt, metadata, dbi__slice_ms(&slices));
         dbi__kafka_serve(&admin->kafka);
-        if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            dbi__kafka_well(&admin->kafka);
-            return DBI_OK;
-        }
-        if ((code != RD_KAFKA_RESP_ERR__TIMED_OUT && code != RD_KAFKA_RESP_ERR__TRANSPORT) ||
-            dbi_clock_left(NULL, deadline) == 0 || dbi__kafka_refused(&admin->kafka) ||
-            dbi_kafka_last_error(&admin->kafka, NULL) == DBI_EUNREACHABLE)
-            return admin_fail(admin, err, code, what);
-        if ((rc = dbi__slice_next(&slices, err)) != DBI_OK)
-            return rc;
-        (void)nanosleep(&(struct timespec){.tv_nsec = 10 * DBI_NS_PER_MS}, NULL); /* when it answered at once */
-    }
+    } while (!(dbi__kafka_refused(&admin->kafka) || dbi_kafka_last_error(&admin->kafka, NULL) == DBI_EUNREACHABLE) &&
+             dbi__slice_again(&slices, code, &rc, err));
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        dbi__kafka_well(&admin->kafka);
+    else if (rc == DBI_OK)
+        rc = admin_fail(admin, err, code, what);
+    return rc;
 }
 
 /* Finds a broker, so that a request is not left waiting for one: it could be carried out long after its caller was told

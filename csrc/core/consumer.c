@@ -1,6 +1,7 @@
 /* consumer.c - see consumer.h */
 #include "consumer.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "alloc.h"
@@ -48,9 +49,9 @@ dbi_rc dbi_consumer_new(dbi_consumer **consumer_out, const dbi_kafka_property *p
     return DBI_OK;
 }
 
-void dbi__consumer_release(dbi_consumer *consumer) {
-    if (atomic_fetch_sub(&consumer->refs, 1) != 1)
-        return;
+static void *consumer_destroy(void *arg) {
+    dbi_consumer *consumer = arg;
+
     if (consumer->kafka.rk != NULL && !dbi_kafka_forked(&consumer->kafka)) {
         rd_kafka_queue_destroy(consumer->kafka.events);
         /* Closed properly by dbi_consumer_close, or its owner did not care: no waiting for the group here. */
@@ -58,6 +59,28 @@ void dbi__consumer_release(dbi_consumer *consumer) {
     }
     dbi__kafka_reset(&consumer->kafka);
     dbi_free(consumer);
+    return NULL;
+}
+
+void dbi__consumer_release(dbi_consumer *consumer) {
+    sigset_t all, before;
+    pthread_t thread;
+    int sys;
+
+    if (atomic_fetch_sub(&consumer->refs, 1) != 1)
+        return;
+    if (!atomic_load(&consumer->lingers) || dbi_kafka_forked(&consumer->kafka)) {
+        (void)consumer_destroy(consumer);
+        return;
+    }
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    sys = pthread_create(&thread, NULL, consumer_destroy, consumer);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (sys == 0)
+        (void)pthread_detach(thread);
+    else
+        (void)consumer_destroy(consumer);
 }
 
 void dbi_consumer_free(dbi_consumer *consumer) {
@@ -215,6 +238,8 @@ dbi_rc dbi_consumer_commit(dbi_consumer *consumer, const rd_kafka_topic_partitio
             code = partitions_error(rd_kafka_event_topic_partition_list(event));
         rd_kafka_event_destroy(event);
     }
+    if (rc != DBI_OK)
+        atomic_store(&consumer->lingers, true);
     rd_kafka_queue_destroy(queue);
     dbi__kafka_serve(&consumer->kafka);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -252,8 +277,7 @@ dbi_rc dbi_consumer_committed(dbi_consumer *consumer, rd_kafka_topic_partition_l
     do {
         code = rd_kafka_committed(consumer->kafka.rk, partitions, dbi__slice_ms(&slices));
         dbi__kafka_serve(&consumer->kafka);
-    } while (code == RD_KAFKA_RESP_ERR__TIMED_OUT && dbi_clock_left(NULL, deadline) > 0 &&
-             (rc = dbi__slice_next(&slices, err)) == DBI_OK);
+    } while (dbi__slice_again(&slices, code, &rc, err));
     if (rc == DBI_OK && code != RD_KAFKA_RESP_ERR_NO_ERROR)
         rc = dbi__kafka_fail(&consumer->kafka, err, code, "asking for committed offsets");
     dbi__kafka_leave(&consumer->kafka);
@@ -274,8 +298,7 @@ dbi_rc dbi_consumer_watermarks(dbi_consumer *consumer, const char *topic, int32_
         code = rd_kafka_query_watermark_offsets(consumer->kafka.rk, topic, partition, low, high,
                                                 dbi__slice_ms(&slices));
         dbi__kafka_serve(&consumer->kafka);
-    } while (code == RD_KAFKA_RESP_ERR__TIMED_OUT && dbi_clock_left(NULL, deadline) > 0 &&
-             (rc = dbi__slice_next(&slices, err)) == DBI_OK);
+    } while (dbi__slice_again(&slices, code, &rc, err));
     if (rc == DBI_OK && code != RD_KAFKA_RESP_ERR_NO_ERROR)
         rc = dbi__kafka_fail(&consumer->kafka, err, code, "asking for the first and last offset");
     dbi__kafka_leave(&consumer->kafka);

@@ -10,6 +10,7 @@ struct dbi_consumer {
     dbi_kafka kafka;
     atomic_int refs; /* the owner's and one per batch */
     atomic_uint_fast64_t messages, bytes; /* handed out in batches */
+    atomic_bool lingers; /* a commit was interrupted: librdkafka may not let go before it is answered or given up */
 };
 
 struct dbi_batch {

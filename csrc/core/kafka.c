@@ -163,6 +163,17 @@ dbi_rc dbi__slice_next(dbi__slices *slices, dbi_err *err) {
     return DBI_OK;
 }
 
+bool dbi__slice_again(dbi__slices *slices, rd_kafka_resp_err_t code, dbi_rc *rc, dbi_err *err) {
+    *rc = DBI_OK;
+    if ((code != RD_KAFKA_RESP_ERR__TIMED_OUT && code != RD_KAFKA_RESP_ERR__TRANSPORT &&
+         code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) ||
+        dbi_clock_left(NULL, slices->deadline) == 0 || (*rc = dbi__slice_next(slices, err)) != DBI_OK)
+        return false;
+    if (code == RD_KAFKA_RESP_ERR__TRANSPORT) /* it may have answered at once */
+        (void)nanosleep(&(struct timespec){.tv_nsec = 10 * DBI_NS_PER_MS}, NULL);
+    return true;
+}
+
 rd_kafka_event_t *dbi__slice_poll(dbi__slices *slices, rd_kafka_queue_t *queue, dbi_rc *rc, dbi_err *err) {
     rd_kafka_event_t *event;
 

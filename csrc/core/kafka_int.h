@@ -115,6 +115,10 @@ int dbi__slice_ms(const dbi__slices *slices);
  * caller's to look at. */
 DBI_NODISCARD dbi_rc dbi__slice_next(dbi__slices *slices, dbi_err *err);
 
+/* For requests that restart: whether one that ended with `code` is to be made again, because no broker was there or
+ * answered in this slice. When not, *rc says why the wait ended, DBI_OK for its own end: `code` is the result. */
+bool dbi__slice_again(dbi__slices *slices, rd_kafka_resp_err_t code, dbi_rc *rc, dbi_err *err);
+
 /* Polls the queue for one event until the deadline; NULL with *rc = DBI_OK when it has passed, or with the reason why
  * the wait ended before. */
 rd_kafka_event_t *dbi__slice_poll(dbi__slices *slices, rd_kafka_queue_t *queue, dbi_rc *rc, dbi_err *err);

@@ -315,11 +315,11 @@ static dbi_rc topic_check(dbi_producer *producer, rd_kafka_topic_t *rkt, const c
     rd_kafka_resp_err_t code;
     dbi_rc rc;
 
-    while ((code = rd_kafka_metadata(producer->kafka.rk, 0, rkt, &metadata, dbi__slice_ms(&slices))) ==
-               RD_KAFKA_RESP_ERR__TIMED_OUT &&
-           dbi_clock_left(NULL, slices.deadline) > 0)
-        if ((rc = dbi__slice_next(&slices, err)) != DBI_OK)
-            return rc;
+    do
+        code = rd_kafka_metadata(producer->kafka.rk, 0, rkt, &metadata, dbi__slice_ms(&slices));
+    while (dbi__slice_again(&slices, code, &rc, err));
+    if (rc != DBI_OK)
+        return rc;
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return dbi__kafka_fail(&producer->kafka, err, code, "asking the brokers whether the topic exists");
     if (metadata->topic_cnt != 1)

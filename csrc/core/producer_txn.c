@@ -11,25 +11,29 @@
 
 typedef rd_kafka_error_t *(*txn_call)(rd_kafka_t *rk, int timeout_ms);
 
-/* Whether the call is to be made again. */
-static bool txn_goes_on(dbi_rc rc, int64_t deadline) {
-    if ((rc != DBI_ETIMEOUT && rc != DBI_EKAFKA_RETRIABLE) || dbi_clock_left(NULL, deadline) == 0)
+/* After a slice that ended with *rc: whether another one follows. When not, *rc is the result of the whole call. */
+static bool txn_goes_on(dbi__slices *slices, dbi_rc *rc, dbi_err *err) {
+    dbi_rc next;
+
+    if ((*rc != DBI_ETIMEOUT && *rc != DBI_EKAFKA_RETRIABLE) || dbi_clock_left(NULL, slices->deadline) == 0)
         return false;
-    if (rc == DBI_EKAFKA_RETRIABLE) /* it answered at once */
+    if (*rc == DBI_EKAFKA_RETRIABLE) /* it answered at once */
         (void)nanosleep(&(struct timespec){.tv_nsec = 20 * DBI_NS_PER_MS}, NULL);
-    return true;
+    next = dbi__slice_next(slices, err);
+    if (next != DBI_OK)
+        *rc = next;
+    return next == DBI_OK;
 }
 
 static dbi_rc txn_slices(dbi_producer *producer, txn_call call, const char *what, int64_t deadline, dbi_err *err) {
+    dbi__slices slices = {.kafka = &producer->kafka, .deadline = deadline, .length = DBI__KAFKA_SLICE};
     dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
 
     if (rc != DBI_OK)
         return rc;
-    do {
-        int64_t slice = dbi_clock_deadline(NULL, DBI__KAFKA_SLICE);
-        rc = dbi__kafka_error_take(err, call(producer->kafka.rk, dbi__kafka_ms(deadline < slice ? deadline : slice)),
-                                   what);
-    } while (txn_goes_on(rc, deadline) && !dbi_producer_closed(producer));
+    do
+        rc = dbi__kafka_error_take(err, call(producer->kafka.rk, dbi__slice_ms(&slices)), what);
+    while (txn_goes_on(&slices, &rc, err));
     dbi__kafka_leave(&producer->kafka);
     return rc;
 }
@@ -61,21 +65,15 @@ dbi_rc dbi_producer_send_offsets(dbi_producer *producer, const rd_kafka_topic_pa
     /* Not resumable, but the same offsets may be added again. */
     dbi__slices slices = {
         .kafka = &producer->kafka, .deadline = deadline, .length = DBI__KAFKA_SLICE, .restarts = true};
-    dbi_rc next, rc = dbi__kafka_enter(&producer->kafka, err);
+    dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
 
     if (rc != DBI_OK)
         return rc;
-    for (;;) {
+    do
         rc = dbi__kafka_error_take(
             err, rd_kafka_send_offsets_to_transaction(producer->kafka.rk, offsets, group, dbi__slice_ms(&slices)),
             "adding consumed offsets to the transaction");
-        if (!txn_goes_on(rc, deadline))
-            break;
-        if ((next = dbi__slice_next(&slices, err)) != DBI_OK) {
-            rc = next;
-            break;
-        }
-    }
+    while (txn_goes_on(&slices, &rc, err));
     dbi__kafka_leave(&producer->kafka);
     return rc;
 }

@@ -6,8 +6,11 @@
 #ifndef DBI_KAFKA_MOCK_H
 #define DBI_KAFKA_MOCK_H
 
+#include <arpa/inet.h>
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include "c11_threads.h"
 #include "clock.h"
@@ -15,6 +18,8 @@
 #include "test.h"
 
 #define MOCK_PRODUCE 0 /* Kafka's API keys */
+#define MOCK_INIT_PRODUCER_ID 22
+#define MOCK_END_TXN 26
 #define NOWHERE "127.0.0.1:1" /* refuses connections */
 
 typedef struct mock {
@@ -41,6 +46,30 @@ static inline void mock_down(mock *cluster) {
         rd_kafka_mock_cluster_destroy(cluster->cluster);
     if (cluster->owner != NULL)
         rd_kafka_destroy(cluster->owner);
+}
+
+/* A server that takes connections and never answers. */
+typedef struct silent {
+    int fd;
+    char address[32];
+} silent;
+
+static inline void silent_up(silent *server) {
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof name;
+
+    server->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_INT(bind(server->fd, (struct sockaddr *)&name, size), 0);
+    CHECK_INT(listen(server->fd, 16), 0);
+    CHECK_INT(getsockname(server->fd, (struct sockaddr *)&name, &size), 0);
+    (void)snprintf(server->address, sizeof server->address, "127.0.0.1:%d", ntohs(name.sin_port));
+}
+
+/* What a client asks between two slices of a wait: goes on once, then interrupts. */
+static atomic_int checks;
+
+static inline dbi_rc check_twice(void) {
+    return atomic_fetch_add(&checks, 1) % 2 == 0 ? DBI_OK : DBI_EINTR;
 }
 
 static inline int64_t after_ms(int64_t ms) {

@@ -3,6 +3,7 @@
 
 #include "admin.h"
 #include "kafka_mock.h"
+#include "metrics.h"
 #include "producer.h"
 
 /* Puts `count` messages "v0", "v1", ... into partition 0, every third with a null value. */
@@ -193,6 +194,7 @@ TEST(admin_describes_and_says_what_failed) {
     dbi_admin *admin = NULL;
     char *cluster_id = NULL;
     int32_t controller;
+    int64_t start;
     dbi_err err;
 
     mock_up(&cluster);
@@ -209,13 +211,107 @@ TEST(admin_describes_and_says_what_failed) {
     admin = NULL;
     bootstrap.value = NOWHERE;
     TRY(dbi_admin_new(&admin, &bootstrap, 1, &err));
-    TRY_RC(dbi_admin_create_topic(admin, "u", 1, 1, NULL, 0, after_ms(500), &err), DBI_EUNREACHABLE);
+    start = dbi_clock_now(NULL);
+    TRY_RC(dbi_admin_create_topic(admin, "u", 1, 1, NULL, 0, after_ms(15000), &err), DBI_EUNREACHABLE);
     CHECK_HAS(err.msg, "127.0.0.1:1");
+    TRY_RC(dbi_admin_delete_topic(admin, "u", after_ms(15000), &err), DBI_EUNREACHABLE);
+    CHECK_WITHIN((dbi_clock_now(NULL) - start) / DBI_NS_PER_MS, 0, 10000);
 done:
     if (metadata != NULL)
         rd_kafka_metadata_destroy(metadata);
     dbi_free(cluster_id);
     dbi_admin_free(admin);
+    mock_down(&cluster);
+}
+
+TEST(waits_for_a_silent_broker_can_be_interrupted) {
+    rd_kafka_topic_partition_list_t *at = partition(0, 0);
+    const struct rd_kafka_metadata *metadata = NULL;
+    dbi_kafka_property bootstrap = {"bootstrap.servers", NULL};
+    dbi_consumer *consumer = NULL;
+    dbi_admin *admin = NULL;
+    int64_t low, high, start = dbi_clock_now(NULL);
+    silent server;
+    dbi_err err;
+
+    silent_up(&server);
+    bootstrap.value = server.address;
+    TRY(make(&consumer, server.address, &err));
+    dbi_kafka_set_check(dbi_consumer_kafka(consumer), check_twice);
+    TRY(dbi_admin_new(&admin, &bootstrap, 1, &err));
+    dbi_kafka_set_check(dbi_admin_kafka(admin), check_twice);
+    TRY_RC(dbi_consumer_committed(consumer, at, DBI_FOREVER, &err), DBI_EINTR);
+    TRY_RC(dbi_consumer_watermarks(consumer, "t", 0, DBI_FOREVER, &low, &high, &err), DBI_EINTR);
+    TRY_RC(dbi_admin_describe(admin, true, NULL, DBI_FOREVER, &metadata, NULL, NULL, &err), DBI_EINTR);
+    CHECK(metadata == NULL);
+    TRY_RC(dbi_admin_create_topic(admin, "u", 1, 1, NULL, 0, DBI_FOREVER, &err), DBI_EINTR);
+    TRY_RC(dbi_admin_delete_topic(admin, "u", DBI_FOREVER, &err), DBI_EINTR);
+    CHECK_HAS(err.msg, "interrupted");
+    CHECK_WITHIN((dbi_clock_now(NULL) - start) / DBI_NS_PER_MS, 500, 6000);
+done:
+    if (consumer != NULL)
+        CHECK_RC(dbi_consumer_close(consumer, NULL), DBI_OK);
+    dbi_consumer_free(consumer);
+    dbi_admin_free(admin);
+    rd_kafka_topic_partition_list_destroy(at);
+    (void)close(server.fd);
+}
+
+TEST(an_interrupted_close_can_be_freed) {
+    mock cluster = {0};
+    const char *topic = "t";
+    dbi_consumer *consumer = NULL;
+    dbi_batch *batch = NULL;
+    dbi_rc rc;
+    dbi_err err;
+
+    mock_up(&cluster);
+    TRY(make(&consumer, cluster.bootstrap, &err));
+    TRY(dbi_consumer_subscribe(consumer, &topic, 1, &err));
+    for (int i = 0; i < 50 && batch == NULL; i++) /* until it is a member */
+        TRY(dbi_consumer_poll(consumer, 1, 0, after_ms(200), &batch, &err));
+done:
+    dbi_batch_free(batch);
+    rd_kafka_mock_broker_set_rtt(cluster.cluster, 1, 2000);
+    if (consumer != NULL) {
+        dbi_kafka_set_check(dbi_consumer_kafka(consumer), check_twice);
+        rc = dbi_consumer_close(consumer, &err);
+        CHECK(rc == DBI_EINTR || rc == DBI_OK);
+    }
+    dbi_consumer_free(consumer);
+    mock_down(&cluster);
+}
+
+TEST(what_was_read_is_shown) {
+    mock cluster = {0};
+    rd_kafka_topic_partition_list_t *at = partition(0, RD_KAFKA_OFFSET_BEGINNING);
+    dbi_consumer *consumer = NULL;
+    dbi_batch *batch = NULL;
+    dbi_snapshot snapshot = {0};
+    dbi_err err;
+
+    mock_up(&cluster);
+    fill(&cluster, 3); /* "v0", "v1" and a null, each with a key of one byte */
+    TRY(make(&consumer, cluster.bootstrap, &err));
+    TRY(dbi_consumer_assign(consumer, at, &err));
+    for (uint64_t read = 0; read < 3; read += dbi_batch_count(batch)) {
+        dbi_batch_free(batch);
+        batch = NULL;
+        TRY(dbi_consumer_poll(consumer, 10, 0, after_ms(10000), &batch, &err));
+    }
+    TRY(dbi_snapshot_take(&snapshot, &err));
+    CHECK_INT(snapshot.count, 2);
+    CHECK_STR(snapshot.metrics[0].name, "dbint_kafka_consumer_read_messages_total");
+    CHECK_STR(snapshot.metrics[0].labels[0].value, "rdkafka");
+    CHECK_INT(snapshot.metrics[0].counter, 3);
+    CHECK_INT(snapshot.metrics[1].counter, 7);
+done:
+    dbi_snapshot_reset(&snapshot);
+    dbi_batch_free(batch);
+    if (consumer != NULL)
+        CHECK_RC(dbi_consumer_close(consumer, NULL), DBI_OK);
+    dbi_consumer_free(consumer);
+    rd_kafka_topic_partition_list_destroy(at);
     mock_down(&cluster);
 }
 

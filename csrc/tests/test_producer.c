@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "kafka_mock.h"
+#include "metrics.h"
 
 /* A producer for that address with up to three more properties. */
 static dbi_rc make(dbi_producer **producer, const char *bootstrap, dbi_when_full when_full,
@@ -463,6 +464,50 @@ done:
     dbi_producer_free(unused);
 }
 
+/* Reads until the other end has closed the connection: true when that was within five seconds. */
+static bool sees_the_end(int fd) {
+    struct pollfd poller = {.fd = fd, .events = POLLIN};
+    char bytes[256];
+
+    while (poll(&poller, 1, 5000) > 0)
+        if (read(fd, bytes, sizeof bytes) <= 0)
+            return true;
+    return false;
+}
+
+TEST(a_child_does_not_hold_its_parents_connections) {
+    dbi_producer *producer = NULL;
+    dbi_topic *topic;
+    silent server;
+    int connection = -1, status;
+    pid_t pid;
+    dbi_err err;
+
+    silent_up(&server);
+    TRY(make(&producer, server.address, DBI_WHEN_FULL_REFUSE, NULL, &err));
+    TRY(dbi_producer_topic(producer, "t", &topic, &err));
+    connection = accept(server.fd, NULL, NULL);
+    CHECK(connection >= 0);
+    pid = fork();
+    if (pid == 0) {
+        (void)alarm(20);
+        (void)close(connection);
+        (void)pause();
+        _exit(0);
+    }
+    CHECK(pid > 0);
+    CHECK_RC(dbi_producer_close(producer, NULL), DBI_OK);
+    CHECK(sees_the_end(connection));
+    (void)kill(pid, SIGKILL);
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_INT(WTERMSIG(status), SIGKILL); /* it was alive until then */
+done:
+    dbi_producer_free(producer);
+    if (connection >= 0)
+        (void)close(connection);
+    (void)close(server.fd);
+}
+
 TEST(a_producer_let_go_of_delivers_first) {
     mock cluster = {0};
     dbi_producer *producer = NULL;
@@ -503,6 +548,102 @@ TEST(transactions_are_asked_for_in_order) {
     TRY(dbi_producer_begin_transaction(producer, &err));
     TRY(dbi_producer_abort_transaction(producer, after_ms(10000), &err));
 done:
+    if (producer != NULL)
+        CHECK_RC(dbi_producer_close(producer, NULL), DBI_OK);
+    dbi_producer_free(producer);
+    mock_down(&cluster);
+}
+
+TEST(transactions_ride_out_what_passes) {
+    static const dbi_kafka_property more[3] = {{"transactional.id", "tx"}};
+    const rd_kafka_resp_err_t loading = RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+    rd_kafka_topic_partition_list_t *offsets = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata_new("g");
+    mock cluster = {0};
+    dbi_producer *producer = NULL;
+    dbi_err err;
+
+    rd_kafka_topic_partition_list_add(offsets, "t", 0)->offset = 5;
+    mock_up(&cluster);
+    rd_kafka_mock_push_request_errors(cluster.cluster, MOCK_INIT_PRODUCER_ID, 3, loading, loading, loading);
+    TRY(make(&producer, cluster.bootstrap, DBI_WHEN_FULL_REFUSE, more, &err));
+    TRY(dbi_producer_init_transactions(producer, after_ms(15000), &err));
+    TRY(dbi_producer_begin_transaction(producer, &err));
+    /* Longer than the first slices, which have to be made again. */
+    rd_kafka_mock_broker_set_rtt(cluster.cluster, 1, 400);
+    TRY(dbi_producer_send_offsets(producer, offsets, group, after_ms(15000), &err));
+    rd_kafka_mock_broker_set_rtt(cluster.cluster, 1, 0);
+    rd_kafka_mock_push_request_errors(cluster.cluster, MOCK_END_TXN, 2, loading, loading);
+    TRY(dbi_producer_commit_transaction(producer, after_ms(15000), &err));
+done:
+    if (producer != NULL)
+        CHECK_RC(dbi_producer_close(producer, NULL), DBI_OK);
+    dbi_producer_free(producer);
+    rd_kafka_consumer_group_metadata_destroy(group);
+    rd_kafka_topic_partition_list_destroy(offsets);
+    mock_down(&cluster);
+}
+
+TEST(looking_a_topic_up_can_be_interrupted) {
+    const dbi_producer_options options = {.require_topic_ns = 60 * DBI_NS_PER_S};
+    dbi_kafka_property bootstrap = {"bootstrap.servers", NULL};
+    dbi_producer *producer = NULL;
+    int64_t start = dbi_clock_now(NULL);
+    dbi_topic *topic;
+    silent server;
+    dbi_err err;
+
+    silent_up(&server);
+    bootstrap.value = server.address;
+    TRY(dbi_producer_new(&producer, &bootstrap, 1, &options, &err));
+    dbi_kafka_set_check(dbi_producer_kafka(producer), check_twice);
+    TRY_RC(dbi_producer_topic(producer, "t", &topic, &err), DBI_EINTR);
+    CHECK_WITHIN((dbi_clock_now(NULL) - start) / DBI_NS_PER_MS, 100, 3000);
+done:
+    if (producer != NULL)
+        CHECK_RC(dbi_producer_close(producer, NULL), DBI_OK);
+    dbi_producer_free(producer);
+    (void)close(server.fd);
+}
+
+static const dbi_metric *metric_named(const dbi_snapshot *snapshot, const char *name) {
+    for (size_t i = 0; i < snapshot->count; i++)
+        if (strcmp(snapshot->metrics[i].name, name) == 0)
+            return &snapshot->metrics[i];
+    CHECK_STR("no metric", name);
+    return NULL;
+}
+
+TEST(what_was_sent_is_shown) {
+    static const dbi_kafka_property more[3] = {{"client.id", "shown"}};
+    mock cluster = {0};
+    dbi_producer *producer = NULL;
+    dbi_snapshot snapshot = {0};
+    const dbi_metric *accepted, *latency;
+    dbi_topic *topic;
+    uint64_t left;
+    dbi_err err;
+
+    mock_up(&cluster);
+    TRY(make(&producer, cluster.bootstrap, DBI_WHEN_FULL_REFUSE, more, &err));
+    TRY(dbi_producer_topic(producer, "t", &topic, &err));
+    for (int i = 0; i < 3; i++)
+        TRY(dbi_producer_enqueue(producer, topic, &hello, &err));
+    TRY(dbi_producer_flush(producer, after_ms(10000), &left, &err));
+    TRY(dbi_snapshot_take(&snapshot, &err));
+    accepted = metric_named(&snapshot, "dbint_kafka_producer_accepted_messages_total");
+    CHECK_INT(accepted->counter, 3);
+    CHECK_STR(accepted->labels[0].value, "shown");
+    CHECK_STR(accepted->labels[1].value, "1");
+    CHECK_INT(metric_named(&snapshot, "dbint_kafka_producer_accepted_bytes_total")->counter, 15);
+    CHECK_INT(metric_named(&snapshot, "dbint_kafka_producer_delivered_messages_total")->counter, 3);
+    CHECK_INT(metric_named(&snapshot, "dbint_kafka_producer_failed_messages_total")->counter, 0);
+    CHECK_WITHIN(metric_named(&snapshot, "dbint_kafka_producer_in_flight_messages")->gauge, 0, 0);
+    latency = metric_named(&snapshot, "dbint_kafka_producer_delivery_latency_seconds");
+    CHECK_WITHIN(latency->histogram->count, 1, 3);
+    CHECK_WITHIN(latency->histogram->max, 1, 10 * DBI_NS_PER_S);
+done:
+    dbi_snapshot_reset(&snapshot);
     if (producer != NULL)
         CHECK_RC(dbi_producer_close(producer, NULL), DBI_OK);
     dbi_producer_free(producer);
