@@ -184,15 +184,13 @@ class BrokerProbe(KafkaProbe):
         return ", ".join(parts)
 
     def find_version(self, scope: Scope, security: str, broker: Broker) -> None:
-        """The stack knows the version to its last digit, a broker tells its release, but only unencrypted."""
-        if self.access.version:
-            scope.version, scope.details["version_from"] = (
-                self.access.version,
-                self.access.target.address_from,
-            )
+        """The stack knows the version to its last digit; a broker tells its release, without TLS and SASL."""
+        known = self.access.version
+        if known:
+            scope.version, scope.details["version_from"] = known, self.access.target.address_from
         elif security != "PLAINTEXT":
             scope.details["version_from"] = (
-                f"Kafka does not tell it to a {security} client before it is let in"
+                f"brokers are asked for it over PLAINTEXT alone, this is {security}"
             )
         else:
             scope.doing(f"the release of {broker.host}:{broker.port}")
@@ -243,6 +241,11 @@ class TopicsProbe(KafkaProbe):
                     problems.append(one_line(error))
                     if kind is Kind.TOPIC_MISSING:
                         steps.append(f"Create it: {self.command('--create', name, least)}")
+                    elif kind is Kind.NO_PERMISSION:
+                        user = self.access.target.user or "the client"
+                        steps.append(
+                            f"Allow {user} to Describe topic {name!r}, and to use it, in the brokers' ACLs."
+                        )
                     else:
                         steps += advise(self.access.target, kind)
                     continue

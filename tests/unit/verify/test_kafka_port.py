@@ -9,8 +9,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from dbint.kafka.admin import Broker
+from dbint.verify.advice import Target
 from dbint.verify.diagnosis import Kind
+from dbint.verify.kafka import BrokerProbe, KafkaAccess
 from dbint.verify.kafka_port import Release, diagnose_port, find_release
+from dbint.verify.probe import Scope
 
 
 @contextlib.contextmanager
@@ -137,3 +141,22 @@ def test_a_release_that_nobody_tells_is_unknown(
         found = find_release("127.0.0.1", port, 0.3)
     assert found.version is None
     assert why in found.why
+
+
+@pytest.mark.parametrize(
+    ("from_the_stack", "security", "version", "words"),
+    [
+        ("4.3.1", "SASL_SSL", "4.3.1", "state file"),
+        (None, "SASL_SSL", None, "over PLAINTEXT alone, this is SASL_SSL"),
+        (None, "SASL_PLAINTEXT", None, "over PLAINTEXT alone, this is SASL_PLAINTEXT"),
+    ],
+)
+def test_a_version_is_asked_for_only_where_a_broker_tells_it(
+    from_the_stack: str | None, security: str, version: str | None, words: str
+) -> None:
+    target = Target(service="kafka", host="none", port=1, address_from="state file /x")
+    access = KafkaAccess(target=target, options=lambda role: {}, version=from_the_stack)
+    scope = Scope(1)
+    BrokerProbe(name="b", access=access, prefix="p").find_version(scope, security, Broker(1, "none", 1))
+    assert scope.version == version
+    assert words in scope.details["version_from"]
