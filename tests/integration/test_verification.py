@@ -3,10 +3,14 @@
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -15,24 +19,34 @@ import pymysql
 import pytest
 
 from dbint.kafka import KafkaAdmin
+from dbint.verify import Result, Runner, Status
+from dbint.verify.advice import Target
+from dbint.verify.kafka import BrokerProbe, KafkaAccess, TopicsProbe
+from dbint.verify.reports import FORMATS
 from stack import Endpoint, Stack
-from tests.integration.verification_project import Project, statuses
+from tests.integration.verification_project import QUICK, Outcome, Project, statuses, two_at_a_time
 
 CHECKOUT = Path(__file__).parents[2]
 EVERYWHERE = {"default": {"kind": "postgres"}, "doris": {"kind": "doris"}}
-# Small numbers: these tests are about what is found out, not about how fast it is.
-QUICK = {"VERIFY": {"samples": 5, "messages": 500, "rows": 24}}
-ROUTED = {**QUICK, "ROUTING": {"apps": {"notes": "default"}}}
+ROUTED = {
+    "VERIFY": QUICK,
+    "ROUTING": {"apps": {"notes": "default"}},
+    "KAFKA": {"topics": {"orders": {"partitions": 2}}},
+}
 ROUTERS = ["dbint.django.routers.DatabaseRouter"]
 
 
 @pytest.fixture(scope="module")
 def prepared(
     tmp_path_factory: pytest.TempPathFactory, postgres: Endpoint, kafka: Endpoint, doris: Endpoint
-) -> Project:
-    """A project on all three servers, with its one app on PostgreSQL."""
+) -> Iterator[Project]:
+    """A project on all three servers, with its one app on PostgreSQL, and the topic that it names."""
     directory = tmp_path_factory.mktemp("project")
-    return Project(directory, EVERYWHERE, ROUTED, ROUTERS, {"DBINT_IN_KUBERNETES": "0"}).migrated()
+    with KafkaAdmin(f"{kafka.host}:{kafka.port}") as admin:
+        admin.create_topic("orders", partitions=2)
+    yield Project(directory, EVERYWHERE, ROUTED, ROUTERS, {"DBINT_IN_KUBERNETES": "0"}).migrated()
+    with KafkaAdmin(f"{kafka.host}:{kafka.port}") as admin:
+        admin.delete_topic("orders")
 
 
 @pytest.fixture
@@ -40,15 +54,20 @@ def project(prepared: Project, tmp_path: Path) -> Project:
     return prepared.copied_to(tmp_path)
 
 
-def postgres_tables(postgres: Endpoint) -> set[str]:
+def postgres_connection(postgres: Endpoint) -> "psycopg.Connection[tuple[object, ...]]":
     given = postgres.credentials
-    with psycopg.connect(
+    return psycopg.connect(
         host=postgres.host,
         port=postgres.ports["sql"],
         user=str(given["username"]),
         password=str(given["password"]),
         dbname=str(given["database"]),
-    ) as connection:
+        autocommit=True,
+    )
+
+
+def postgres_tables(postgres: Endpoint) -> set[str]:
+    with postgres_connection(postgres) as connection:
         rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         return {str(name) for (name,) in rows.fetchall()}
 
@@ -80,10 +99,42 @@ def ours(names: set[str]) -> set[str]:
     return {name for name in names if name.startswith(("dbint_verify", "dbint-verify"))}
 
 
-def test_everything_is_verified_and_nothing_is_left(
-    project: Project, postgres: Endpoint, kafka: Endpoint, doris: Endpoint
-) -> None:
-    outcome = project.verify("--all")
+# What killed runs may have left: only names of exactly our shape, and only old ones, are removed.
+OLD, YOUNG = "dbint_verify_1000000000_abcdef", f"dbint_verify_{int(time.time())}_abcdef"
+FOREIGN = "dbint_verify_of_mine"
+
+
+@dataclass
+class Whole:
+    """A run of everything, and which of our names were on the servers right after it."""
+
+    outcome: Outcome
+    postgres: set[str]
+    doris: set[str]
+    topics: set[str]
+
+
+@pytest.fixture(scope="module")
+def whole(prepared: Project, postgres: Endpoint, kafka: Endpoint, doris: Endpoint) -> Whole:
+    """One run of everything, on servers where killed runs have left tables and topics."""
+    with postgres_connection(postgres) as connection, KafkaAdmin(f"{kafka.host}:{kafka.port}") as admin:
+        try:
+            for table in (OLD, YOUNG, FOREIGN):
+                connection.execute(f"CREATE TABLE {table} (id int)")
+            for topic in (OLD, YOUNG):
+                admin.create_topic(topic.replace("_", "-"))
+            outcome = prepared.verify("--all")
+            return Whole(
+                outcome, ours(postgres_tables(postgres)), ours(doris_tables(doris)), ours(topics(kafka))
+            )
+        finally:
+            for table in (OLD, YOUNG, FOREIGN):
+                connection.execute(f"DROP TABLE IF EXISTS {table}")
+            admin.delete_topic(YOUNG.replace("_", "-"))
+
+
+def test_everything_is_verified(whole: Whole) -> None:
+    outcome = whole.outcome
     assert outcome.code == 0, outcome.stderr + outcome.stdout
     found = statuses(outcome)
     assert {name for name, status in found.items() if status != "passed"} == {
@@ -103,10 +154,19 @@ def test_everything_is_verified_and_nothing_is_left(
     flow = outcome.probes["integration.flow"]["details"]
     assert flow["rows"] == 24
     assert flow["loads"] == len(flow["labels"]) > 0
-    assert not ours(postgres_tables(postgres))
-    assert not ours(doris_tables(doris))
-    assert not ours(topics(kafka))
     assert outcome.seconds < 25
+
+
+def test_nothing_is_left_and_what_killed_runs_left_is_removed(whole: Whole) -> None:
+    assert whole.postgres == {YOUNG, FOREIGN}
+    assert whole.doris == set()
+    assert whole.topics == {YOUNG.replace("_", "-")}
+    assert OLD in whole.outcome.stdout
+
+
+def test_the_report_says_with_which_libraries(whole: Whole) -> None:
+    libraries = whole.outcome.json["libraries"]
+    assert {"dbint", "Django", "psycopg", "PyMySQL", "libpq", "librdkafka"} <= libraries.keys()
 
 
 def test_read_only_writes_nothing(
@@ -136,76 +196,95 @@ def test_read_only_writes_nothing(
         ("--integration", {"integration", "postgres", "kafka", "doris", "project"}),
     ],
 )
-def test_a_selection_runs_its_probes_and_what_they_require(
+def test_a_selection_has_its_probes_and_what_they_require(
     project: Project, flag: str, servers: set[str]
 ) -> None:
-    outcome = project.verify(flag)
-    assert outcome.code == 0, outcome.stdout
-    assert {probe["server"] for probe in outcome.probes.values()} == servers
+    outcome = project.run("verify_database_integration", flag, "--list")
+    assert outcome.code == 0, outcome.stderr
+    assert {line.split()[1].rstrip(",") for line in outcome.stdout.splitlines()} == servers
 
 
 def test_every_format_goes_to_stdout_alone_or_into_the_file(project: Project, tmp_path: Path) -> None:
-    text = project.verify("--postgres", form="text")
+    file = tmp_path / "report.json"
+    text, junit, openmetrics, to_file = two_at_a_time(
+        *(partial(project.connections, "--format", form) for form in ("text", "junit", "openmetrics")),
+        partial(project.connections, "--format", "json", "--output", str(file)),
+    )
     assert text.stdout.startswith("PostgreSQL 15")
     assert "connections.default" in text.stdout
-    assert ET.fromstring(project.verify("--postgres", form="junit").stdout).tag == "testsuites"  # noqa: S314
-    assert project.verify("--postgres", form="openmetrics").stdout.endswith("# EOF\n")
-    file = tmp_path / "report.json"
-    outcome = project.verify("--postgres", "--output", str(file))
-    assert outcome.stdout == ""
+    assert text.stdout.splitlines()[-1].startswith("With dbint ")
+    assert ET.fromstring(junit.stdout).tag == "testsuites"  # noqa: S314 - our own output
+    assert openmetrics.stdout.endswith("# EOF\n")
+    assert to_file.stdout == ""
+    assert "3 passed, 0 failed" in to_file.lines()[-1]
     assert json.loads(file.read_text())["summary"]["failed"] == 0
     assert file.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in tmp_path.iterdir() if "report" in path.name] == ["report.json"]
 
 
-def test_what_killed_runs_left_is_removed_and_nothing_else(
-    project: Project, postgres: Endpoint, kafka: Endpoint, doris: Endpoint
-) -> None:
-    old, young = "dbint_verify_1000000000_abcdef", f"dbint_verify_{int(time.time())}_abcdef"
-    foreign = "dbint_verify_of_mine"
-    given = postgres.credentials
-    with (
-        psycopg.connect(
-            f"host={postgres.host} port={postgres.ports['sql']} user={given['username']} "
-            f"password={given['password']} dbname={given['database']}",
-            autocommit=True,
-        ) as connection,
-        KafkaAdmin(f"{kafka.host}:{kafka.port}") as admin,
-    ):
+def probe_topics(kafka: Endpoint, topics: dict[str, int], version: str | None = None) -> dict[str, Result]:
+    """The broker's and the topics' probes, as a project has them that knows no stack."""
+    target = Target(service="kafka", host=kafka.host, port=kafka.port, address_from="settings")
+    bootstrap = {"bootstrap.servers": f"{kafka.host}:{kafka.port}"}
+    common = {"access": KafkaAccess(target=target, options=lambda role: bootstrap), "prefix": "dbint-verify"}
+    probes = [BrokerProbe(name="broker", **common), TopicsProbe(name="topics", topics=topics, **common)]
+    return {result.name: result for result in Runner(probes).run().results}
+
+
+def test_topics_that_a_project_needs(kafka: Endpoint) -> None:
+    address, name = f"{kafka.host}:{kafka.port}", f"needed-{secrets.token_hex(4)}"
+    with KafkaAdmin(address) as admin:
+        admin.create_topic(name, partitions=2)
         try:
-            for table in (old, young, foreign):
-                connection.execute(f"CREATE TABLE {table} (id int)")
-            admin.create_topic(old.replace("_", "-"))
-            admin.create_topic(young.replace("_", "-"))
-            outcome = project.verify("--all")
-            assert outcome.code == 0, outcome.stdout
-            assert ours(postgres_tables(postgres)) == {young, foreign}
-            assert ours(topics(kafka)) == {young.replace("_", "-")}
-            assert old in outcome.stdout
+            assert probe_topics(kafka, {name: 2})["topics"].message == f"1 topic is there: {name} (2)"
+            failed = probe_topics(kafka, {name: 3, f"{name}.missing": 6})["topics"]
+            after = set(admin.topics())
         finally:
-            for table in (old, young, foreign):
-                connection.execute(f"DROP TABLE IF EXISTS {table}")
-            admin.delete_topic(young.replace("_", "-"))
+            admin.delete_topic(name)
+    assert failed.status is Status.FAILED
+    assert f"topic '{name}' has 2 partitions of at least 3" in failed.message
+    assert f"there is no topic '{name}.missing'" in failed.message
+    tool = f"kafka-topics.sh --bootstrap-server {address}"
+    assert f"Create it: {tool} --create --topic {name}.missing --partitions 6" in failed.advice
+    assert f"Add some (keys will move): {tool} --alter --topic {name} --partitions 3" in failed.advice
+    assert f"{name}.missing" not in after
+    assert probe_topics(kafka, {})["topics"].status is Status.NOT_CONFIGURED
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_nothing_behind(
-    project: Project, postgres: Endpoint, kafka: Endpoint, doris: Endpoint, number: signal.Signals
-) -> None:
+def test_a_broker_tells_its_release(stack: Stack, kafka: Endpoint) -> None:
+    exact = json.loads((stack.directory / "state.json").read_text())["services"]["kafka"]["version"]
+    found = probe_topics(kafka, {})["broker"]
+    assert found.version == ".".join(exact.split(".")[:2])
+    assert found.details["metadata_version"]["supported"] >= found.details["metadata_version"]["finalized"]
+    assert found.details["version_from"] == (
+        f"the broker knows metadata.version {found.details['metadata_version']['supported']}"
+    )
+
+
+def interrupt(project: Project, number: signal.Signals) -> Outcome:
+    """Runs everything and sends the signal when the long probes are in the middle of it."""
+    began = time.monotonic()
     process = project.start("verify_database_integration", "--all", "--format", "json")
     assert process.stderr is not None
     for line in process.stderr:
-        # The long probes are in the middle of it when the first connections are through.
         if "connections.kafka" in line:
             break
     time.sleep(0.3)
     process.send_signal(number)
-    stdout, _ = process.communicate(timeout=30)
-    assert process.returncode == 128 + number
-    report = json.loads(stdout)
-    assert report["summary"]["interrupted"] is True
-    assert report["leftovers"] == []
-    assert any(probe["message"] == "interrupted" for probe in report["probes"])
+    stdout, stderr = process.communicate(timeout=30)
+    return Outcome(process.returncode, stdout, stderr, time.monotonic() - began)
+
+
+def test_an_interrupt_leaves_nothing_behind(
+    project: Project, postgres: Endpoint, kafka: Endpoint, doris: Endpoint
+) -> None:
+    signals = (signal.SIGINT, signal.SIGTERM)
+    ended = two_at_a_time(*(partial(interrupt, project, number) for number in signals))
+    for number, outcome in zip(signals, ended, strict=True):
+        assert outcome.code == 128 + number
+        assert outcome.json["summary"]["interrupted"] is True
+        assert outcome.json["leftovers"] == []
+        assert any(probe["message"] == "interrupted" for probe in outcome.probes.values())
     assert not ours(postgres_tables(postgres))
     assert not ours(doris_tables(doris))
     assert not ours(topics(kafka))
@@ -213,7 +292,7 @@ def test_an_interrupt_leaves_nothing_behind(
 
 def test_no_secret_in_any_output(project: Project, tmp_path: Path) -> None:
     """Secrets are planted in every place; servers refuse and quote them; no output shows one."""
-    secrets = [
+    planted = [
         "planted-password-1",
         "pl@nted/päss wörd'2",
         "planted-token-3",
@@ -222,21 +301,23 @@ def test_no_secret_in_any_output(project: Project, tmp_path: Path) -> None:
     ]
     project.databases = {
         **EVERYWHERE,
-        "refused": {"kind": "postgres", "with": {"PASSWORD": secrets[0], "USER": "nobody_here"}},
-        "dead": {"kind": "postgres", "with": {"PASSWORD": secrets[1], "PORT": 1}},
-        "wrong": {"kind": "doris", "with": {"PASSWORD": secrets[1]}},
-        "broken": {"kind": "postgres", "with": {"OPTIONS": {"application_name": f"x password={secrets[4]}"}}},
+        "refused": {"kind": "postgres", "with": {"PASSWORD": planted[0], "USER": "nobody_here"}},
+        "dead": {"kind": "postgres", "with": {"PASSWORD": planted[1], "PORT": 1}},
+        "wrong": {"kind": "doris", "with": {"PASSWORD": planted[1]}},
+        "broken": {"kind": "postgres", "with": {"OPTIONS": {"application_name": f"x password={planted[4]}"}}},
     }
-    project.environ |= {"VAULT_TOKEN": secrets[2], "CACHE_URL": f"redis://me:{secrets[4]}@cache/0"}
-    shown = ""
-    for form in ("text", "json", "junit", "openmetrics"):
-        outcome = project.run("verify_database_integration", "--traceback", "--format", form)
-        assert outcome.code == 1
-        shown += outcome.stdout + outcome.stderr
+    project.environ |= {"VAULT_TOKEN": planted[2], "CACHE_URL": f"redis://me:{planted[4]}@cache/0"}
+    project.dbint = {**ROUTED, "VERIFY": {**QUICK, "samples": 1, "messages": 50, "rows": 2}}
+    ended = two_at_a_time(
+        partial(project.run, "verify_database_integration", "--traceback", "--format", "text"),
+        *(partial(project.connections, "--traceback", "--format", form) for form in FORMATS),
+    )
+    assert {outcome.code for outcome in ended} == {1}
+    shown = "".join(outcome.stdout + outcome.stderr for outcome in ended)
     state = json.loads((Path(os.environ["DBINT_STACK_DIR"]) / "state.json").read_text())
     real = [entry["credentials"].get("password") for entry in state["services"].values()]
     assert any(real)
-    for secret in [*secrets, *filter(None, real)]:
+    for secret in [*planted, *filter(None, real)]:
         assert secret not in shown
     assert "password authentication failed" in shown
 
@@ -249,7 +330,7 @@ def test_a_project_with_postgres_alone(tmp_path: Path, postgres: Endpoint) -> No
     own.mkdir(mode=0o700)
     (own / "state.json").write_text(json.dumps(state))
     (own / "state.json").chmod(0o600)
-    project = Project(tmp_path, {"default": {"kind": "postgres"}}, QUICK)
+    project = Project(tmp_path, {"default": {"kind": "postgres"}}, {"VERIFY": QUICK})
     project.environ |= {"DBINT_STACK_DIR": str(own), "DBINT_IN_KUBERNETES": "0"}
     outcome = project.migrated().verify()
     assert outcome.code == 0, outcome.stdout
@@ -265,7 +346,7 @@ def test_a_project_on_sqlite(tmp_path: Path) -> None:
     project = Project(
         tmp_path,
         {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db.sqlite3")}},
-        QUICK,
+        {"VERIFY": QUICK},
         environ={"DBINT_STACK_DIR": str(tmp_path / "none"), "DBINT_IN_KUBERNETES": "0"},
     )
     outcome = project.migrated().verify()
@@ -282,7 +363,7 @@ def test_a_project_on_sqlite(tmp_path: Path) -> None:
 
 
 def test_verify_db_connections_asks_every_server_and_is_quick(project: Project) -> None:
-    outcome = project.run("verify_db_connections", "--format", "json")
+    outcome = project.connections("--format", "json")
     assert outcome.code == 0, outcome.stdout
     assert statuses(outcome) == {
         "connections.default": "passed",
@@ -292,13 +373,13 @@ def test_verify_db_connections_asks_every_server_and_is_quick(project: Project) 
     assert outcome.seconds < 10
 
 
-def test_kafka_stopped(tmp_path: Path, private_stack: Stack) -> None:
+def test_kafka_stopped(project: Project, stack: Stack, kafka: Endpoint) -> None:
     """Its probes and the flow fail with advice; the others pass; in less than half a minute."""
-    private_stack.up(["postgres", "kafka", "doris"])
-    private_stack.stop("kafka")
-    project = Project(tmp_path, EVERYWHERE, ROUTED, ROUTERS)
-    project.environ |= {"DBINT_STACK_DIR": str(private_stack.directory), "DBINT_IN_KUBERNETES": "0"}
-    outcome = project.migrated().verify("--all")
+    stack.stop("kafka")
+    try:
+        outcome = project.verify("--all")
+    finally:
+        stack.start("kafka")
     assert outcome.code == 1
     assert outcome.seconds < 30
     for probe in outcome.probes.values():
@@ -309,6 +390,22 @@ def test_kafka_stopped(tmp_path: Path, private_stack: Stack) -> None:
             assert probe["status"] in ("passed", "not_configured"), probe
 
 
+def checkout_environment() -> dict[str, str]:
+    return {**os.environ, "DBINT_IN_KUBERNETES": "0"}
+
+
+@pytest.fixture(scope="module")
+def reference_project(postgres: Endpoint, kafka: Endpoint, doris: Endpoint) -> None:
+    """The reference project's tables."""
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate_databases"],
+        cwd=CHECKOUT,
+        env=checkout_environment(),
+        check=True,
+        capture_output=True,
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "groups"),
     [
@@ -317,17 +414,9 @@ def test_kafka_stopped(tmp_path: Path, private_stack: Stack) -> None:
         (["--cross"], {"connections", "integration", "routers"}),
     ],
 )
-def test_the_scripts_of_the_reference_project(
-    postgres: Endpoint, kafka: Endpoint, doris: Endpoint, arguments: list[str], groups: set[str]
-) -> None:
-    environ = {**os.environ, "DBINT_IN_KUBERNETES": "0"}
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate_databases"],
-        cwd=CHECKOUT,
-        env=environ,
-        check=True,
-        capture_output=True,
-    )
+@pytest.mark.usefixtures("reference_project")
+def test_the_scripts_of_the_reference_project(arguments: list[str], groups: set[str]) -> None:
+    # One after the other: they measure.
     for script in (
         [sys.executable, "django_app/run_database_verification.py"],
         ["django_app/run_database_verification.sh"],
@@ -335,7 +424,7 @@ def test_the_scripts_of_the_reference_project(
         ended = subprocess.run(
             [*script, *arguments, "--format", "json"],
             cwd=CHECKOUT,
-            env=environ,
+            env=checkout_environment(),
             capture_output=True,
             text=True,
             timeout=90,

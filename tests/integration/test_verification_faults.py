@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,14 @@ import psycopg
 import pytest
 
 from stack import Endpoint
-from tests.integration.verification_project import Project, statuses
+from tests.integration.verification_project import (
+    QUICK,
+    Outcome,
+    Project,
+    models_named,
+    statuses,
+    two_at_a_time,
+)
 
 Script = Callable[[socket.socket], None]
 
@@ -145,7 +154,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, postgres: Endpoint) -> Pr
     return Project(
         tmp_path_factory.mktemp("project"),
         {"default": {"kind": "postgres"}},
-        {"VERIFY": {"samples": 3, "messages": 300, "connections": 2}},
+        {"VERIFY": {**QUICK, "connections": 2}},
         environ={"DBINT_IN_KUBERNETES": "0"},
     ).migrated()
 
@@ -155,139 +164,136 @@ def project(prepared: Project, tmp_path: Path) -> Project:
     return prepared.copied_to(tmp_path)
 
 
-def check_only_this_failed(
-    project: Project, alias: str, *words: str, within: float = 15
-) -> dict[str, object]:
-    """Runs the verification: ``alias`` fails with these words, the default alias passes."""
-    outcome = project.verify("--postgres", "--doris", timeout=60)
-    probe = outcome.probes[f"connections.{alias}"]
-    assert outcome.code == 1, outcome.stderr
-    assert probe["status"] == "failed"
-    for word in words:
-        assert word in probe["message"], probe["message"]
-    assert probe["advice"]
-    found = statuses(outcome)
-    assert {found[name] for name in found if name.endswith(".default")} == {"passed"}
-    assert all(found[name] in ("failed", "not_configured") for name in found if name.endswith(f".{alias}"))
-    assert probe["duration"] <= within
-    assert outcome.seconds < within + 15
-    return probe
-
-
 def closed_port() -> int:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return int(unused.getsockname()[1])
 
 
-@pytest.mark.parametrize("kind", ["postgres", "doris"])
-def test_unreachable(project: Project, kind: str) -> None:
-    port = closed_port()
-    project.databases["other"] = {"kind": kind, "with": {"HOST": "127.0.0.1", "PORT": port, "NAME": "x"}}
-    probe = check_only_this_failed(project, "other", str(port), within=6)
-    assert 'DATABASES["other"]' in " ".join(probe["advice"])
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory, prepared: Project, doris: Endpoint) -> Outcome:
+    """One run over the good alias "default" and an alias for everything that a server can do wrong."""
+    project = prepared.copied_to(tmp_path_factory.mktemp("broken"))
 
+    def alias(name: str, kind: str, **values: object) -> None:
+        project.databases[name] = {"kind": kind, "with": values}
 
-@pytest.mark.parametrize("kind", ["postgres", "doris"])
-@pytest.mark.parametrize("script", [talks_http, talks_noise])
-def test_a_port_that_answers_garbage(project: Project, kind: str, script: Script) -> None:
-    with scripted_server(script) as port:
-        project.databases["other"] = {"kind": kind, "with": {"HOST": "127.0.0.1", "PORT": port, "NAME": "x"}}
-        check_only_this_failed(project, "other", within=6)
-
-
-@pytest.mark.parametrize("kind", ["postgres", "doris"])
-def test_a_port_that_never_answers(project: Project, kind: str) -> None:
-    with scripted_server(says_nothing) as port:
-        project.databases["other"] = {"kind": kind, "with": {"HOST": "127.0.0.1", "PORT": port, "NAME": "x"}}
-        check_only_this_failed(project, "other", within=7)
-
-
-def test_a_host_that_does_not_exist(project: Project) -> None:
-    project.databases["other"] = {"kind": "postgres", "with": {"HOST": "no-such-host.invalid", "PORT": 5432}}
-    check_only_this_failed(project, "other", "no-such-host.invalid", within=7)
-
-
-def test_wrong_password(project: Project) -> None:
-    project.databases["other"] = {"kind": "postgres", "with": {"PASSWORD": "not-the-password"}}
-    probe = check_only_this_failed(project, "other", "password authentication failed")
-    assert "POSTGRES_PASSWORD" in " ".join(probe["advice"])
-    assert "not-the-password" not in str(probe)
-
-
-def test_missing_database(project: Project) -> None:
-    project.databases["other"] = {"kind": "postgres", "with": {"NAME": "no_such_database"}}
-    probe = check_only_this_failed(project, "other", "no_such_database")
-    assert "CREATE DATABASE no_such_database" in " ".join(probe["advice"])
-
-
-@pytest.mark.parametrize("version", ["9.6.24", "14.11"])
-def test_a_server_that_is_too_old(project: Project, version: str) -> None:
-    with scripted_server(postgres_of_version(version)) as port:
-        project.databases["other"] = {"kind": "postgres", "with": {"HOST": "127.0.0.1", "PORT": port}}
-        probe = check_only_this_failed(project, "other")
-    assert probe["status"] == "failed"
+    with contextlib.ExitStack() as servers:
+        for kind in ("postgres", "doris"):
+            port = closed_port()
+            alias(f"{kind}_refused", kind, HOST="127.0.0.1", PORT=port, NAME="x")
+            for script in (says_nothing, talks_http, talks_noise):
+                port = servers.enter_context(scripted_server(script))
+                alias(f"{kind}_{script.__name__}", kind, HOST="127.0.0.1", PORT=port, NAME="x")
+            alias(f"{kind}_password", kind, PASSWORD="not-the-password")
+            alias(f"{kind}_database", kind, NAME="no_such_database")
+        alias("postgres_nowhere", "postgres", HOST="no-such-host.invalid", PORT=5432)
+        for version in ("9.6.24", "14.11"):
+            port = servers.enter_context(scripted_server(postgres_of_version(version)))
+            alias(f"postgres_{version.partition('.')[0]}", "postgres", HOST="127.0.0.1", PORT=port)
+        for name, comment in (
+            ("doris_1", "Doris version doris-1.2.8-rc01"),
+            ("doris_mysql", "MySQL Community Server - GPL"),
+        ):
+            port = servers.enter_context(scripted_server(mysql_of_version(comment)))
+            alias(name, "doris", HOST="127.0.0.1", PORT=port, NAME="x", USER="root", PASSWORD="")
+        return project.verify("--postgres", "--doris", timeout=60)
 
 
 @pytest.mark.parametrize(
-    ("comment", "words"),
-    [("Doris version doris-1.2.8-rc01", "2.1"), ("MySQL Community Server - GPL", "not Apache Doris")],
-)
-def test_a_doris_that_is_too_old_or_none(project: Project, comment: str, words: str) -> None:
-    with scripted_server(mysql_of_version(comment)) as port:
-        project.databases["other"] = {
-            "kind": "doris",
-            "with": {"HOST": "127.0.0.1", "PORT": port, "NAME": "x", "USER": "root", "PASSWORD": ""},
-        }
-        check_only_this_failed(project, "other", words)
-
-
-def test_wrong_password_for_doris(project: Project, doris: Endpoint) -> None:
-    project.databases["other"] = {"kind": "doris", "with": {"PASSWORD": "not-the-password"}}
-    probe = check_only_this_failed(project, "other", "does not accept the password")
-    assert "DORIS_PASSWORD" in " ".join(probe["advice"])
-    assert "not-the-password" not in str(probe)
-
-
-def test_missing_database_in_doris(project: Project, doris: Endpoint) -> None:
-    project.databases["other"] = {"kind": "doris", "with": {"NAME": "no_such_database"}}
-    probe = check_only_this_failed(project, "other", "no_such_database")
-    assert "CREATE DATABASE no_such_database" in " ".join(probe["advice"])
-
-
-@pytest.mark.parametrize(
-    ("script", "words"),
+    ("alias", "words", "advice", "within"),
     [
-        (None, "Connection refused"),
-        (says_nothing, "never answers"),
-        (talks_http, "not in Kafka's protocol"),
-        (talks_noise, "not in Kafka's protocol"),
+        ("postgres_refused", "Connection refused", 'DATABASES["postgres_refused"]', 6),
+        ("doris_refused", "refused", 'DATABASES["doris_refused"]', 6),
+        ("postgres_says_nothing", "", "--deadline", 7),
+        ("doris_says_nothing", "", "--deadline", 7),
+        ("postgres_talks_http", "", "Something other than PostgreSQL", 6),
+        ("doris_talks_http", "", "Something other than Apache Doris", 6),
+        ("postgres_talks_noise", "", "", 6),
+        ("doris_talks_noise", "", "", 6),
+        ("postgres_nowhere", "no-such-host.invalid", "", 7),
+        ("postgres_password", "password authentication failed", "POSTGRES_PASSWORD", 6),
+        ("doris_password", "does not accept the password", "DORIS_PASSWORD", 6),
+        ("postgres_database", "no_such_database", "CREATE DATABASE no_such_database", 6),
+        ("doris_database", "no_such_database", "CREATE DATABASE no_such_database", 6),
+        ("postgres_9", "", "", 6),
+        ("postgres_14", "", "", 6),
+        ("doris_1", "2.1", "", 6),
+        ("doris_mysql", "not Apache Doris", "", 6),
     ],
 )
-def test_a_kafka_that_is_none(project: Project, script: Script | None, words: str) -> None:
+def test_a_server_that_cannot_be_used(
+    broken: Outcome, alias: str, words: str, advice: str, within: float
+) -> None:
+    """Its connection probe names the fault in time; what needs the connection is not tried."""
+    probe = broken.probes[f"connections.{alias}"]
+    assert probe["status"] == "failed"
+    assert words in probe["message"]
+    assert advice in " ".join(probe["advice"])
+    assert probe["advice"]
+    assert probe["duration"] <= within
+    assert "not-the-password" not in str(probe)
+    others = [status for name, status in statuses(broken).items() if name.endswith(f".{alias}")]
+    assert len(others) > 1
+    assert set(others) <= {"failed", "not_configured"}
+
+
+def test_broken_servers_do_not_fail_the_good_one(broken: Outcome) -> None:
+    assert broken.code == 1
+    assert {status for name, status in statuses(broken).items() if name.endswith(".default")} == {"passed"}
+    assert broken.seconds < 20
+
+
+def test_a_refused_port_is_named(broken: Outcome) -> None:
+    for alias in ("postgres_refused", "doris_refused"):
+        probe = broken.probes[f"connections.{alias}"]
+        assert probe["details"]["address"].rpartition(":")[2] in probe["message"]
+
+
+@pytest.fixture(scope="module")
+def kafkas(tmp_path_factory: pytest.TempPathFactory, prepared: Project) -> dict[str, Outcome]:
+    """Runs with something else where Kafka should be, by what it is."""
+
+    def verify(script: Script | None) -> Outcome:
+        project = prepared.copied_to(tmp_path_factory.mktemp("kafka"))
+        with scripted_server(script) if script else contextlib.nullcontext(closed_port()) as port:
+            project.environ["KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{port}"
+            return project.verify("--kafka", "--postgres", "--integration", timeout=60)
+
+    scripts = {"refused": None, "silent": says_nothing, "http": talks_http, "noise": talks_noise}
+    ended = two_at_a_time(*(partial(verify, script) for script in scripts.values()))
+    return dict(zip(scripts, ended, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("refused", "Connection refused"),
+        ("silent", "never answers"),
+        ("http", "not in Kafka's protocol"),
+        ("noise", "not in Kafka's protocol"),
+    ],
+)
+def test_a_kafka_that_is_none(kafkas: dict[str, Outcome], what: str, words: str) -> None:
     """Refused, silent or not Kafka at all: its probes fail by their deadline, PostgreSQL's pass."""
-    with scripted_server(script) if script else contextlib.nullcontext(closed_port()) as port:
-        project.environ["KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{port}"
-        outcome = project.verify("--kafka", "--postgres", "--integration", timeout=60)
+    outcome = kafkas[what]
     assert outcome.code == 1
     probe = outcome.probes["connections.kafka"]
-    assert f"127.0.0.1:{port}" in probe["message"]
+    assert probe["details"]["address"] in probe["message"]
     assert words in probe["message"]
     assert "KAFKA_BOOTSTRAP_SERVERS" in " ".join(probe["advice"])
     assert probe["duration"] < 6
     found = statuses(outcome)
     assert found["kafka.round_trip"] == found["integration.commit"] == "failed"
+    assert found["kafka.topics"] == "not_configured"
     assert {status for name, status in found.items() if name.endswith(".default")} == {"passed"}
     assert outcome.seconds < 25
 
 
 def test_unapplied_migration(project: Project) -> None:
-    models = project.directory / "notes" / "models.py"
-    models.write_text(models.read_text() + "\n\nclass Late(models.Model):\n    pass\n")
-    project_write, project.write = project.write, lambda: None  # type: ignore[method-assign]
+    project.models += "\n\nclass Late(models.Model):\n    pass\n"
     assert project.run("makemigrations", "notes").code == 0
     outcome = project.verify("--postgres")
-    project.write = project_write  # type: ignore[method-assign]
     probe = outcome.probes["models.default"]
     assert outcome.code == 1
     assert probe["status"] == "failed"
@@ -296,47 +302,68 @@ def test_unapplied_migration(project: Project) -> None:
     assert outcome.probes["crud.default"]["status"] == "passed"
 
 
-@pytest.mark.parametrize(
-    ("statement", "words"),
-    [
-        ("DROP TABLE notes_note", "table notes_note does not exist"),
-        ("ALTER TABLE notes_note DROP COLUMN body", "column body is missing"),
-        ("ALTER TABLE notes_note ALTER title TYPE varchar(40)", "character varying(40)"),
-        ("ALTER TABLE notes_note ALTER written TYPE timestamp", "timestamp without time zone"),
-        ("ALTER TABLE notes_note ALTER body SET NOT NULL", "does not allow NULL"),
-        ("ALTER TABLE notes_note ADD extra int NOT NULL", "extra"),
-        ("ALTER TABLE notes_note DROP CONSTRAINT notes_title_not_empty", "notes_title_not_empty"),
-        ("DROP INDEX notes_by_title", "notes_by_title"),
-        (
-            "DO $$ BEGIN EXECUTE (SELECT 'ALTER TABLE notes_note DROP CONSTRAINT ' || conname "
-            "FROM pg_constraint WHERE conrelid = 'notes_note'::regclass AND contype = 'f'); END $$",
-            "no foreign key",
-        ),
-    ],
-)
-def test_a_table_that_is_not_what_the_model_says(
-    project: Project, postgres: Endpoint, statement: str, words: str
-) -> None:
+# What is done to a table of its own, and what the verification says about that table's model.
+DRIFTS = {
+    "Gone": ("DROP TABLE notes_gone", "table notes_gone does not exist"),
+    "Dropped": ("ALTER TABLE notes_dropped DROP COLUMN body", "column body is missing"),
+    "Short": ("ALTER TABLE notes_short ALTER title TYPE varchar(40)", "character varying(40)"),
+    "Naive": ("ALTER TABLE notes_naive ALTER written TYPE timestamp", "timestamp without time zone"),
+    "Strict": ("ALTER TABLE notes_strict ALTER body SET NOT NULL", "does not allow NULL"),
+    "Extra": ("ALTER TABLE notes_extra ADD surplus int NOT NULL", "surplus"),
+    "Lax": ("ALTER TABLE notes_lax DROP CONSTRAINT lax_title_not_empty", "lax_title_not_empty"),
+    "Slow": ("DROP INDEX slow_by_title", "slow_by_title"),
+    "Loose": (
+        "DO $$ BEGIN EXECUTE (SELECT 'ALTER TABLE notes_loose DROP CONSTRAINT ' || conname "
+        "FROM pg_constraint WHERE conrelid = 'notes_loose'::regclass AND contype = 'f'); END $$",
+        "no foreign key",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def drifted(
+    tmp_path_factory: pytest.TempPathFactory, prepared: Project, postgres: Endpoint
+) -> Iterator[Outcome]:
+    """A run over one table for each drift, in a database of its own."""
+    project = prepared.copied_to(tmp_path_factory.mktemp("drifted"))
+    shutil.rmtree(project.directory / "notes" / "migrations")
+    project.models = models_named("Note", *DRIFTS)
+    project.environ["POSTGRES_DATABASE"] = "verification_drifted"
     with psycopg.connect(dsn(postgres), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE verification_drifted")
         try:
-            connection.execute(statement)
-            outcome = project.verify("--postgres")
+            project.migrated()
+            with psycopg.connect(dsn(postgres, "verification_drifted"), autocommit=True) as inside:
+                for statement, _ in DRIFTS.values():
+                    inside.execute(statement)
+            yield project.verify("--postgres")
         finally:
-            connection.execute("DROP TABLE IF EXISTS notes_note")
-            connection.execute("DELETE FROM django_migrations WHERE app = 'notes'")
-            assert project.run("migrate").code == 0
-    probe = outcome.probes["models.default"]
-    assert outcome.code == 1
-    assert words in probe["message"]
+            connection.execute("DROP DATABASE verification_drifted WITH (FORCE)")
+
+
+@pytest.mark.parametrize("model", DRIFTS)
+def test_a_table_that_is_not_what_the_model_says(drifted: Outcome, model: str) -> None:
+    probe = drifted.probes["models.default"]
+    assert probe["status"] == "failed"
     assert probe["advice"]
-    assert outcome.probes["crud.default"]["status"] == "passed"
+    about = [text for text in probe["details"]["problems"] if text.startswith(f"notes.{model}")]
+    assert any(DRIFTS[model][1] in text for text in about), probe["details"]["problems"]
 
 
-def dsn(postgres: Endpoint) -> str:
+def test_tables_that_drifted_are_counted_and_the_others_left_in_peace(drifted: Outcome) -> None:
+    probe = drifted.probes["models.default"]
+    problems = probe["details"]["problems"]
+    assert drifted.code == 1
+    assert probe["message"].startswith(f"{len(problems)} differences from the models: {problems[0]}")
+    assert not [text for text in problems if text.startswith("notes.Note")]
+    assert drifted.probes["crud.default"]["status"] == "passed"
+
+
+def dsn(postgres: Endpoint, database: str | None = None) -> str:
     given = postgres.credentials
     return (
         f"host={postgres.host} port={postgres.ports['sql']} user={given['username']} "
-        f"password={given['password']} dbname={given['database']}"
+        f"password={given['password']} dbname={database or given['database']}"
     )
 
 
@@ -430,6 +457,7 @@ def test_routers_that_lead_astray(
     """The system checks see some of it (exit code 2), the probe the rest (exit code 1)."""
     databases = {alias: {"ENGINE": SQLITE, "NAME": str(tmp_path / alias)} for alias in ("default", "other")}
     project = Project(tmp_path, databases, dbint, routers)
+    project.models += "\n\nclass Tag(models.Model):\n    pass\n"
     project.write()
     (tmp_path / "notes" / "routers.py").write_text(
         """
@@ -447,9 +475,6 @@ class Nowhere:
         return False
 """
     )
-    with (tmp_path / "notes" / "models.py").open("a") as models:
-        models.write("\n\nclass Tag(models.Model):\n    pass\n")
-    project.write = lambda: None  # type: ignore[method-assign]
     outcome = project.verify("--integration")
     assert outcome.code in (1, 2)
     shown = outcome.stderr if outcome.code == 2 else outcome.probes["routers"]["message"]
