@@ -1,6 +1,6 @@
 """What a statement answers, independent of the wire: columns with their Doris types, rows, counts."""
 
-import struct
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -52,14 +52,9 @@ def as_text(value: Any, kind: str, scale: int | None) -> str:
 
 
 def _float_text(value: float, *, single: bool) -> str:
-    if single:
-        packed = struct.pack("<f", value)
-        return next(
-            (
-                t
-                for t in (f"{value:.{digits}g}" for digits in range(6, 9))
-                if struct.pack("<f", float(t)) == packed
-            ),
-            f"{value:.9g}",
-        )
-    return repr(value).removesuffix(".0")
+    """A number with 7 or 16 significant digits: the 17th of a DOUBLE is lost on the way to the client, as in
+    Doris ("Floating-Point Output" in its manual).
+    """
+    if math.isfinite(value):
+        return f"{value:.7g}" if single else f"{value:.16g}"
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -373,10 +373,16 @@ def test_text_forms(people: Client) -> None:
     connection.decoders = {}
     cursor = connection.cursor()
     cursor.execute(
-        "SELECT seen, pay, TRUE, CAST(0.1 AS FLOAT), CAST(1 AS DOUBLE), CAST(1e20 AS DOUBLE) FROM t WHERE"
-        " id = 1"
+        "SELECT seen, pay, TRUE, CAST(0.1 AS FLOAT), CAST(1 AS DOUBLE), CAST(1e20 AS DOUBLE),"
+        " CAST('12345678' AS FLOAT), CAST('nan' AS DOUBLE), CAST('-inf' AS DOUBLE), CAST('-0.0' AS DOUBLE)"
+        " FROM t WHERE id = 1"
     )
-    assert cursor.fetchall() == (("2024-01-01 10:00:00.125", "1.10", "1", "0.1", "1", "1e+20"),)
+    assert cursor.fetchall() == (
+        (
+            *("2024-01-01 10:00:00.125", "1.10", "1", "0.1", "1", "1e+20"),
+            *("1.234568e+07", "NaN", "-Infinity", "-0"),
+        ),
+    )
     connection.close()
 
 
