@@ -502,6 +502,8 @@ TEST(a_child_does_not_hold_its_parents_connections) {
     CHECK(waitpid(pid, &status, 0) == pid);
     CHECK_INT(WTERMSIG(status), SIGKILL); /* it was alive until then */
 done:
+    if (producer != NULL && !dbi_producer_closed(producer))
+        CHECK_RC(dbi_producer_close(producer, NULL), DBI_OK);
     dbi_producer_free(producer);
     if (connection >= 0)
         (void)close(connection);
