@@ -158,8 +158,10 @@ dbi_rc dbi__slice_next(dbi__slices *slices, dbi_err *err) {
         return dbi_err_set(err, DBI_ECLOSED, "the Kafka client was closed meanwhile");
     if (kafka->check != NULL && (rc = kafka->check()) != DBI_OK)
         return dbi_err_set(err, rc, "waiting for a Kafka broker was interrupted");
-    if (slices->restarts && slices->length < DBI__KAFKA_SLICE_MAX)
+    if (slices->restarts)
         slices->length += slices->length / 2;
+    if (slices->length > DBI__KAFKA_SLICE_MAX)
+        slices->length = DBI__KAFKA_SLICE_MAX;
     return DBI_OK;
 }
 
@@ -393,8 +395,8 @@ dbi_rc dbi__kafka_init(dbi_kafka *kafka, rd_kafka_type_t type, const dbi_kafka_p
     dbi__kafka_follow_sockets(kafka->conf);
     rd_kafka_conf_set_log_cb(kafka->conf, kafka_log_cb);
     rd_kafka_conf_set_events(kafka->conf, events | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS);
-    /* Its client-final message repeats the client's nonce, which Kafka accepted before version 4 (librdkafka's pull request
-     * 4895). */
+    /* Its client-final message repeats the client's nonce, which Kafka accepted before version 4 (librdkafka's pull
+     * request 4895). */
     kafka->scram_in_doubt = rd_kafka_version() < 0x020601ff &&
                             (kafka_conf_is(kafka->conf, "sasl.mechanisms", "SCRAM-SHA-512") ||
                              kafka_conf_is(kafka->conf, "sasl.mechanisms", "SCRAM-SHA-256"));

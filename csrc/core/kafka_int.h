@@ -98,8 +98,8 @@ dbi_rc dbi__kafka_error_take(dbi_err *err, rd_kafka_error_t *error, const char *
 /* Milliseconds left, rounded up, for librdkafka's timeouts. */
 int dbi__kafka_ms(int64_t deadline);
 
-/* A wait in slices of DBI__KAFKA_SLICE. Where librdkafka offers only one blocking call, each slice `restarts` the request:
- * then slices grow, or a slow broker's answer would never be waited for. */
+/* A wait in slices of DBI__KAFKA_SLICE. Where librdkafka offers only one blocking call, each slice `restarts` the
+ * request: then slices grow, or a slow broker's answer would never be waited for. */
 typedef struct dbi__slices {
     dbi_kafka *kafka;
     int64_t deadline;

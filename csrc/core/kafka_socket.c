@@ -1,8 +1,8 @@
 /* kafka_socket.c - librdkafka's sockets, known so that a forked child can let go of them
  *
- * A child inherits its parent's connections. It cannot end the clients they belong to (their threads are not there, their
- * locks may be held), but as long as it keeps the descriptors, a broker sees no end of a connection that the parent has
- * closed. So the child closes them, first thing. Nothing is sent by that: the connections stay the parent's.
+ * A child inherits its parent's connections. It cannot end the clients they belong to (their threads are not there,
+ * their locks may be held), but as long as it keeps the descriptors, a broker sees no end of a connection that the parent
+ * has closed. So the child closes them, first thing. Nothing is sent by that: the connections stay the parent's.
  */
 #include <sys/socket.h>
 #include <unistd.h>
