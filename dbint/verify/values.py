@@ -13,7 +13,8 @@ _NONE: dict[str, Any] = dict.fromkeys(
     ("words", "small", "big", "ratio", "amount", "flag", "day", "moment", "code", "document")
 )
 
-# Columns: DECIMAL(27, 9), 64-bit and 32-bit integers, double, microseconds.
+# Columns: DECIMAL(27, 9), 64-bit and 32-bit integers, double, microseconds. The doubles have 16 digits, which
+# is what Doris sends to a client.
 AMOUNT_DIGITS, AMOUNT_PLACES = 27, 9
 
 
@@ -41,7 +42,7 @@ def rows() -> list[dict[str, Any]]:
             "words": "",
             "small": -(2**31),
             "big": -(2**63),
-            "ratio": -1.7976931348623157e308,
+            "ratio": -1.797693134862315e308,
             "amount": Decimal("-999999999999999999.999999999"),
             "flag": False,
             "day": dt.date(1, 1, 1),
@@ -55,7 +56,7 @@ def rows() -> list[dict[str, Any]]:
             "words": "x" * 4000,
             "small": 2**31 - 1,
             "big": 2**63 - 1,
-            "ratio": 2.2250738585072014e-308,
+            "ratio": 2.225073858507202e-308,
             "amount": Decimal("999999999999999999.999999999"),
             "day": dt.date(9999, 12, 31),
             "moment": dt.datetime(9999, 12, 30, 23, 59, 59, 999999, tzinfo=utc),
