@@ -86,6 +86,7 @@ BUILD = (
 TEST = (
     program("chromium", "chromium"),
     program("chromedriver", "chromium-driver"),
+    program("openssl", "openssl"),
 )
 
 SETS = {"build": BUILD, "test": TEST}
