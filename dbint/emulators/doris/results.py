@@ -1,7 +1,6 @@
 """What a statement answers, independent of the wire: columns with their Doris types, rows, counts."""
 
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -53,13 +52,9 @@ def as_text(value: Any, kind: str, scale: int | None) -> str:
 
 
 def _float_text(value: float, *, single: bool) -> str:
-    """The shortest text that reads back as the same number. Doris gives 7 and 16 digits, and so loses some
-    ("Floating-Point Output" in its manual); the emulator has no part in that.
+    """A number with 7 or 16 significant digits: the 17th of a DOUBLE is lost on the way to the client, as in
+    Doris ("Floating-Point Output" in its manual).
     """
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if not single:
-        return repr(value).removesuffix(".0")
-    packed = struct.pack("<f", value)
-    texts = (f"{value:.{digits}g}" for digits in range(6, 9))
-    return next((t for t in texts if struct.pack("<f", float(t)) == packed), f"{value:.9g}")
+    if math.isfinite(value):
+        return f"{value:.7g}" if single else f"{value:.16g}"
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
