@@ -98,9 +98,13 @@ _TEXTS = tuple(
             ("authentication failed", r"no pg_hba\.conf entry", r'role ".*" does not exist'),
         ),
         (Kind.TLS, ("server does not support ssl", "certificate verify failed", "ssl error", r"\btls\b")),
-        (Kind.DATABASE_MISSING, (r'database ".*" does not exist', "unknown database")),
+        (
+            Kind.DATABASE_MISSING,
+            (r'database ".*" does not exist', r"database \[.*\] does not exist", "unknown database"),
+        ),
         (Kind.TABLE_MISSING, (r'relation ".*" does not exist', "no such table", "unknown table")),
         (Kind.TABLE_MISSING, (r"table .* does not exist",)),
+        (Kind.COLUMN_MISSING, ("unknown column",)),  # Doris gives its planner's errors one code, 1105
         (Kind.TOPIC_MISSING, ("unknown topic",)),
         (Kind.TOO_MANY_CONNECTIONS, ("too many (clients|connections)", "remaining connection slots")),
         (Kind.STARTING, ("the database system is (starting up|shutting down|in recovery)",)),

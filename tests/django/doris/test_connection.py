@@ -175,6 +175,12 @@ def test_errors_have_their_class(connection):
             "errCode = 2, detailMessage = Table [x] does not exist in database [y].",
             pymysql.ProgrammingError,
         ),
+        (1105, "errCode = 2, detailMessage = Database [x] does not exist.", pymysql.ProgrammingError),
+        (
+            1105,
+            "errCode = 2, detailMessage = Unknown column 'x' in 'table list' in PROJECT clause",
+            pymysql.ProgrammingError,
+        ),
         (1105, "errCode = 2, detailMessage = something else", pymysql.OperationalError),
     ],
 )

@@ -37,6 +37,12 @@ def with_code(cls: type[errors.Error], **attributes: object) -> errors.Error:
             Kind.AUTHENTICATION,
         ),
         (OperationalError('FATAL:  database "nope" does not exist'), Kind.DATABASE_MISSING),
+        (OperationalError(1105, "detailMessage = Database [nope] does not exist."), Kind.DATABASE_MISSING),
+        (
+            OperationalError(1105, "detailMessage = Table [x] does not exist in database [y]."),
+            Kind.TABLE_MISSING,
+        ),
+        (OperationalError(1105, "detailMessage = Unknown column 'x' in 'table list'"), Kind.COLUMN_MISSING),
         (OperationalError("FATAL:  sorry, too many clients already"), Kind.TOO_MANY_CONNECTIONS),
         (OperationalError("FATAL:  the database system is starting up"), Kind.STARTING),
         (OperationalError("server closed the connection unexpectedly"), Kind.LOST),
