@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PHASE := stack/phase.sh
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 
-.PHONY: help verify test test-full bench sanitize lint wheel stack-up stack-down clean packages
+.PHONY: help verify test test-full bench sanitize lint wheel stack-up stack-down clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -12,7 +12,7 @@ help: ## this list
 
 verify: ## install what is missing, build, start the light stack, verify it
 	@$(PHASE) "Distribution packages" stack/bootstrap.sh build light
-	@$(PHASE) "Python environment, C extension, servers" $(MAKE) -j2 .venv/ready fetch-light
+	@$(PHASE) "Python environment, C extension, servers" $(MAKE) -j2 extension fetch-light
 	@$(PHASE) "Servers started" $(PY) -m stack up
 	@$(PHASE) "Migrations" $(PY) manage.py migrate_databases
 	@echo; $(PY) manage.py verify_database_integration --all; status=$$?; \
@@ -23,11 +23,8 @@ verify: ## install what is missing, build, start the light stack, verify it
 .venv/ready: pyproject.toml setup.py constraints.txt
 	python3 -m venv .venv
 	$(PIP) install --upgrade -c constraints.txt pip setuptools
-	$(PIP) install -c constraints.txt --no-build-isolation --editable '.[emulators]'
-	touch $@
-
-.venv/dev: .venv/ready
-	$(PIP) install -c constraints.txt --group dev --group bench --group wheel
+	$(PIP) install -c constraints.txt --no-build-isolation --editable '.[emulators]' \
+		--group dev --group bench --group wheel
 	touch $@
 
 # The extension is built in place; this rebuilds it when a source changed.
@@ -41,8 +38,7 @@ fetch-light:
 
 test: ## C, Python, Django, integration, crash and browser tests, with their real servers
 	@$(PHASE) "Distribution packages" stack/bootstrap.sh build light test
-	@$(PHASE) "Python environment, C extension, servers" $(MAKE) -j2 .venv/dev fetch-light
-	@$(PHASE) "C extension" $(MAKE) extension
+	@$(PHASE) "Python environment, C extension, servers" $(MAKE) -j2 extension fetch-light
 	@$(PHASE) "Lint and types" $(MAKE) lint
 	@$(PHASE) "C tests" $(MAKE) -C csrc test purity
 	$(PY) -m pytest tests --junitxml build/pytest.xml
@@ -55,7 +51,7 @@ test-rest:
 	$(PY) -m tests.crash produce --rounds 20
 	$(PY) -m tests.crash stream_load --rounds 20
 
-lint: .venv/dev ## ruff and mypy
+lint: .venv/ready ## ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
@@ -63,10 +59,10 @@ lint: .venv/dev ## ruff and mypy
 sanitize: ## C tests under ASan, UBSan and TSan, and with every allocation failing in turn
 	$(MAKE) -C csrc sanitize
 
-bench: .venv/dev ## each promise of speed beside its peers (NAME=produce for one)
+bench: .venv/ready ## each promise of speed beside its peers (NAME=produce for one)
 	$(PY) -m bench $(or $(NAME),--all)
 
-wheel: .venv/dev ## a wheel that carries libpq and librdkafka, in wheelhouse/
+wheel: .venv/ready ## a wheel that carries libpq and librdkafka, in wheelhouse/
 	rm -rf build/wheel wheelhouse
 	$(PY) -m build --wheel --no-isolation --outdir build/wheel
 	PATH="$(CURDIR)/.venv/bin:$$PATH" $(PY) -m auditwheel repair --wheel-dir wheelhouse build/wheel/*.whl
