@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Unpack
 
 from dbint._core import Admin
 from dbint.errors import KafkaError
@@ -64,21 +63,8 @@ class KafkaAdmin(Admin, Client):
         self.bootstrap = properties.get("bootstrap.servers", "")
         self._serve_tokens(options)
 
-    @classmethod
-    def from_env(cls, **options: Any) -> Self:
-        """An admin client for the service "kafka" as the environment or the stack describes it."""
-        return cls(None, **options)
-
     def __repr__(self) -> str:
         return f"<KafkaAdmin {self.bootstrap}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def create_topic(
         self,

@@ -4,9 +4,11 @@ import json
 import os
 import threading
 import weakref
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from types import TracebackType
+from typing import Any, Self, TypedDict
 
 from dbint._core import KafkaClient
 from dbint.errors import ConfigurationError, InterfaceError
@@ -155,6 +157,23 @@ class Statistics:
 
 class Client(KafkaClient):
     """Base of the three clients' fronts."""
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """A client of the service "kafka" as the environment or the development stack describes it."""
+        return cls(None, **options)  # type: ignore[call-arg]  # each front has an __init__ of its own
+
+    @abstractmethod
+    def close(self) -> Any:
+        """Ends the client; every later call raises ClosedError."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def stats(self) -> Statistics | None:
         """The latest statistics, or None: there are none before the first ``stats_interval`` has passed."""

@@ -2,8 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, Unpack
+from typing import Any, Literal, NamedTuple, Unpack
 
 from dbint._core import Consumer
 from dbint.errors import ConfigurationError
@@ -72,21 +71,8 @@ class KafkaConsumer(Consumer, Client):
         if topics:
             self.subscribe(topics)
 
-    @classmethod
-    def from_env(cls, **options: Any) -> Self:
-        """A consumer for the service "kafka" as the environment or the development stack describes it."""
-        return cls(None, **options)
-
     def __repr__(self) -> str:
         return f"<KafkaConsumer {self.bootstrap} group={self.group!r}{' (closed)' if self.closed else ''}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def assign(self, partitions: Iterable[Place], /) -> None:
         """Read exactly these partitions, each from its offset (None: as ``offset_reset`` says)."""

@@ -97,22 +97,9 @@ class KafkaProducer(Producer, Client):
         _open.add(self)
         self._serve_tokens(options)
 
-    @classmethod
-    def from_env(cls, **options: Any) -> Self:
-        """A producer for the service "kafka" as the environment or the development stack describes it."""
-        return cls(None, **options)
-
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.in_flight} in flight"
         return f"<KafkaProducer {self.bootstrap} ({state})>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     async def __aenter__(self) -> Self:
         return self
