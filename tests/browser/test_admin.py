@@ -16,7 +16,7 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.expected_conditions import element_to_be_clickable
+from selenium.webdriver.support.expected_conditions import element_to_be_clickable, staleness_of
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from stack import Stack
@@ -110,11 +110,18 @@ def browser(site: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chr
         chrome.get(site)
         chrome.find_element(By.NAME, "username").send_keys("ada")
         chrome.find_element(By.NAME, "password").send_keys(PASSWORD)
-        chrome.find_element(By.CSS_SELECTOR, "[type=submit]").click()
+        follow(chrome, "[type=submit]")
         assert "Site administration" in chrome.title
         yield chrome
     finally:
         chrome.quit()
+
+
+def follow(browser: Chrome, selector: str) -> None:
+    """Clicks what leads to another page, and waits for that page: the click alone may return before."""
+    page = browser.find_element(By.TAG_NAME, "html")
+    browser.find_element(By.CSS_SELECTOR, selector).click()
+    WebDriverWait(browser, 30).until(staleness_of(page))
 
 
 def heading(browser: Chrome) -> str:
@@ -129,7 +136,7 @@ def test_an_agent_and_its_task_are_made_by_hand(browser: Chrome, site: str) -> N
     browser.get(f"{site}/admin/python_agent/agent/add/")
     browser.find_element(By.NAME, "name").send_keys("Ångström")
     Select(browser.find_element(By.NAME, "kind")).select_by_value("manager")
-    browser.find_element(By.NAME, "_save").click()
+    follow(browser, "[name=_save]")
     assert "was added successfully" in browser.find_element(By.CSS_SELECTOR, ".messagelist .success").text
 
     browser.get(f"{site}/admin/python_agent/task/add/")
@@ -138,7 +145,7 @@ def test_an_agent_and_its_task_are_made_by_hand(browser: Chrome, site: str) -> N
     browser.find_element(By.CSS_SELECTOR, ".select2-search__field").send_keys("Ång")
     highlighted = (By.CSS_SELECTOR, ".select2-results__option--highlighted")
     WebDriverWait(browser, 10).until(element_to_be_clickable(highlighted)).click()
-    browser.find_element(By.NAME, "_save").click()
+    follow(browser, "[name=_save]")
     assert cells(browser, "title") == ["measure the light"]
 
     browser.get(f"{site}/admin/python_agent/agent/")
@@ -151,7 +158,7 @@ def test_a_broken_rule_is_shown_at_the_form(browser: Chrome, site: str) -> None:
     priority = browser.find_element(By.NAME, "priority")
     priority.clear()
     priority.send_keys("12")
-    browser.find_element(By.NAME, "_save").click()
+    follow(browser, "[name=_save]")
     assert "task_priority_up_to_9" in browser.find_element(By.CSS_SELECTOR, ".errorlist").text
 
 
@@ -161,11 +168,11 @@ def test_facts_are_read_from_doris_and_cannot_be_edited(browser: Chrome, site: s
     assert not browser.find_elements(By.CSS_SELECTOR, ".addlink[href*=runfact]")
 
     browser.find_element(By.NAME, "q").send_keys("zoë 3")  # Doris compares bytes: the backend folds the case
-    browser.find_element(By.CSS_SELECTOR, "#changelist-search [type=submit]").click()
+    follow(browser, "#changelist-search [type=submit]")
     assert cells(browser, "agent_name") == ["Zoë 3"]
 
     browser.get(f"{site}/admin/python_agent/runfact/?outcome=failed")
     assert sorted(cells(browser, "agent_name")) == ["Zoë 2", "Zoë 4"]
-    browser.find_element(By.CSS_SELECTOR, "#result_list tbody th a").click()
+    follow(browser, "#result_list tbody th a")
     assert heading(browser) == "View run fact"
     assert not browser.find_elements(By.NAME, "_save")

@@ -31,7 +31,7 @@ EVERYWHERE = {"default": {"kind": "postgres"}, "doris": {"kind": "doris"}}
 ROUTED = {
     "VERIFY": QUICK,
     "ROUTING": {"apps": {"notes": "default"}},
-    "KAFKA": {"topics": {"orders": {"partitions": 2}}},
+    "KAFKA": {"topics": {"wanted-orders": {"partitions": 2}}},
 }
 ROUTERS = ["dbint.django.routers.DatabaseRouter"]
 
@@ -43,10 +43,10 @@ def prepared(
     """A project on all three servers, with its one app on PostgreSQL, and the topic that it names."""
     directory = tmp_path_factory.mktemp("project")
     with KafkaAdmin(f"{kafka.host}:{kafka.port}") as admin:
-        admin.create_topic("orders", partitions=2)
+        admin.create_topic("wanted-orders", partitions=2)
     yield Project(directory, EVERYWHERE, ROUTED, ROUTERS, {"DBINT_IN_KUBERNETES": "0"}).migrated()
     with KafkaAdmin(f"{kafka.host}:{kafka.port}") as admin:
-        admin.delete_topic("orders")
+        admin.delete_topic("wanted-orders")
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ class RunInline(admin.TabularInline):
 class AgentAdmin(admin.ModelAdmin):
     list_display = ["name", "kind", "status", "open_tasks", "updated_at"]
     list_filter = ["status", "kind"]
+    ordering = ["name"]  # counting the tasks drops the model's own
     search_fields = ["name"]
     readonly_fields = ["created_at", "updated_at"]
 
