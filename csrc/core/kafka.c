@@ -230,19 +230,25 @@ static void kafka_token_cb(rd_kafka_t *rk, const char *config, void *opaque) {
     (void)pthread_mutex_unlock(&kafka->lock);
 }
 
-static void kafka_note_error(dbi_kafka *kafka, rd_kafka_event_t *event) {
-    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
-    const char *text = rd_kafka_event_error_string(event);
-    rd_kafka_resp_err_t fatal = RD_KAFKA_RESP_ERR_NO_ERROR;
-    char fatal_text[sizeof kafka->fatal_text] = "";
+void dbi__kafka_note_fatal(dbi_kafka *kafka) {
+    char text[sizeof kafka->fatal_text] = "";
+    rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(kafka->rk, text, sizeof text);
 
-    if (rd_kafka_event_error_is_fatal(event) || code == RD_KAFKA_RESP_ERR__FATAL)
-        fatal = rd_kafka_fatal_error(kafka->rk, fatal_text, sizeof fatal_text);
     (void)pthread_mutex_lock(&kafka->lock);
     if (fatal != RD_KAFKA_RESP_ERR_NO_ERROR && kafka->fatal == RD_KAFKA_RESP_ERR_NO_ERROR) {
         kafka->fatal = fatal;
-        memcpy(kafka->fatal_text, fatal_text, sizeof fatal_text);
+        memcpy(kafka->fatal_text, text, sizeof text);
     }
+    (void)pthread_mutex_unlock(&kafka->lock);
+}
+
+static void kafka_note_error(dbi_kafka *kafka, rd_kafka_event_t *event) {
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    const char *text = rd_kafka_event_error_string(event);
+
+    if (rd_kafka_event_error_is_fatal(event) || code == RD_KAFKA_RESP_ERR__FATAL)
+        dbi__kafka_note_fatal(kafka);
+    (void)pthread_mutex_lock(&kafka->lock);
     switch (dbi_kafka_rc(code)) {
     case DBI_EAUTH:
         kafka->refused = true;

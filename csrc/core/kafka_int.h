@@ -80,6 +80,9 @@ DBI_NODISCARD dbi_rc dbi__kafka_begin_close(dbi_kafka *kafka, bool *was_open, db
 /* Takes note of an error or statistics event; other kinds are ignored. @locks kafka */
 void dbi__kafka_note(dbi_kafka *kafka, rd_kafka_event_t *event);
 
+/* Keeps librdkafka's fatal error, the first one, if it has raised any. The client is open. @thread any @locks kafka */
+void dbi__kafka_note_fatal(dbi_kafka *kafka);
+
 /* Takes note of what has arrived on the main queue, without waiting (clients with no thread of their own). */
 void dbi__kafka_serve(dbi_kafka *kafka);
 

@@ -34,6 +34,8 @@ static dbi_rc txn_slices(dbi_producer *producer, txn_call call, const char *what
     do
         rc = dbi__kafka_error_take(err, call(producer->kafka.rk, dbi__slice_ms(&slices)), what);
     while (txn_goes_on(&slices, &rc, err));
+    if (rc == DBI_EKAFKA_FATAL) /* known at once, and not when its event has been read */
+        dbi__kafka_note_fatal(&producer->kafka);
     dbi__kafka_leave(&producer->kafka);
     return rc;
 }
