@@ -25,6 +25,14 @@ static bool txn_goes_on(dbi__slices *slices, dbi_rc *rc, dbi_err *err) {
     return next == DBI_OK;
 }
 
+/* The end of each call. A fatal error is known at once, and not only when its event has been read. */
+static dbi_rc txn_leave(dbi_producer *producer, dbi_rc rc) {
+    if (rc == DBI_EKAFKA_FATAL)
+        dbi__kafka_note_fatal(&producer->kafka);
+    dbi__kafka_leave(&producer->kafka);
+    return rc;
+}
+
 static dbi_rc txn_slices(dbi_producer *producer, txn_call call, const char *what, int64_t deadline, dbi_err *err) {
     dbi__slices slices = {.kafka = &producer->kafka, .deadline = deadline, .length = DBI__KAFKA_SLICE};
     dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
@@ -34,10 +42,7 @@ static dbi_rc txn_slices(dbi_producer *producer, txn_call call, const char *what
     do
         rc = dbi__kafka_error_take(err, call(producer->kafka.rk, dbi__slice_ms(&slices)), what);
     while (txn_goes_on(&slices, &rc, err));
-    if (rc == DBI_EKAFKA_FATAL) /* known at once, and not when its event has been read */
-        dbi__kafka_note_fatal(&producer->kafka);
-    dbi__kafka_leave(&producer->kafka);
-    return rc;
+    return txn_leave(producer, rc);
 }
 
 dbi_rc dbi_producer_init_transactions(dbi_producer *producer, int64_t deadline, dbi_err *err) {
@@ -58,8 +63,7 @@ dbi_rc dbi_producer_begin_transaction(dbi_producer *producer, dbi_err *err) {
     if (rc != DBI_OK)
         return rc;
     rc = dbi__kafka_error_take(err, rd_kafka_begin_transaction(producer->kafka.rk), "beginning a transaction");
-    dbi__kafka_leave(&producer->kafka);
-    return rc;
+    return txn_leave(producer, rc);
 }
 
 dbi_rc dbi_producer_send_offsets(dbi_producer *producer, const rd_kafka_topic_partition_list_t *offsets,
@@ -76,6 +80,5 @@ dbi_rc dbi_producer_send_offsets(dbi_producer *producer, const rd_kafka_topic_pa
             err, rd_kafka_send_offsets_to_transaction(producer->kafka.rk, offsets, group, dbi__slice_ms(&slices)),
             "adding consumed offsets to the transaction");
     while (txn_goes_on(&slices, &rc, err));
-    dbi__kafka_leave(&producer->kafka);
-    return rc;
+    return txn_leave(producer, rc);
 }
