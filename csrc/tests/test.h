@@ -33,6 +33,15 @@
 #include "alloc.h"
 #include "err.h"
 
+/* Built with AddressSanitizer or ThreadSanitizer. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TEST_SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TEST_SANITIZED
+#endif
+#endif
+
 typedef struct test_case {
     const char *name;
     void (*run)(void);
