@@ -58,6 +58,14 @@ class MessageTooLargeError(DatabaseError):
     """The message is larger than the limit of the client, the topic or the broker."""
 
 
+class InvalidEventError(DatabaseError, ValueError):
+    """An event that its stream cannot take: the message names the field and the stream."""
+
+
+class JournalError(OperationalError):
+    """The journal on disk is damaged, or belongs to another server or a newer version."""
+
+
 class CircuitOpenError(OperationalError):
     """The circuit breaker refuses calls; ``retry_after`` is the time in s until it lets a probe through."""
 

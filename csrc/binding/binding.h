@@ -26,6 +26,8 @@
     X(DATABASE, "DatabaseError")                                                                                       \
     X(DEADLINE, "DeadlineError")                                                                                       \
     X(INTERFACE, "InterfaceError")                                                                                     \
+    X(INVALID_EVENT, "InvalidEventError")                                                                              \
+    X(JOURNAL, "JournalError")                                                                                         \
     X(KAFKA, "KafkaError")                                                                                             \
     X(KAFKA_ABORT, "KafkaAbortError")                                                                                  \
     X(KAFKA_FATAL, "KafkaFatalError")                                                                                  \

@@ -69,6 +69,15 @@ PyObject *dbi_error_class(const dbi_state *state, const dbi_err *err) {
     case DBI_ECONFIG:
         error = DBI_ERROR_CONFIGURATION;
         break;
+    case DBI_ESERVER:
+        error = DBI_ERROR_DATABASE;
+        break;
+    case DBI_EHELD:
+        error = DBI_ERROR_OPERATIONAL;
+        break;
+    case DBI_ECORRUPT:
+        error = DBI_ERROR_JOURNAL;
+        break;
     case DBI_EKAFKA:
         error = DBI_ERROR_KAFKA;
         break;

@@ -36,7 +36,10 @@
     X(EAUTH, -15, "authentication failed")                                                                             \
     X(EUNREACHABLE, -16, "server unreachable")                                                                         \
     X(EFORK, -17, "handle belongs to another process (fork)")                                                          \
-    X(EINTR, -18, "interrupted")
+    X(EINTR, -18, "interrupted")                                                                                       \
+    X(ESERVER, -19, "the server refused or failed")                                                                    \
+    X(ECORRUPT, -20, "stored data is damaged")                                                                         \
+    X(EHELD, -21, "held until somebody acts")
 
 typedef enum dbi_rc {
 #define DBI_RC_ENUM(name, value, text) DBI_##name = (value),

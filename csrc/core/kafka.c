@@ -10,15 +10,9 @@
 #include "clock.h"
 #include "kafka_int.h"
 
-atomic_uint_fast64_t dbi__fork_generation = 1;
-
-static void kafka_after_fork_child(void) {
-    atomic_fetch_add_explicit(&dbi__fork_generation, 1, memory_order_relaxed);
-    dbi__kafka_after_fork_child();
-}
-
 static void kafka_once(void) {
-    (void)pthread_atfork(dbi__kafka_before_fork, dbi__kafka_after_fork_parent, kafka_after_fork_child);
+    dbi__fork_watch();
+    (void)pthread_atfork(dbi__kafka_before_fork, dbi__kafka_after_fork_parent, dbi__kafka_after_fork_child);
 }
 
 /* -- errors ------------------------------------------------------------------------------------------------------ */
@@ -461,7 +455,7 @@ static dbi_rc kafka_open(dbi_kafka *kafka, dbi_err *err) {
 bool dbi_kafka_forked(const dbi_kafka *kafka) {
     uint64_t fork = atomic_load_explicit(&kafka->fork, memory_order_relaxed);
 
-    return fork != 0 && fork != atomic_load_explicit(&dbi__fork_generation, memory_order_relaxed);
+    return fork != 0 && fork != dbi__fork_now();
 }
 
 static dbi_rc kafka_forked(dbi_err *err) {
@@ -475,7 +469,7 @@ dbi_rc dbi__kafka_enter_slow(dbi_kafka *kafka, dbi_err *err) {
     dbi_rc rc = DBI_OK;
 
     /* The generation is set before the lock is taken, so that a child forked meanwhile never waits for that lock. */
-    (void)atomic_compare_exchange_strong(&kafka->fork, &none, atomic_load(&dbi__fork_generation));
+    (void)atomic_compare_exchange_strong(&kafka->fork, &none, dbi__fork_now());
     if (dbi_kafka_forked(kafka))
         return kafka_forked(err);
     (void)pthread_mutex_lock(&kafka->opening);

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "clock.h"
+#include "fork_int.h"
 #include "kafka.h"
 #include "metrics.h"
 
@@ -136,8 +137,6 @@ void dbi__kafka_before_fork(void);
 void dbi__kafka_after_fork_parent(void);
 void dbi__kafka_after_fork_child(void);
 
-extern atomic_uint_fast64_t dbi__fork_generation;
-
 static inline void dbi__kafka_leave(dbi_kafka *kafka) {
     atomic_fetch_sub_explicit(&kafka->users, 1, memory_order_release);
 }
@@ -146,8 +145,7 @@ static inline void dbi__kafka_leave(dbi_kafka *kafka) {
 DBI_NODISCARD static inline dbi_rc dbi__kafka_enter(dbi_kafka *kafka, dbi_err *err) {
     atomic_fetch_add_explicit(&kafka->users, 1, memory_order_seq_cst);
     if (atomic_load_explicit(&kafka->state, memory_order_seq_cst) == DBI__KAFKA_OPEN &&
-        atomic_load_explicit(&kafka->fork, memory_order_relaxed) ==
-            atomic_load_explicit(&dbi__fork_generation, memory_order_relaxed))
+        atomic_load_explicit(&kafka->fork, memory_order_relaxed) == dbi__fork_now())
         return DBI_OK;
     dbi__kafka_leave(kafka);
     return dbi__kafka_enter_slow(kafka, err);

@@ -30,6 +30,9 @@ EXCEPTIONS = {
     -16: errors.UnreachableError,
     -17: errors.InterfaceError,
     -18: errors.OperationalError,
+    -19: errors.DatabaseError,
+    -20: errors.JournalError,
+    -21: errors.OperationalError,
 }
 
 SQLSTATES = {
