@@ -23,7 +23,7 @@ verify: ## install what is missing, build, start the light stack, verify it
 .venv/ready: pyproject.toml setup.py constraints.txt
 	python3 -m venv .venv
 	$(PIP) install --upgrade -c constraints.txt pip setuptools
-	$(PIP) install -c constraints.txt --no-build-isolation --editable '.[emulators]' \
+	$(PIP) install -c constraints.txt --no-build-isolation --editable '.[emulators,opentelemetry,prometheus]' \
 		--group dev --group bench --group wheel
 	touch $@
 
