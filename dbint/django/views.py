@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """dbint's metrics of this process, for Prometheus: OpenMetrics where the request accepts it.
 
-    ``path("metrics", dbint.django.views.metrics)``; needs ``pip install 'dbint[prometheus]'``. Whoever can reach
+    ``path("metrics", dbint.django.views.metrics)``; needs ``dbint[prometheus]``. Whoever can reach
     the address can read it: keep it inside, as any endpoint for metrics.
     """
     from dbint.metrics.prometheus import exposition  # only projects that have the view need prometheus_client
