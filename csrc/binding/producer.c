@@ -508,7 +508,7 @@ typedef struct report_wait {
 static dbi_rc report_slice(void *arg, int64_t deadline, dbi_err *err) {
     report_wait *wait = arg;
 
-    wait->ticket = dbi_mailbox_wait(wait->mailbox, deadline);
+    wait->ticket = (dbi_ticket *)dbi_mailbox_wait(wait->mailbox, deadline);
     return wait->ticket != NULL ? DBI_OK
                                 : dbi_err_set(err, DBI_ETIMEOUT,
                                               "no delivery report came within the timeout; the message is still in "
@@ -557,7 +557,7 @@ static PyObject *producer_send_sync(producer_object *self, PyObject *const *args
         delivery = delivery_new(state, values[ARG_TOPIC], report.ticket);
     else
         (void)dbi_raise(state, &err);
-    dbi_ticket_free(report.ticket);
+    dbi_letter_free(report.ticket);
     dbi_mailbox_free(report.mailbox);
     message_reset(&message);
     return delivery;

@@ -145,7 +145,7 @@ static void channel_resolve(channel_object *channel, const dbi_state *state, con
         if (topic != NULL)
             outcome = delivery_new(state, topic, ticket);
         if (outcome != NULL) {
-            future_set(ticket->user, channel->set_result, outcome);
+            future_set(ticket->letter.user, channel->set_result, outcome);
             Py_DECREF(outcome);
             return;
         }
@@ -158,9 +158,9 @@ static void channel_resolve(channel_object *channel, const dbi_state *state, con
     PyErr_NormalizeException(&type, &outcome, &traceback);
     method = PyUnicode_InternFromString("set_exception");
     if (method != NULL)
-        future_set(ticket->user, method, outcome);
+        future_set(ticket->letter.user, method, outcome);
     else
-        PyErr_WriteUnraisable(ticket->user);
+        PyErr_WriteUnraisable(ticket->letter.user);
     Py_XDECREF(method);
     Py_XDECREF(type);
     Py_XDECREF(outcome);
@@ -169,17 +169,17 @@ static void channel_resolve(channel_object *channel, const dbi_state *state, con
 
 /* Frees the tickets, whose futures are resolved with `state`, and let go of without. */
 static void channel_take(channel_object *channel, const dbi_state *state) {
-    dbi_ticket *ticket = dbi_mailbox_take(channel->mailbox);
+    dbi_ticket *ticket = (dbi_ticket *)dbi_mailbox_take(channel->mailbox);
     PyObject *producer = channel->producer;
     size_t taken = 0;
 
     while (ticket != NULL) {
-        dbi_ticket *next = ticket->next;
+        dbi_ticket *next = (dbi_ticket *)ticket->letter.next;
 
         if (state != NULL)
             channel_resolve(channel, state, ticket);
-        Py_DECREF((PyObject *)ticket->user);
-        dbi_ticket_free(ticket);
+        Py_DECREF((PyObject *)ticket->letter.user);
+        dbi_letter_free(ticket);
         ticket = next;
         taken++;
     }

@@ -1,23 +1,19 @@
-/* mailbox.c - where delivery reports arrive for those who wait for them (see producer.h)
- *
- * A mailbox has one owner and any number of promised tickets. It lives until the owner has let go and the last ticket
- * has been delivered or withdrawn: a report may come long after the event loop that wanted it is gone.
- */
+/* mailbox.c - see mailbox.h */
 #include <errno.h>
-#include <fcntl.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "alloc.h"
 #include "clock.h"
-#include "producer_int.h"
+#include "mailbox.h"
 
 struct dbi_mailbox {
     pthread_mutex_t lock;
     pthread_cond_t arrived; /* CLOCK_MONOTONIC */
-    dbi_ticket *head, **tail;
-    size_t promised; /* tickets on their way */
-    size_t waiting;  /* tickets arrived and not taken */
+    dbi_letter *head, **tail;
+    size_t promised; /* letters on their way */
+    size_t waiting;  /* letters arrived and not taken */
     bool owned;
     int fd;
 };
@@ -33,7 +29,7 @@ dbi_rc dbi_mailbox_new(dbi_mailbox **mailbox_out, bool pollable, dbi_err *err) {
     if (pollable && mailbox->fd < 0) {
         int sys = errno;
         dbi_free(mailbox);
-        return dbi_err_sys(err, DBI_ESYS, sys, "a descriptor for delivery reports");
+        return dbi_err_sys(err, DBI_ESYS, sys, "a descriptor for answers");
     }
     (void)pthread_condattr_init(&attr);
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -47,12 +43,12 @@ dbi_rc dbi_mailbox_new(dbi_mailbox **mailbox_out, bool pollable, dbi_err *err) {
 }
 
 static void mailbox_destroy(dbi_mailbox *mailbox) {
-    dbi_ticket *ticket = mailbox->head;
+    dbi_letter *letter = mailbox->head;
 
-    while (ticket != NULL) {
-        dbi_ticket *next = ticket->next;
-        dbi_ticket_free(ticket);
-        ticket = next;
+    while (letter != NULL) {
+        dbi_letter *next = letter->next;
+        dbi_letter_free(letter);
+        letter = next;
     }
     if (mailbox->fd >= 0)
         (void)close(mailbox->fd);
@@ -91,29 +87,29 @@ size_t dbi_mailbox_pending(dbi_mailbox *mailbox) {
     return pending;
 }
 
-dbi_ticket *dbi__mailbox_promise(dbi_mailbox *mailbox, void *user) {
-    dbi_ticket *ticket = dbi_calloc(1, sizeof *ticket);
+void *dbi_mailbox_promise(dbi_mailbox *mailbox, size_t size, void *user) {
+    dbi_letter *letter = dbi_calloc(1, size);
 
-    if (ticket == NULL)
+    if (letter == NULL)
         return NULL;
-    ticket->mailbox = mailbox;
-    ticket->user = user;
+    letter->mailbox = mailbox;
+    letter->user = user;
     (void)pthread_mutex_lock(&mailbox->lock);
     mailbox->promised++;
     (void)pthread_mutex_unlock(&mailbox->lock);
-    return ticket;
+    return letter;
 }
 
-void dbi__mailbox_withdraw(dbi_ticket *ticket) {
-    dbi_mailbox *mailbox = ticket->mailbox;
+void dbi_mailbox_withdraw(dbi_letter *letter) {
+    dbi_mailbox *mailbox = letter->mailbox;
 
-    dbi_ticket_free(ticket);
+    dbi_letter_free(letter);
     (void)pthread_mutex_lock(&mailbox->lock);
     mailbox->promised--;
     mailbox_unlock(mailbox);
 }
 
-void dbi__mailbox_deliver(dbi_mailbox *mailbox, dbi_ticket *first, dbi_ticket *last, size_t count) {
+void dbi_mailbox_deliver(dbi_mailbox *mailbox, dbi_letter *first, dbi_letter *last, size_t count) {
     (void)pthread_mutex_lock(&mailbox->lock);
     last->next = NULL;
     *mailbox->tail = first;
@@ -128,8 +124,8 @@ void dbi__mailbox_deliver(dbi_mailbox *mailbox, dbi_ticket *first, dbi_ticket *l
 }
 
 /* @locks mailbox held */
-static dbi_ticket *mailbox_take(dbi_mailbox *mailbox) {
-    dbi_ticket *tickets = mailbox->head;
+static dbi_letter *mailbox_take(dbi_mailbox *mailbox) {
+    dbi_letter *letters = mailbox->head;
     eventfd_t value;
 
     mailbox->head = NULL;
@@ -137,31 +133,31 @@ static dbi_ticket *mailbox_take(dbi_mailbox *mailbox) {
     mailbox->waiting = 0;
     if (mailbox->fd >= 0)
         (void)eventfd_read(mailbox->fd, &value); /* EAGAIN: it was quiet */
-    return tickets;
+    return letters;
 }
 
-dbi_ticket *dbi_mailbox_take(dbi_mailbox *mailbox) {
-    dbi_ticket *tickets;
+dbi_letter *dbi_mailbox_take(dbi_mailbox *mailbox) {
+    dbi_letter *letters;
 
     (void)pthread_mutex_lock(&mailbox->lock);
-    tickets = mailbox_take(mailbox);
+    letters = mailbox_take(mailbox);
     (void)pthread_mutex_unlock(&mailbox->lock);
-    return tickets;
+    return letters;
 }
 
-dbi_ticket *dbi_mailbox_wait(dbi_mailbox *mailbox, int64_t deadline) {
+dbi_letter *dbi_mailbox_wait(dbi_mailbox *mailbox, int64_t deadline) {
     struct timespec until = dbi_clock_timespec(deadline);
-    dbi_ticket *tickets;
+    dbi_letter *letters;
 
     (void)pthread_mutex_lock(&mailbox->lock);
     while (mailbox->head == NULL)
         if (pthread_cond_timedwait(&mailbox->arrived, &mailbox->lock, &until) != 0)
             break;
-    tickets = mailbox_take(mailbox);
+    letters = mailbox_take(mailbox);
     (void)pthread_mutex_unlock(&mailbox->lock);
-    return tickets;
+    return letters;
 }
 
-void dbi_ticket_free(dbi_ticket *ticket) {
-    dbi_free(ticket);
+void dbi_letter_free(void *letter) {
+    dbi_free(letter);
 }

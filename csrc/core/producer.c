@@ -42,26 +42,26 @@ typedef struct report_chain {
 
 static void chain_deliver(report_chain *chain) {
     if (chain->count > 0)
-        dbi__mailbox_deliver(chain->mailbox, chain->first, chain->last, chain->count);
+        dbi_mailbox_deliver(chain->mailbox, &chain->first->letter, &chain->last->letter, chain->count);
     chain->count = 0;
 }
 
 static void chain_add(report_chain *chain, const rd_kafka_message_t *message, bool fatal) {
     dbi_ticket *ticket = message->_private;
 
-    if (chain->count > 0 && chain->mailbox != ticket->mailbox)
+    if (chain->count > 0 && chain->mailbox != ticket->letter.mailbox)
         chain_deliver(chain);
     ticket->error = message->err;
     ticket->fatal = fatal;
     ticket->partition = message->partition;
     ticket->offset = message->offset;
     ticket->timestamp_ms = rd_kafka_message_timestamp(message, NULL);
-    ticket->next = NULL;
+    ticket->letter.next = NULL;
     if (chain->count == 0) {
-        chain->mailbox = ticket->mailbox;
+        chain->mailbox = ticket->letter.mailbox;
         chain->first = ticket;
     } else {
-        chain->last->next = ticket;
+        chain->last->letter.next = &ticket->letter;
     }
     chain->last = ticket;
     chain->count++;
@@ -501,7 +501,7 @@ dbi_rc dbi_producer_enqueue(dbi_producer *producer, dbi_topic *topic, const dbi_
 
 dbi_rc dbi_producer_send(dbi_producer *producer, dbi_topic *topic, const dbi_message *message, dbi_mailbox *mailbox,
                          void *user, dbi_err *err) {
-    dbi_ticket *ticket = dbi__mailbox_promise(mailbox, user);
+    dbi_ticket *ticket = dbi_mailbox_promise(mailbox, sizeof *ticket, user);
     dbi_rc rc;
 
     if (ticket == NULL)
@@ -509,7 +509,7 @@ dbi_rc dbi_producer_send(dbi_producer *producer, dbi_topic *topic, const dbi_mes
     ticket->topic = topic;
     rc = message_hand_over(producer, topic, message, ticket, err);
     if (rc != DBI_OK)
-        dbi__mailbox_withdraw(ticket);
+        dbi_mailbox_withdraw(&ticket->letter);
     return rc;
 }
 

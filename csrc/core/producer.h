@@ -15,10 +15,10 @@
 #define DBI_PRODUCER_H
 
 #include "kafka.h"
+#include "mailbox.h"
 
 typedef struct dbi_producer dbi_producer;
 typedef struct dbi_topic dbi_topic;
-typedef struct dbi_mailbox dbi_mailbox;
 
 typedef enum dbi_when_full {
     DBI_WHEN_FULL_REFUSE, /* DBI_EFULL, counted as refused */
@@ -41,11 +41,9 @@ typedef struct dbi_message {
     const rd_kafka_headers_t *headers; /* copied; NULL = none */
 } dbi_message;
 
-/* A delivery report. `user` is what send() was given. Owned by whoever took it: dbi_ticket_free. */
+/* A delivery report. `user` is what send() was given. Owned by whoever took it: dbi_letter_free. */
 typedef struct dbi_ticket {
-    struct dbi_ticket *next;
-    dbi_mailbox *mailbox;
-    void *user;
+    dbi_letter letter; /* first: a mailbox gives out letters */
     const dbi_topic *topic;
     rd_kafka_resp_err_t error; /* 0 = delivered */
     bool fatal;                /* the producer has raised a fatal error */
@@ -132,21 +130,5 @@ void dbi_producer_counts_get(const dbi_producer *producer, dbi_producer_counts *
 
 /* The reasons with a count, up to `capacity`; returns how many there are. @thread any @locks none */
 size_t dbi_producer_reasons(const dbi_producer *producer, dbi_producer_reason *reasons, size_t capacity);
-
-/* A place where tickets arrive. With `pollable` it has a descriptor that becomes readable once per batch.
- * The mailbox lives until its owner has freed it and the last ticket on its way has arrived. */
-DBI_NODISCARD dbi_rc dbi_mailbox_new(dbi_mailbox **mailbox, bool pollable, dbi_err *err);
-void dbi_mailbox_free(dbi_mailbox *mailbox);
-int dbi_mailbox_fd(const dbi_mailbox *mailbox); /* -1 when not pollable */
-
-/* Tickets promised and not yet taken. @thread any @locks mailbox */
-size_t dbi_mailbox_pending(dbi_mailbox *mailbox);
-
-/* All tickets that have arrived, oldest first; NULL = none. The descriptor is quiet afterwards. @locks mailbox */
-dbi_ticket *dbi_mailbox_take(dbi_mailbox *mailbox);
-
-/* The same, after waiting for the first; NULL when the deadline passed. @locks mailbox */
-dbi_ticket *dbi_mailbox_wait(dbi_mailbox *mailbox, int64_t deadline);
-void dbi_ticket_free(dbi_ticket *ticket);
 
 #endif

@@ -39,13 +39,4 @@ struct dbi_producer {
     dbi_histogram *latency; /* from enqueue to report, of one message in each batch of reports */
 };
 
-/* Puts a chain of tickets into the mailbox and wakes its reader, once. */
-void dbi__mailbox_deliver(dbi_mailbox *mailbox, dbi_ticket *first, dbi_ticket *last, size_t count);
-
-/* A ticket for a message on its way; NULL when memory is out. */
-dbi_ticket *dbi__mailbox_promise(dbi_mailbox *mailbox, void *user);
-
-/* Takes the promise back: the message was refused. */
-void dbi__mailbox_withdraw(dbi_ticket *ticket);
-
 #endif

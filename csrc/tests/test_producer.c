@@ -155,8 +155,8 @@ TEST(headers_and_timestamp_are_taken) {
     TRY(dbi_producer_topic(producer, "t", &topic, &err));
     TRY(dbi_mailbox_new(&mailbox, false, &err));
     TRY(dbi_producer_send(producer, topic, &message, mailbox, &message, &err));
-    ticket = dbi_mailbox_wait(mailbox, after_ms(10000));
-    CHECK(ticket != NULL && ticket->user == &message && ticket->next == NULL);
+    ticket = (dbi_ticket *)dbi_mailbox_wait(mailbox, after_ms(10000));
+    CHECK(ticket != NULL && ticket->letter.user == &message && ticket->letter.next == NULL);
     CHECK_INT(ticket->error, 0);
     CHECK_INT(ticket->partition, 1);
     message.partition = 99;
@@ -164,7 +164,7 @@ TEST(headers_and_timestamp_are_taken) {
     CHECK_HAS(err.msg, "no partition 99");
     CHECK_INT(dbi_mailbox_pending(mailbox), 0);
 done:
-    dbi_ticket_free(ticket);
+    dbi_letter_free(ticket);
     dbi_mailbox_free(mailbox);
     if (producer != NULL)
         CHECK_RC(dbi_producer_close(producer, NULL), DBI_OK);
@@ -193,10 +193,10 @@ TEST(a_pollable_mailbox_is_woken_once_per_batch) {
     while (taken < 10) {
         CHECK(dbi_clock_left(NULL, deadline) > 0);
         CHECK_INT(poll(&fd, 1, 5000), 1);
-        for (dbi_ticket *ticket = dbi_mailbox_take(mailbox), *next; ticket != NULL; ticket = next, taken++) {
-            next = ticket->next;
+        for (dbi_ticket *ticket = (dbi_ticket *)dbi_mailbox_take(mailbox), *next; ticket != NULL; ticket = next, taken++) {
+            next = (dbi_ticket *)ticket->letter.next;
             CHECK_INT(ticket->error, 0);
-            dbi_ticket_free(ticket);
+            dbi_letter_free(ticket);
         }
     }
     CHECK_INT(poll(&fd, 1, 0), 0); /* quiet again */
