@@ -1,8 +1,9 @@
 """The C extension module. ``mypy.stubtest`` holds this file to it."""
 
 from asyncio import Future
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from enum import StrEnum
+from os import PathLike
 from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, Self, TypedDict, TypeVar, final, type_check_only
 
@@ -142,6 +143,129 @@ class GuardedFunction:
     def __new__(cls, breaker: CircuitBreaker, func: Callable[..., Any], /) -> Self: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     def __get__(self, instance: object, owner: type | None = None, /) -> Any: ...
+
+# --- events: the batch writer ---
+
+@type_check_only
+class ChainSnapshot(TypedDict):
+    chain: str
+    lane: int
+    adopted: bool
+    ended: bool
+    last: int
+    landed: int
+    bytes: int
+    state: Literal["ready", "shipping", "backing_off", "held"]
+    reason: str | None
+    last_error: str | None
+    retry_in: float | None
+    attempts: int
+
+@type_check_only
+class StreamSnapshot(TypedDict):
+    open: bool
+    accepted: int
+    recovered: int
+    landed: int
+    journaled: int
+    dead: int
+    dropped: dict[str, int]
+    damaged: int
+    lost_by_server: int
+    rejected: int
+    waiting: int
+    journaled_bytes: int
+    ambiguous_commits_resolved: int
+    oldest_age: float | None
+    chains: list[ChainSnapshot]
+
+@type_check_only
+class JournalSnapshot(TypedDict):
+    directory: str
+    slot: int
+    bytes: int
+    max_bytes: int
+    quarantined: int
+    adopted: int
+    warnings: list[str]
+
+@type_check_only
+class WriterSnapshot(TypedDict):
+    name: str
+    closed: bool
+    running: bool
+    held: int
+    journal: JournalSnapshot
+    streams: dict[str, StreamSnapshot]
+    breaker: BreakerSnapshot | None
+
+@disjoint_base
+class BatchWriter:
+    def __new__(
+        cls,
+        pool: Pool,
+        directory: str | PathLike[str],
+        *,
+        name: str = "default",
+        breaker: CircuitBreaker | None = None,
+        shippers: int = 2,
+        max_bytes: int = 1 << 30,
+        keep_bytes: int = 64 << 20,
+        keep_seconds: float = 60.0,
+        segment_min: int = 1 << 20,
+        segment_max: int = 64 << 20,
+        batch_bytes: int = 8 << 20,
+        stall_timeout: float = 30.0,
+        adopt_every: float = 5.0,
+    ) -> Self: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def closed(self) -> bool: ...
+    def stream(
+        self,
+        table: str,
+        *,
+        name: str | None = None,
+        columns: Mapping[str, str] | Sequence[str] | None = None,
+        fill: Mapping[str, Literal["null", "uuid7", "now"]] = ...,
+        durability: Literal["memory", "process", "interval", "sync"] = "process",
+        sync_interval: float = 0.1,
+        batch_size: int = 100,
+        batch_timeout: float = 1.0,
+        lanes: int = 1,
+        lane_key: str | None = None,
+        when_full: Literal["block", "reject", "drop_oldest"] = "block",
+        block_timeout: float | None = None,
+        timeout: float | None = 5.0,
+    ) -> Stream: ...
+    def start(self) -> None: ...
+    def flush(self, timeout: float | None = None) -> int: ...
+    def flush_async(self, timeout: float | None = None) -> Coroutine[Any, Any, int]: ...
+    def retry(self) -> None: ...
+    def close(self, timeout: float | None = 5.0) -> int: ...
+    def snapshot(self) -> WriterSnapshot: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+    def __reduce__(self) -> NoReturn: ...
+
+@final
+class Stream:
+    @property
+    def name(self) -> str: ...
+    @property
+    def table(self) -> str: ...
+    @property
+    def columns(self) -> dict[str, str]: ...
+    @property
+    def writer(self) -> BatchWriter: ...
+    def write(self, /, **fields: Any) -> Coroutine[Any, Any, None]: ...
+    def write_sync(self, /, **fields: Any) -> None: ...
+    def write_mapping(self, fields: Mapping[str, Any], /) -> Coroutine[Any, Any, None]: ...
+    def snapshot(self) -> StreamSnapshot: ...
+    def __reduce__(self) -> NoReturn: ...
 
 @disjoint_base
 class KafkaClient:
