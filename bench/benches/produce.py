@@ -11,9 +11,7 @@ from pathlib import Path
 
 from bench.compiler import NATIVE, build, pkg_config
 from bench.frame import BenchError, Contender, Ratio, Sample, run_contender
-from stack import StackError
-from stack.disposable import disposable_stack
-from stack.servers import SERVERS
+from bench.servers import private_server
 from stack.servers.base import Command, Site
 from stack.servers.kafka import Kafka
 
@@ -89,17 +87,9 @@ class ProduceBench:
 @contextmanager
 def broker() -> Iterator[str]:
     """A broker for this run alone, by its bootstrap address."""
-    recipe = SERVERS["kafka"]
-    SERVERS["kafka"] = FastBroker()  # for this process alone
-    try:
-        with disposable_stack() as servers:
-            servers.up(["kafka"])
-            address = servers.endpoint("kafka")
-            yield f"{address.host}:{address.port}"
-    except StackError as error:
-        raise BenchError(f"the broker: {error}") from error
-    finally:
-        SERVERS["kafka"] = recipe
+    with private_server(FastBroker()) as servers:
+        address = servers.endpoint("kafka")
+        yield f"{address.host}:{address.port}"
 
 
 def one_librdkafka(scratch: Path) -> dict[str, str]:
