@@ -10,10 +10,12 @@
 #include "alloc.h"
 #include "breaker.h"
 #include "clock.h"
+#include "conn.h"
 #include "consumer.h"
 #include "err.h"
 #include "kafka.h"
 #include "metrics.h"
+#include "pool.h"
 #include "producer.h"
 #include "version.h"
 
