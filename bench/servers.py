@@ -68,6 +68,13 @@ class Database:
             "PGPASSWORD": str(endpoint.credentials["password"]),
         }
 
+        # The stack's owner is superuser through the server's socket.
+        socket = servers.entry("postgres").extra["socket_directory"]
+        with psycopg.connect(
+            host=socket, port=endpoint.port, user="postgres", dbname="postgres", autocommit=True
+        ) as connection:
+            connection.execute(f"GRANT pg_checkpoint TO {endpoint.credentials['username']}")
+
     def connect(self) -> psycopg.Connection:
         """A connection in autocommit mode."""
         password = self.environment["PGPASSWORD"]
