@@ -32,13 +32,13 @@ verify: ## install what is missing, build, start the light stack, verify it
 extension: .venv/ready
 	$(PY) setup.py --quiet build_ext --inplace
 
-.PHONY: fetch-light
-fetch-light:
-	python3 -m stack fetch --profile light
+.PHONY: fetch-light fetch-faults
+fetch-light fetch-faults: fetch-%:
+	python3 -m stack fetch --profile $*
 
 test: ## C, Python, Django, integration, crash and browser tests, with their real servers
-	@$(PHASE) "Distribution packages" stack/bootstrap.sh build light test
-	@$(PHASE) "Python environment, C extension, servers" $(MAKE) -j2 extension fetch-light
+	@$(PHASE) "Distribution packages" stack/bootstrap.sh build light faults test
+	@$(PHASE) "Python environment, C extension, servers" $(MAKE) -j2 extension fetch-light fetch-faults
 	@$(PHASE) "Lint and types" $(MAKE) lint
 	@$(PHASE) "C tests" $(MAKE) -C csrc test purity
 	$(PY) -m pytest tests --junitxml build/pytest.xml

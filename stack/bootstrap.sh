@@ -1,5 +1,5 @@
 #!/bin/sh
-# bootstrap.sh SET… - make sure that the distribution packages of these sets are there ("build", "light", "test", "full").
+# bootstrap.sh SET… - make sure that the distribution packages of these sets are there ("build", "light", "faults", "test", "full").
 # Python itself may be missing on a bare machine; everything after it is the business of `python3 -m stack prerequisites`.
 set -eu
 cd "$(dirname "$0")/.."

@@ -58,9 +58,10 @@ def _has_venv() -> bool:
     return run([sys.executable, "-c", "import ensurepip, venv"]).status == 0
 
 
+VENV = Requirement("Python's venv and pip", ("python3-venv",), _has_venv)
 # What building the extension and the virtual environment takes.
 BUILD = (
-    Requirement("Python's venv and pip", ("python3-venv",), _has_venv),
+    VENV,
     program("gcc", "gcc"),
     program("make", "make"),
     program("pkg-config", "pkg-config"),

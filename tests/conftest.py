@@ -1,12 +1,16 @@
 """Servers for the tests: a stack of the run's own, whose servers start when they are first asked for.
 
-``postgres``, ``kafka`` and ``doris`` are shared by all tests of the run: leave them as they were found. A
-test that stops or breaks a server takes ``postgres_private``, ``kafka_private`` or ``doris_private``.
+``postgres``, ``kafka``, ``doris`` and ``pgbouncer`` are shared by all tests of the run: leave them as they
+were found. A test that stops or breaks a server takes ``postgres_private``, ``kafka_private`` or
+``doris_private``. ``toxiproxy`` makes ways to a server that can be broken, ``small_disk`` disks that are soon
+full.
 """
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -14,6 +18,7 @@ from dbint import discovery
 from stack import Endpoint, Stack
 from stack.disposable import disposable_stack
 from stack.servers import PROFILES
+from tests import faults
 
 _open = ExitStack()
 _shared: list[Stack] = []
@@ -54,7 +59,24 @@ def _server(name: str) -> Callable[[Stack], Endpoint]:
     return server
 
 
-postgres, kafka, doris = (_server(name) for name in ("postgres", "kafka", "doris"))
+postgres, kafka, doris, pgbouncer = (_server(name) for name in ("postgres", "kafka", "doris", "pgbouncer"))
+
+
+@pytest.fixture
+def toxiproxy(stack: Stack) -> Iterator[faults.Toxiproxy]:
+    """The run's Toxiproxy; proxies that the test makes are gone after it."""
+    stack.up(["toxiproxy"])
+    endpoint = stack.endpoint("toxiproxy")
+    client = faults.Toxiproxy(f"http://{endpoint.host}:{endpoint.port}")
+    yield client
+    client.delete_all()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """``small_disk(size)`` gives the test a directory on a file system of ``size`` bytes."""
+    with ExitStack() as mounted:
+        yield lambda size: mounted.enter_context(faults.small_disk(Path(mkdtemp(dir=tmp_path)), size))
 
 
 @pytest.fixture

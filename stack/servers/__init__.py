@@ -6,11 +6,19 @@ from stack.servers.base import Server
 from stack.servers.doris import Doris
 from stack.servers.kafka import Kafka
 from stack.servers.kafka_connect import KafkaConnect
+from stack.servers.pgbouncer import PgBouncer
 from stack.servers.postgres import Postgres
+from stack.servers.toxiproxy import Toxiproxy
 
 SERVERS: dict[str, Server] = {
-    server.name: server for server in (Postgres(), Kafka(), Doris(), KafkaConnect())
+    server.name: server for server in (Postgres(), Kafka(), Doris(), KafkaConnect(), PgBouncer(), Toxiproxy())
 }
 
 LIGHT = ("postgres", "kafka", "doris")
-PROFILES: dict[str, tuple[str, ...]] = {"light": LIGHT, "full": (*LIGHT, "kafka_connect")}
+# What stands between a client and its server, for tests that break the way.
+FAULTS = ("pgbouncer", "toxiproxy")
+PROFILES: dict[str, tuple[str, ...]] = {
+    "light": LIGHT,
+    "faults": FAULTS,
+    "full": (*LIGHT, "kafka_connect", *FAULTS),
+}

@@ -78,15 +78,15 @@ class Postgres(Server):
         }
 
     def prepare(self, site: Site) -> None:
-        account = _account()
+        account = server_account()
         if os.geteuid() == 0:
-            _check_reachable(site.directory.parent)
-            _give(site.directory, account)
+            check_reachable(site.directory.parent)
+            give(site.directory, account)
         self._prepare_socket(site, account)
         data = site.directory / "data"
         if not data.exists():
             self._initialise(site, data, account)
-        _write(data / "postgresql.conf", self._configuration(site), account)
+        write_for(data / "postgresql.conf", self._configuration(site), account)
 
     def _prepare_socket(self, site: Site, account: pwd.struct_passwd) -> None:
         """Puts the unix socket into the server's directory, or into one with a name that is short enough."""
@@ -98,21 +98,21 @@ class Postgres(Server):
         else:
             # Not in TMPDIR, which may be long too.
             extra["socket_directory"] = tempfile.mkdtemp(prefix="dbint-", dir="/tmp")
-            _give(Path(extra["socket_directory"]), account)
+            give(Path(extra["socket_directory"]), account)
 
     def _initialise(self, site: Site, data: Path, account: pwd.struct_passwd) -> None:
         """Makes the cluster under another name, and gives it its own when it is complete."""
         fresh = site.directory / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         programs = self._programs(site)
-        how: dict[str, Any] = {"cwd": site.directory, "environment": clean_environment(), **_as(account)}
+        how: dict[str, Any] = {"cwd": site.directory, "environment": clean_environment(), **run_as(account)}
         # The superuser has no password at all; the owner of the stack gets in through the unix socket.
         options = ["-U", "postgres", "--auth-local=peer", "--auth-host=reject", "--data-checksums"]
         options += ["--encoding=UTF8", f"--locale={_locale()}"]
         _must([programs / "initdb", "-D", fresh, *options], "initdb", **how)
-        _write(fresh / "pg_hba.conf", _HBA, account)
+        write_for(fresh / "pg_hba.conf", _HBA, account)
         owners = sorted({account.pw_name, "root"})
-        _write(fresh / "pg_ident.conf", "".join(f"stack {owner} postgres\n" for owner in owners), account)
+        write_for(fresh / "pg_ident.conf", "".join(f"stack {owner} postgres\n" for owner in owners), account)
         # In single-user mode: role and databases are there before the server first listens, and the password
         # goes through a pipe only.
         user, password = site.credential("username"), site.credential("password")
@@ -165,9 +165,9 @@ class Postgres(Server):
         socket.with_name(f"{socket.name}.lock").unlink(missing_ok=True)
 
     def command(self, site: Site) -> Command:
-        account = _account()
+        account = server_account()
         argv: list[str | Path] = [self._programs(site) / "postgres", "-D", site.directory / "data"]
-        return Command(argv, user=_as(account).get("user"), group=_as(account).get("group"))
+        return Command(argv, user=run_as(account).get("user"), group=run_as(account).get("group"))
 
     def probe(self, site: Site) -> None:
         probe.postgres(site.host, site.port("sql"), site.credential("username"), site.credential("database"))
@@ -213,7 +213,7 @@ host   replication  all      127.0.0.1/32   scram-sha-256
 """
 
 
-def _account() -> pwd.struct_passwd:
+def server_account() -> pwd.struct_passwd:
     """The account that the server runs as: ours, or postgres for root, whom PostgreSQL refuses."""
     if os.geteuid() != 0:
         return pwd.getpwuid(os.geteuid())
@@ -226,21 +226,21 @@ def _account() -> pwd.struct_passwd:
         ) from None
 
 
-def _as(account: pwd.struct_passwd) -> dict[str, int]:
+def run_as(account: pwd.struct_passwd) -> dict[str, int]:
     """The arguments that run a program as that account, where it is not ours anyway."""
     return {} if account.pw_uid == os.geteuid() else {"user": account.pw_uid, "group": account.pw_gid}
 
 
-def _give(path: Path, account: pwd.struct_passwd) -> None:
+def give(path: Path, account: pwd.struct_passwd) -> None:
     if account.pw_uid != os.geteuid():
         os.chown(path, account.pw_uid, account.pw_gid)
 
 
-def _write(path: Path, text: str, account: pwd.struct_passwd) -> None:
+def write_for(path: Path, text: str, account: pwd.struct_passwd) -> None:
     write_private(path, text, owner=(account.pw_uid, account.pw_gid))
 
 
-def _check_reachable(directory: Path) -> None:
+def check_reachable(directory: Path) -> None:
     for parent in (directory, *directory.parents):
         mode = parent.stat().st_mode & 0o777
         if not mode & 0o001:
