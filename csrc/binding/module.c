@@ -1,6 +1,7 @@
 /* module.c - the extension module dbint._core: its state, and where its types come together. */
 #include "binding.h"
 #include "breaker_type.h"
+#include "ledger.h"
 #include "version.h"
 
 static const char *const error_names[] = {
@@ -96,8 +97,19 @@ static PyObject *module_library_versions(PyObject *module, PyObject *ignored) {
     return Py_BuildValue("{s:s,s:s}", "libpq", libpq, "librdkafka", librdkafka);
 }
 
+PyDoc_STRVAR(ledger_sql_doc, "ledger_sql()\n--\n\n"
+                             "The SQL that installs schema dbint, the ledger of event journals, in a database.\n\n"
+                             "Idempotent; to be run in one transaction, by a role that may create a schema.");
+
+static PyObject *module_ledger_sql(PyObject *module, PyObject *ignored) {
+    (void)module;
+    (void)ignored;
+    return PyUnicode_FromString(dbi_ledger_sql());
+}
+
 static PyMethodDef module_methods[] = {
     {"error_class", module_error_class, METH_VARARGS, error_class_doc},
+    {"ledger_sql", module_ledger_sql, METH_NOARGS, ledger_sql_doc},
     {"library_versions", module_library_versions, METH_NOARGS, library_versions_doc},
     {"metrics_snapshot", dbi_metrics_snapshot, METH_NOARGS, dbi_metrics_snapshot_doc},
     {NULL, NULL, 0, NULL},

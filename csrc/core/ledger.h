@@ -57,23 +57,26 @@ typedef struct dbi_ledger_chain {
     uint32_t lane;
 } dbi_ledger_chain;
 
-/* Writes the chain's row, with last = 0, in a transaction of its own, unless there is one. @thread as the conn */
-DBI_NODISCARD dbi_rc dbi_ledger_register(dbi_conn *conn, const dbi_ledger_chain *chain, int64_t deadline,
-                                         dbi_err *err);
+/* Writes the chain's row, in a transaction of its own, unless there is one. `last` is 0, but for a chain that was
+ * forgotten by collect_chains. @thread as the conn */
+DBI_NODISCARD dbi_rc dbi_ledger_register(dbi_conn *conn, const dbi_ledger_chain *chain, uint64_t last,
+                                         int64_t deadline, dbi_err *err);
 
 typedef struct dbi_ledger_entry {
     bool found;
     uint64_t last, dead;
+    int64_t collected_before_us; /* chains that stood still since then (wall time) may have been forgotten; INT64_MIN */
 } dbi_ledger_entry;
 
 /* @thread as the conn */
 DBI_NODISCARD dbi_rc dbi_ledger_read(dbi_conn *conn, const uint8_t chain[16], int64_t deadline,
                                      dbi_ledger_entry *entry, dbi_err *err);
 
-/* Terminates the backends that are busy with the chain, this conn's own left out, and waits until none is to be seen, or
- * until the deadline: then *left is not 0, which is no error. cancel_fd as of dbi_pool_acquire. @thread as the conn */
+/* Terminates the backends that are busy with the chain (*ended of them), this conn's own left out, and waits until none
+ * is to be seen, or nearly until the deadline: then *left is not 0, which is no error. cancel_fd as of
+ * dbi_pool_acquire. @thread as the conn */
 DBI_NODISCARD dbi_rc dbi_ledger_end_shipments(dbi_conn *conn, const uint8_t chain[16], int cancel_fd, int64_t deadline,
-                                              unsigned *left, dbi_err *err);
+                                              unsigned *ended, unsigned *left, dbi_err *err);
 
 /* The columns of a table, from the catalogue. nspname NULL or "" = where search_path finds it. With names (count > 0)
  * exactly these, in this order. Without: all that an event gives, in the table's order. Left out are generated columns,
