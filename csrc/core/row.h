@@ -104,8 +104,4 @@ DBI_NODISCARD dbi_rc dbi_row_array_begin(dbi_row *row, const dbi_column *column,
                                          const uint32_t *sizes, dbi_err *err);
 DBI_NODISCARD dbi_rc dbi_row_array_end(dbi_row *row, const dbi_column *column, dbi_err *err);
 
-/* Reads a tuple as the server would: the number of fields, their lengths and what each type fixes. What the encoder
- * wrote passes; what passes, COPY can read. DBI_ECORRUPT names the column. For tests and for stored rows. */
-DBI_NODISCARD dbi_rc dbi_row_check(const dbi_schema *schema, const uint8_t *bytes, size_t length, dbi_err *err);
-
 #endif

@@ -32,32 +32,32 @@
 
 #include "err.h"
 
-/* What a value is made of in COPY BINARY: X(NAME, number, oid, oid of its array, name). Numbers are in files: they stay.
- * TEXT is also varchar, char(n) and citext, told apart by the oid; ENUM has an oid of the database's own. */
+/* What a value is made of in COPY BINARY: X(NAME, number, name). Numbers are in files: they stay. TEXT is
+ * also varchar, char(n) and citext, told apart by the oid; ENUM has an oid of the database's own. */
 #define DBI_COLUMN_TYPE_MAP(X)                                                                                         \
-    X(BOOL, 0, 16, 1000, "boolean")                                                                                    \
-    X(INT2, 1, 21, 1005, "smallint")                                                                                   \
-    X(INT4, 2, 23, 1007, "integer")                                                                                    \
-    X(INT8, 3, 20, 1016, "bigint")                                                                                     \
-    X(FLOAT4, 4, 700, 1021, "real")                                                                                    \
-    X(FLOAT8, 5, 701, 1022, "double precision")                                                                        \
-    X(NUMERIC, 6, 1700, 1231, "numeric")                                                                               \
-    X(TEXT, 7, 25, 1009, "text")                                                                                       \
-    X(BYTEA, 8, 17, 1001, "bytea")                                                                                     \
-    X(TIMESTAMPTZ, 9, 1184, 1185, "timestamp with time zone")                                                          \
-    X(TIMESTAMP, 10, 1114, 1115, "timestamp without time zone")                                                        \
-    X(DATE, 11, 1082, 1182, "date")                                                                                    \
-    X(UUID, 12, 2950, 2951, "uuid")                                                                                    \
-    X(JSON, 13, 114, 199, "json")                                                                                      \
-    X(JSONB, 14, 3802, 3807, "jsonb")                                                                                  \
-    X(INET, 15, 869, 1041, "inet")                                                                                     \
-    X(CIDR, 16, 650, 651, "cidr")                                                                                      \
-    X(ENUM, 17, 0, 0, "enum")                                                                                          \
-    X(TIME, 18, 1083, 1183, "time without time zone")                                                                  \
-    X(INTERVAL, 19, 1186, 1187, "interval")
+    X(BOOL, 0, "boolean")                                                                                              \
+    X(INT2, 1, "smallint")                                                                                             \
+    X(INT4, 2, "integer")                                                                                              \
+    X(INT8, 3, "bigint")                                                                                               \
+    X(FLOAT4, 4, "real")                                                                                               \
+    X(FLOAT8, 5, "double precision")                                                                                   \
+    X(NUMERIC, 6, "numeric")                                                                                           \
+    X(TEXT, 7, "text")                                                                                                 \
+    X(BYTEA, 8, "bytea")                                                                                               \
+    X(TIMESTAMPTZ, 9, "timestamp with time zone")                                                                      \
+    X(TIMESTAMP, 10, "timestamp without time zone")                                                                    \
+    X(DATE, 11, "date")                                                                                                \
+    X(UUID, 12, "uuid")                                                                                                \
+    X(JSON, 13, "json")                                                                                                \
+    X(JSONB, 14, "jsonb")                                                                                              \
+    X(INET, 15, "inet")                                                                                                \
+    X(CIDR, 16, "cidr")                                                                                                \
+    X(ENUM, 17, "enum")                                                                                                \
+    X(TIME, 18, "time without time zone")                                                                              \
+    X(INTERVAL, 19, "interval")
 
 typedef enum dbi_type {
-#define DBI_COLUMN_TYPE_VALUE(name, number, oid, array_oid, text) DBI_TYPE_##name = (number),
+#define DBI_COLUMN_TYPE_VALUE(name, number, text) DBI_TYPE_##name = (number),
     DBI_COLUMN_TYPE_MAP(DBI_COLUMN_TYPE_VALUE)
 #undef DBI_COLUMN_TYPE_VALUE
         DBI_TYPE_COUNT
