@@ -13,6 +13,7 @@
 #include "conn.h"
 #include "consumer.h"
 #include "err.h"
+#include "journal.h"
 #include "kafka.h"
 #include "metrics.h"
 #include "pool.h"
