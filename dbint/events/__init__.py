@@ -1,7 +1,4 @@
-"""Events into PostgreSQL: written in nanoseconds, kept through a crash, landed once; queried, kept for a while.
-
-The parts are read from their modules; the names of the seed are here.
-"""
+"""Events into PostgreSQL: written in nanoseconds, kept through a crash, landed once, and queried."""
 
 from dbint.events.config import DatabaseConfig, TableRetention
 

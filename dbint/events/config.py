@@ -139,7 +139,7 @@ class DatabaseConfig:
         environ: Mapping[str, str] | None = None,
         **overrides: Any,
     ) -> Self:
-        """Each value from the first that has it: ``overrides``, environment, ``settings``, discovery, default.
+        """Each value from the first that has it: overrides, environment, settings, discovery, default.
 
         ``settings`` are fields by name; ``services`` and ``credentials`` are those of the setting ``DBINT``.
         """
