@@ -60,7 +60,7 @@
  * Record, aligned to 8 bytes:
  *
  *      0    4   length of the body
- *      4    4   CRC32C of salt, sequence (8 bytes each), bytes 8..15, bytes 0..3, and the body
+ *      4    4   CRC32C of the body, bytes 0..3, bytes 8..15, salt and sequence (8 bytes each), in this order
  *      8    4   lower half of the sequence
  *     12    2   kind: 1 = row (a tuple of COPY BINARY), 2 = Kafka message, 0 = void: damage that has been set aside
  *     14    2   zero
@@ -86,10 +86,10 @@
  *    acknowledged, and are left alone.
  *  - A gap between the sequences of two segments, or in front of the first, is a deleted segment: counted as damaged,
  *    but for what `missing` covers.
- *  - Setting aside: the bytes are copied to quarantine, a void takes their place, the counter `damaged` is raised. When
- *    that happens behind the last sequence that is known for sure (the newest segment), or the newest segment is marked
- *    "SEAL" (its successor was deleted), the tail was cut: the chain is ended. What it holds is shipped; new records go
- *    to a new chain, for the sequences that were cut may be in the ledger.
+ *  - Setting aside: the bytes are copied to quarantine, a void takes their place, the counter `damaged` is raised.
+ *  - A chain is ended, and new records go to a new chain, when sequences behind its end may be in the ledger already:
+ *    its newest segment is of another boot, or lost its tail (set aside, or the file is shorter than its header says),
+ *    or is marked "SEAL" (its successor was deleted). What it holds is shipped.
  *
  * Meeting the ledger. A process that goes on with a chain appends before it has spoken to the server. When the ledger
  * then turns out to be ahead of everything that this history of the chain can have sent (`unmet` - 1), the volume is a
