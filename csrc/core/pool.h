@@ -66,26 +66,27 @@ typedef struct dbi_pool_config {
 #define DBI_POOL_SIZE_MAX 1000u
 #define DBI_POOL_WAITING_MAX 1000000u
 
-/* Why connections are closed: X(NAME, text). */
+/* Why connections are closed: X(NAME, label in metrics, text). */
 #define DBI_CONN_CLOSE_MAP(X)                                                                                          \
-    X(AGE, "it reached its maximum age")                                                                               \
-    X(QUERIES, "it served its number of statements")                                                                   \
-    X(IDLE, "it was idle for too long")                                                                                \
-    X(LOST, "the server closed it")                                                                                    \
-    X(UNRESPONSIVE, "it did not answer when asked whether it is alive")                                                \
-    X(READ_ONLY, "it became read-only")                                                                                \
-    X(CREDENTIALS, "its credentials were replaced")                                                                    \
-    X(UNFINISHED, "it was given back in the middle of something")                                                      \
-    X(DISCARDED, "its user gave it up")                                                                                \
-    X(POOL_CLOSED, "the pool was closed")
+    X(AGE, "age", "it reached its maximum age")                                                                        \
+    X(QUERIES, "queries", "it served its number of statements")                                                        \
+    X(IDLE, "idle", "it was idle for too long")                                                                        \
+    X(LOST, "lost", "it was lost")                                                                                     \
+    X(UNRESPONSIVE, "unresponsive", "it did not answer when asked whether it is alive")                                \
+    X(READ_ONLY, "read_only", "it became read-only")                                                                   \
+    X(CREDENTIALS, "credentials", "its credentials were replaced")                                                     \
+    X(UNFINISHED, "unfinished", "it was given back in the middle of something")                                        \
+    X(DISCARDED, "discarded", "its user gave it up")                                                                   \
+    X(POOL_CLOSED, "pool_closed", "the pool was closed")
 
 typedef enum dbi_conn_close {
-#define DBI_CONN_CLOSE_ENUM(name, text) DBI_CONN_CLOSE_##name,
+#define DBI_CONN_CLOSE_ENUM(name, label, text) DBI_CONN_CLOSE_##name,
     DBI_CONN_CLOSE_MAP(DBI_CONN_CLOSE_ENUM)
 #undef DBI_CONN_CLOSE_ENUM
         DBI_CONN_CLOSE_COUNT
 } dbi_conn_close;
 
+const char *dbi_conn_close_label(dbi_conn_close why);
 const char *dbi_conn_close_text(dbi_conn_close why);
 
 /* name "default", min 5, max 20, 1000 may wait, connect_timeout 10 s, max_age 3600 s with a jitter of 0.1, 10000
@@ -133,7 +134,7 @@ void dbi_pool_release(dbi_pool *pool, dbi_conn *conn, dbi_conn_end how, const ch
  * @thread any @locks pools, pool */
 void dbi_pool_tidy(dbi_pool *pool);
 
-/* The pool now; counts are since it was made, in this process. */
+/* The pool now. Counts are since it was made; those from before a fork are in the child's, too. */
 typedef struct dbi_pool_view {
     uint32_t min_size, max_size;
     uint32_t size;    /* connected: idle + used */
