@@ -1,6 +1,7 @@
 /* module.c - the extension module dbint._core: its state, and where its types come together. */
 #include "binding.h"
 #include "breaker_type.h"
+#include "crc32c.h"
 #include "ledger.h"
 #include "version.h"
 
@@ -107,7 +108,32 @@ static PyObject *module_ledger_sql(PyObject *module, PyObject *ignored) {
     return PyUnicode_FromString(dbi_ledger_sql());
 }
 
+PyDoc_STRVAR(crc32c_doc, "crc32c(data, value=0, /)\n--\n\n"
+                         "The CRC-32C of what value is the CRC-32C of, followed by data (bytes-like).");
+
+static PyObject *module_crc32c(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    unsigned long value = 0;
+    Py_buffer data;
+
+    (void)module;
+    if (count < 1 || count > 2)
+        return PyErr_Format(PyExc_TypeError, "crc32c() takes 1 or 2 arguments, not %zd", count);
+    if (count == 2) {
+        value = PyLong_AsUnsignedLong(args[1]);
+        if (value == (unsigned long)-1 && PyErr_Occurred() != NULL)
+            return NULL;
+        if (value > UINT32_MAX)
+            return PyErr_Format(PyExc_OverflowError, "crc32c: the value has more than 32 bits");
+    }
+    if (PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0)
+        return NULL;
+    value = dbi_crc32c((uint32_t)value, data.buf, (size_t)data.len);
+    PyBuffer_Release(&data);
+    return PyLong_FromUnsignedLong(value);
+}
+
 static PyMethodDef module_methods[] = {
+    {"crc32c", (PyCFunction)(void *)module_crc32c, METH_FASTCALL, crc32c_doc},
     {"error_class", module_error_class, METH_VARARGS, error_class_doc},
     {"ledger_sql", module_ledger_sql, METH_NOARGS, ledger_sql_doc},
     {"library_versions", module_library_versions, METH_NOARGS, library_versions_doc},
