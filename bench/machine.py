@@ -6,7 +6,16 @@ import platform
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("dbint", "confluent-kafka", "pybreaker")
+LIBRARIES = (
+    "dbint",
+    "asyncpg",
+    "confluent-kafka",
+    "Django",
+    "gunicorn",
+    "opentelemetry-sdk",
+    "psycopg",
+    "pybreaker",
+)
 
 
 def cpu_model() -> str:

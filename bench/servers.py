@@ -7,6 +7,7 @@ from dataclasses import replace
 import psycopg
 
 from bench.frame import BenchError
+from dbint.events import tables
 from stack import Stack, StackError
 from stack.disposable import disposable_stack
 from stack.servers import SERVERS
@@ -79,6 +80,11 @@ class Database:
         """A connection in autocommit mode."""
         password = self.environment["PGPASSWORD"]
         return psycopg.connect(self.conninfo, password=password, autocommit=True)
+
+    def migrate(self) -> None:
+        """Make the four tables of events."""
+        with self.connect() as connection:
+            connection.execute(tables.script())
 
     def versions(self) -> dict[str, str]:
         """The server's version with the settings that its figures depend on, as a sample's ``versions``."""

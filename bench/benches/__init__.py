@@ -1,7 +1,23 @@
 """The comparisons: one module for each, one object for each, found by name."""
 
 from bench.benches.breaker import BreakerBench
+from bench.benches.drain import DrainBench
+from bench.benches.enqueue import EnqueueBench
+from bench.benches.outage import OutageBench
+from bench.benches.overhead import OverheadBench
 from bench.benches.produce import ProduceBench
+from bench.benches.query import QueryBench
 from bench.frame import Bench
 
-BENCHES: dict[str, Bench] = {bench.name: bench for bench in (ProduceBench(), BreakerBench())}
+BENCHES: dict[str, Bench] = {
+    bench.name: bench
+    for bench in (
+        EnqueueBench(),
+        DrainBench(),
+        QueryBench(),
+        OutageBench(),
+        OverheadBench(),
+        ProduceBench(),
+        BreakerBench(),
+    )
+}

@@ -55,7 +55,7 @@ class OutageBench:
 
 
 class Watch(threading.Thread):
-    """Looks at a process and a directory every 50 ms, from outside; keeps the most that it has seen, in bytes."""
+    """Looks at a process and a directory every 50 ms, from outside; keeps the most of each, in bytes."""
 
     def __init__(self, pid: int, directory: Path) -> None:
         super().__init__(daemon=True)
