@@ -146,6 +146,20 @@ class GuardedFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     def __get__(self, instance: object, owner: type | None = None, /) -> Any: ...
 
+# --- events: rows ---
+
+@final
+class RowEncoder:
+    def __new__(
+        cls,
+        columns: Mapping[str, str],
+        *,
+        fill: Mapping[str, Literal["null", "uuid7", "now"]] | None = None,
+        name: str | None = None,
+    ) -> Self: ...
+    def encode(self, /, **fields: object) -> bytes: ...
+    def encode_mapping(self, fields: Mapping[str, object], /) -> bytes: ...
+
 # --- events: the batch writer ---
 
 @type_check_only

@@ -59,6 +59,7 @@ typedef enum dbi_error {
     X(message)                                                                                                         \
     X(batch)                                                                                                           \
     X(consumer)                                                                                                        \
+    X(row_encoder)                                                                                                     \
     X(admin)
 
 typedef struct dbi_state {
