@@ -63,33 +63,37 @@ typedef struct dbi_stream_config {
 
 void dbi_stream_defaults(dbi_stream_config *config);
 
-/* Takes one event. DBI_OK: it is kept as the stream's durability says, but for DBI_DURABILITY_SYNC, where it is kept as
- * for PROCESS. No system call, no wait, no allocation while the journal has a segment ready. DBI_EFULL; DBI_ETOOBIG;
- * DBI_ECLOSED. In a forked child the first call opens a journal of the child's own, and may fail as opening one can.
- * @thread any @locks chain */
-DBI_NODISCARD dbi_rc dbi_stream_append(dbi_stream *stream, const void *tuple, size_t length, dbi_err *err);
+/* The columns to encode the next event by: as the stream was opened, or as the table has become since. Valid while the
+ * writer lives. @thread any @locks none */
+const dbi_schema *dbi_stream_schema(const dbi_stream *stream);
+
+/* Takes one event, encoded by `schema`, which dbi_stream_schema gave. DBI_OK: it is kept as the stream's durability says,
+ * but for DBI_DURABILITY_SYNC, where it is kept as for PROCESS. No system call, no wait, no allocation while the journal
+ * has a segment ready. DBI_EFULL; DBI_ETOOBIG; DBI_ECLOSED. In a forked child the first call opens a journal of the
+ * child's own, and may fail as opening one can. @thread any, but one at a time with another schema @locks chain */
+DBI_NODISCARD dbi_rc dbi_stream_append(dbi_stream *stream, const dbi_schema *schema, const void *tuple, size_t length,
+                                       dbi_err *err);
 
 /* Whether dbi_stream_append keeps all that the configuration promises: false for DBI_DURABILITY_SYNC. */
 bool dbi_stream_is_immediate(const dbi_stream *stream);
 
-/* The answer to a submitted event. Comes to its mailbox once; freed by dbi_letter_free. */
+/* The answer to a submitted event, or to a flush. Comes to its mailbox once; freed by dbi_letter_free. */
 typedef struct dbi_receipt {
     dbi_letter letter; /* first: a mailbox gives out letters */
-    dbi_err err;       /* err.rc == DBI_OK: taken, and on disk where that is asked for */
+    dbi_err err;       /* of an event: err.rc == DBI_OK, it is taken, and on disk where that is asked for */
+    uint64_t left;     /* of a flush: rows that have not landed */
 } dbi_receipt;
 
 /* Takes a copy of the event and answers later: when it is in the journal and, with DBI_DURABILITY_SYNC, on disk.
  * Events that wait for room are taken in the order in which they came. On DBI_OK there comes exactly one receipt, with
  * DBI_EFULL when block_timeout passed. *receipt names it for dbi_stream_withdraw. @thread any @locks writer */
-DBI_NODISCARD dbi_rc dbi_stream_submit(dbi_stream *stream, const void *tuple, size_t length, dbi_mailbox *mailbox,
-                                       void *user, dbi_receipt **receipt, dbi_err *err);
+DBI_NODISCARD dbi_rc dbi_stream_submit(dbi_stream *stream, const dbi_schema *schema, const void *tuple, size_t length,
+                                       dbi_mailbox *mailbox, void *user, dbi_receipt **receipt, dbi_err *err);
 
 /* Takes a submitted event back. True: it is not in the journal and no receipt comes; false: it is too late, the receipt
  * comes. To be called only while the receipt has not been taken from its mailbox. @thread any @locks writer */
 bool dbi_stream_withdraw(dbi_stream *stream, dbi_receipt *receipt);
 
 const char *dbi_stream_name(const dbi_stream *stream);
-/* As it was opened; refreshed when the table was seen to have changed. Valid while the writer lives. @thread any */
-const dbi_schema *dbi_stream_schema(const dbi_stream *stream);
 
 #endif

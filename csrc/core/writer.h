@@ -69,8 +69,15 @@ DBI_NODISCARD dbi_rc dbi_writer_flush(dbi_writer *writer, int64_t deadline, uint
 DBI_NODISCARD dbi_rc dbi_writer_flush_later(dbi_writer *writer, int64_t deadline, dbi_mailbox *mailbox, void *user,
                                             dbi_receipt **receipt, dbi_err *err);
 
-/* Takes no more events, flushes until the deadline, ends the threads and gives up the slot. Those who wait for room get
- * DBI_ECLOSED. *left stays in the journal. Only the first call does it, others get DBI_ECLOSED. @thread any */
+/* Takes the flush back; *left as of now. False: it is over, the receipt comes. @thread any @locks writer */
+bool dbi_writer_flush_withdraw(dbi_writer *writer, dbi_receipt *receipt, uint64_t *left);
+
+/* Takes no more events; what was taken goes on being shipped. Those who wait for room get DBI_ECLOSED. The first half of
+ * closing, for a caller who waits in a way of his own in between. DBI_ECLOSED: it was called before. @thread any */
+DBI_NODISCARD dbi_rc dbi_writer_seal(dbi_writer *writer, dbi_err *err);
+
+/* Seals it, flushes until the deadline, ends the threads and gives up the slot. *left (may be NULL) = rows that stay in
+ * the journal. Only the first call does it, others get DBI_ECLOSED. @thread any */
 DBI_NODISCARD dbi_rc dbi_writer_close(dbi_writer *writer, int64_t deadline, uint64_t *left, dbi_err *err);
 bool dbi_writer_closed(const dbi_writer *writer);
 
@@ -104,7 +111,12 @@ typedef struct dbi_chain_report {
 } dbi_chain_report;
 size_t dbi_writer_chains(dbi_writer *writer, dbi_chain_report *reports, size_t capacity);
 
-void dbi_writer_journal(dbi_writer *writer, dbi_journal_view *view);
+
+/* False, and a view of zeros, when it is closed or, in a child, not yet opened. */
+bool dbi_writer_journal(dbi_writer *writer, dbi_journal_view *view);
+
+bool dbi_writer_running(const dbi_writer *writer); /* it has its threads */
 const char *dbi_writer_name(const dbi_writer *writer);
+const char *dbi_writer_directory(const dbi_writer *writer);
 
 #endif
