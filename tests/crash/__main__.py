@@ -35,7 +35,9 @@ def arguments() -> argparse.Namespace:
 def text(result: frame.Result) -> str:
     """One figure a line, then what was broken and where."""
     lines = [
-        f"{name:28}{value}" for name, value in result.to_json().items() if name not in {"broken", "examples"}
+        f"{name:28}{value}"
+        for name, value in result.to_json().items()
+        if name not in {"broken", "examples", "wrong"}
     ]
     lines += [f"BROKEN: {complaint}" for complaint in result.broken]
     lines += [f"{what}, for example: {'; '.join(where)}" for what, where in result.account.examples.items()]

@@ -11,13 +11,14 @@ not claim more than are missing. Items of calls in doubt (see witness) stand on 
 says how many of them the destination holds.
 
 Other promises that are checked: an item is in the destination once (``duplicates``), or, where the promise
-allows it because the caller had to make the call again, at most once for each attempt (``repeats``); nothing
+allows it because the caller had to make the call again, at most once for each attempt (``repeats``), and
+never in two copies of one attempt, where the destination can tell attempts apart (``surplus``); nothing
 is there that was never sent or whose call was refused (``unexpected``); where calls are atomic, none is there
 in part (``torn``).
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from tests.crash.witness import IN_DOUBT, Ledger, Outcome
@@ -43,13 +44,21 @@ class Promise:
 
 @dataclass
 class Found:
-    """Where things are at the end, as the system under test shows it. ``landed`` has a count of copies."""
+    """Where things are at the end, as the system under test shows it.
+
+    ``landed`` has a count of copies, of those that differ where ``surplus`` counts the others.
+    ``ambiguous_resolved`` is what the system says of itself: attempts without an answer that had succeeded.
+    ``wrong`` is what the scenario has found besides, in words: each breaks a promise.
+    """
 
     landed: Counter[int]
     journaled: Set[int] = frozenset()
     dead_lettered: Set[int] = frozenset()
     dropped: Mapping[str, int] = field(default_factory=dict)
     lost_by_server: int = 0
+    surplus: int = 0
+    ambiguous_resolved: int = 0
+    wrong: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -71,11 +80,12 @@ class Account:
     unexpected: int
     torn: int
     examples: dict[str, list[str]]
+    wrong: list[str]
 
     @property
     def broken(self) -> list[str]:
         """What was promised and not kept, in words; empty when all was kept."""
-        complaints = []
+        complaints = list(self.wrong)
         if self.lost > 0:
             complaints.append(f"{self.lost} accepted items are nowhere")
         if self.lost < 0:
@@ -159,11 +169,12 @@ def compare(ledger: Ledger, found: Found, promise: Promise) -> Account:
         dropped=dropped,
         lost_by_server=found.lost_by_server,
         lost=sums["missing"] - dropped - found.lost_by_server,
-        duplicates=sums["duplicates"],
+        duplicates=sums["duplicates"] + found.surplus,
         repeats=sums["repeats"],
         in_doubt=sums["in_doubt"],
         recovered=sums["recovered"],
         unexpected=sums["unexpected"],
         torn=sums["torn"],
         examples=examples,
+        wrong=list(found.wrong),
     )

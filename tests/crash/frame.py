@@ -275,7 +275,8 @@ def run(
         if ledger.faults:
             raise CrashError("the victim broke the rules of reporting: " + "; ".join(ledger.faults))
         progress(f"{ledger.accepted} calls accepted; reading everything back")
-        account = compare(ledger, subject.find(), scenario.promise)
+        found = subject.find()
+        account = compare(ledger, found, scenario.promise)
     finally:
         try:
             subject.teardown()
@@ -289,7 +290,7 @@ def run(
         account=account,
         kills=trial.kills,
         kills_in_flight=trial.in_flight,
-        ambiguous_commits_resolved=ledger.resolved,
+        ambiguous_commits_resolved=ledger.resolved + found.ambiguous_resolved,
         seconds=time.monotonic() - begun,
     )
 

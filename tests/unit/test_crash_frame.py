@@ -244,6 +244,18 @@ def test_the_account_adds_up():
         (ledger_of("2"), Found(Counter({item(0, 0): 1}), dropped={"full": 1}), Promise(""), "claim 1 more"),
         (ledger_of("2"), Found(Counter({item(0, 0): 2})), Promise(""), "1 copies too many"),
         (ledger_of("2"), Found(Counter({item(0, 0): 2})), Promise("", repeats=True), "1 copies too many"),
+        (
+            ledger_of("2", attempts={0: {0: 2}}),
+            Found(Counter({item(0, 0): 1}), surplus=1),
+            Promise("", repeats=True),
+            "1 copies too many",
+        ),
+        (
+            ledger_of("2"),
+            Found(Counter({item(0, 0): 1}), wrong=["it was upside down"]),
+            Promise(""),
+            "upside down",
+        ),
         (ledger_of("3"), Found(Counter({item(0, 0): 1})), Promise(""), "refused or never sent"),
         (
             ledger_of("2"),
