@@ -46,7 +46,7 @@ Fields = dict[str, Any]
 
 
 def agent(number: int) -> str:
-    """One of forty; the first is asked for a thousand times as often as the last."""
+    """One of forty: the first has three events in ten, the last one in 120."""
     return f"agent-{int(AGENTS * (number * 2654435761 % 4096 / 4096) ** 3)}"
 
 
