@@ -465,3 +465,75 @@ class Admin(KafkaClient):
         list[tuple[int, str, int]],
         list[tuple[str, int, list[tuple[int, int, int, int]]]],
     ]: ...
+
+# --- PostgreSQL connections ---
+
+@type_check_only
+class PoolWait(TypedDict):
+    count: int
+    sum: float
+    max: float
+    p50: float
+    p99: float
+
+@type_check_only
+class PoolSnapshot(TypedDict):
+    name: str
+    min_size: int
+    max_size: int
+    size: int
+    idle: int
+    in_use: int
+    opening: int
+    waiting: int
+    utilization: float
+    nearly_exhausted: bool
+    closed: bool
+    acquired: int
+    waits: int
+    timeouts: int
+    refused: int
+    exhausted: int
+    opened: int
+    open_errors: int
+    checks: int
+    statements: int
+    generation: int
+    closed_by: dict[str, int]
+    last_close: str | None
+    last_error: str | None
+    wait: PoolWait
+
+@final
+class Pool:
+    def __new__(
+        cls,
+        conninfo: str = "",
+        *,
+        name: str = "default",
+        min_size: int = 5,
+        max_size: int = 20,
+        max_waiting: int = 1000,
+        connect_timeout: float | None = 10.0,
+        max_age: float | None = 3600.0,
+        max_age_jitter: float = 0.1,
+        max_queries: int | None = 10000,
+        max_idle: float | None = 600.0,
+        check_after_idle: float | None = 30.0,
+        exhaustion_threshold: float = 80.0,
+    ) -> Self: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def name(self) -> str: ...
+    def close(self, timeout: float | None = 5.0) -> None: ...
+    def execute(
+        self, sql: str, params: Sequence[str | None] = (), *, timeout: float | None = 30.0
+    ) -> list[tuple[str | None, ...]]: ...
+    def set_credentials(self, user: str | None, password: str | None) -> None: ...
+    def snapshot(self) -> PoolSnapshot: ...
+    def tidy(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...

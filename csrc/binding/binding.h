@@ -60,6 +60,7 @@ typedef enum dbi_error {
     X(batch)                                                                                                           \
     X(consumer)                                                                                                        \
     X(row_encoder)                                                                                                     \
+    X(pool)                                                                                                            \
     X(admin)
 
 typedef struct dbi_state {

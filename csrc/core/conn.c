@@ -127,6 +127,8 @@ static dbi_rc conn_wait(dbi_conn *conn, short events, int64_t deadline, const ch
         return conn_usable(conn, what, err);
     if (rc == DBI_OK && !PQconsumeInput(conn->pq))
         return conn_broken(conn, what, err);
+    if (rc == DBI_ETIMEOUT)
+        return dbi_err_set(err, rc, "%s: %s did not go on before the deadline", what, conn->place);
     return rc;
 }
 

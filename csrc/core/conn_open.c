@@ -92,7 +92,7 @@ static dbi_rc open_fail(dbi_conn *conn, dbi_err *err) {
         rc = DBI_EAUTH;
     else if (sqlstate[0] != '\0' && strncmp(sqlstate, "08", 2) != 0)
         rc = DBI_ESERVER;
-    rc = dbi_err_set(err, rc, OPENING ": %s", text[0] != '\0' ? text : "no reason was given");
+    rc = dbi_err_set(err, rc, "%s", text[0] != '\0' ? text : OPENING " failed, and no reason was given");
     if (err != NULL)
         memcpy(err->sqlstate, sqlstate, sizeof sqlstate);
     return rc;
