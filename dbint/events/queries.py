@@ -5,9 +5,9 @@ at most MAX_LIMIT. To turn the page, give the last event of the one before as ``
 raise ConfigurationError, which names the argument.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,13 +27,60 @@ Place = Mapping[str, Any] | tuple[datetime, UUID]
 """Where a page ends: an event, or its ``(timestamp, event_id)``."""
 
 
+# A query looks at the last days first, and only when these hold too few events at those before: so most look
+# into a few partitions alone. Of one trace there are few events anyway: one look at everything is quicker.
+WINDOWS = (timedelta(days=1), timedelta(days=8))
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL and its parameters."""
+
+    text: str
+    parameters: Sequence[Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A statement and its parameters. ``reusable``: one plan does for all values of the parameters."""
+    """What is asked for. ``conditions`` are pairs of SQL and its parameters."""
 
-    statement: str
-    parameters: Sequence[Any]
-    reusable: bool = True
+    table: EventTable
+    conditions: tuple[tuple[str, tuple[Any, ...]], ...]
+    start: datetime | None
+    end: datetime | None
+    limit: int
+    one_look: bool
+
+    def statements(self) -> Iterator[Statement]:
+        """To be run one after the other until together they have brought ``limit`` rows."""
+        latest = min(filter(None, (self.end, datetime.now(UTC))))
+        edges = [] if self.one_look else [_midnight(latest - width) for width in WINDOWS]
+        ends = [self.end, *edges]
+        starts = [*edges, None]
+        for start, end in zip(starts, ends, strict=True):
+            last = start is None or (self.start is not None and start <= self.start)
+            yield self._statement(self.start if last else start, end)
+            if last:
+                return
+
+    def _statement(self, start: datetime | None, end: datetime | None) -> Statement:
+        conditions = list(self.conditions)
+        if start is not None:
+            conditions.append(("timestamp >= %s", (start,)))
+        if end is not None:
+            conditions.append(("timestamp < %s", (end,)))
+        columns = ", ".join(column.name for column in self.table.columns)
+        where = f" WHERE {' AND '.join(text for text, _ in conditions)}" if conditions else ""
+        return Statement(
+            f"SELECT {columns} FROM {self.table.qualified}{where} "  # noqa: S608 - made of this module's texts
+            f"ORDER BY timestamp DESC, event_id DESC LIMIT {self.limit}",
+            [parameter for _, parameters in conditions for parameter in parameters],
+        )
+
+
+def _midnight(moment: datetime) -> datetime:
+    """Where partitions begin."""
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def query_trace_events(
@@ -126,42 +173,35 @@ def _select(
 ) -> Query:
     if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
         raise ConfigurationError(f"limit must be a whole number from 1 to {MAX_LIMIT}, not {limit!r}")
-    where: list[str] = []
-    parameters: list[Any] = []
-
-    def condition(text: str, *values: Any) -> None:
-        where.append(text)
-        parameters.extend(values)
-
+    conditions: list[tuple[str, tuple[Any, ...]]] = []
     for column, value in equal.items():
         if value is None:
             continue
         if not isinstance(value, str):
             raise ConfigurationError(f"{column} must be a text, not {type(value).__name__}")
-        condition(f"{column} = %s", value)
+        conditions.append((f"{column} = %s", (value,)))
     if min_confidence is not None:
         if isinstance(min_confidence, bool) or not isinstance(min_confidence, int | float):
             raise ConfigurationError(f"min_confidence must be a number, not {min_confidence!r}")
-        condition("confidence_score >= %s", float(min_confidence))
+        conditions.append(("confidence_score >= %s", (float(min_confidence),)))
     if success is not None:
-        # Without a parameter: the index on what failed is found also by a plan for all parameters.
-        condition("success" if success else "NOT success")
-    if start_time is not None:
-        condition("timestamp >= %s", _aware("start_time", start_time))
-    if end_time is not None:
-        condition("timestamp < %s", _aware("end_time", end_time))
+        # Not a parameter: the index on what failed is for this very condition.
+        conditions.append(("success" if success else "NOT success", ()))
+    start = _aware("start_time", start_time) if start_time is not None else None
+    end = _aware("end_time", end_time) if end_time is not None else None
     if before is not None:
-        timestamp, event_id = _place(before)
-        # The first comparison is implied by the second, and the one by which partitions are left out.
-        condition("timestamp <= %s AND (timestamp, event_id) < (%s, %s)", timestamp, timestamp, event_id)
-    columns = ", ".join(column.name for column in table.columns)
-    conditions = f" WHERE {' AND '.join(where)}" if where else ""
+        place = _place(before)
+        conditions.append(("(timestamp, event_id) < (%s, %s)", place))
+        # Events of the same microsecond may still come.
+        after = place[0] + timedelta(microseconds=1)
+        end = min(end, after) if end else after
     return Query(
-        f"SELECT {columns} FROM {table.qualified}{conditions} "  # noqa: S608 - names and texts of this module
-        f"ORDER BY timestamp DESC, event_id DESC LIMIT {limit}",
-        parameters,
-        # Nearly all decisions or nearly none may be so sure: the best way there depends on the number.
-        reusable=min_confidence is None,
+        table,
+        tuple(conditions),
+        start,
+        end,
+        limit,
+        one_look=equal.get("trace_id") is not None,
     )
 
 
