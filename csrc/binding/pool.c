@@ -22,7 +22,19 @@ static const char *text_of(const dbi_state *state, PyObject *value, const char *
 
 /* --- making one --- */
 
-enum { MIN_SIZE, MAX_SIZE, MAX_WAITING, CONNECT_TIMEOUT, MAX_AGE, MAX_AGE_JITTER, MAX_QUERIES, MAX_IDLE, CHECK_AFTER_IDLE, THRESHOLD, ARG_COUNT };
+enum {
+    MIN_SIZE,
+    MAX_SIZE,
+    MAX_WAITING,
+    CONNECT_TIMEOUT,
+    MAX_AGE,
+    MAX_AGE_JITTER,
+    MAX_QUERIES,
+    MAX_IDLE,
+    CHECK_AFTER_IDLE,
+    THRESHOLD,
+    ARG_COUNT
+};
 
 static bool read_size(const dbi_state *state, PyObject *value, const char *name, uint32_t *size) {
     int64_t number;
@@ -63,9 +75,10 @@ static bool read_config(const dbi_state *state, PyObject *const *values, dbi_poo
 }
 
 static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"conninfo",        "name",        "min_size",        "max_size",  "max_waiting",
-                            "connect_timeout", "max_age",     "max_age_jitter",  "max_queries", "max_idle",
-                            "check_after_idle", "exhaustion_threshold", NULL};
+    static char *names[] = {
+        "conninfo", "name",           "min_size",    "max_size", "max_waiting",      "connect_timeout",
+        "max_age",  "max_age_jitter", "max_queries", "max_idle", "check_after_idle", "exhaustion_threshold",
+        NULL};
     dbi_state *state = dbi_state_of(type);
     PyObject *conninfo = NULL, *name = NULL, *v[ARG_COUNT] = {NULL};
     dbi_pool_config config;
@@ -156,8 +169,8 @@ static PyObject *row_tuple(const PGresult *result, int row) {
     for (int column = 0; tuple != NULL && column < PQnfields(result); column++) {
         PyObject *value = PQgetisnull(result, row, column)
                               ? Py_NewRef(Py_None)
-                              : PyUnicode_DecodeUTF8(PQgetvalue(result, row, column),
-                                                     PQgetlength(result, row, column), "surrogateescape");
+                              : PyUnicode_DecodeUTF8(PQgetvalue(result, row, column), PQgetlength(result, row, column),
+                                                     "surrogateescape");
 
         if (value == NULL)
             Py_CLEAR(tuple);
@@ -283,8 +296,9 @@ static PyObject *pool_set_credentials(pool_object *self, PyObject *const *args, 
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(tidy_doc, "tidy($self, /)\n--\n\n"
-                       "Close idle connections that are too old or too many, as acquiring and releasing do by the way.");
+PyDoc_STRVAR(tidy_doc,
+             "tidy($self, /)\n--\n\n"
+             "Close idle connections that are too old or too many, as acquiring and releasing do by the way.");
 
 static PyObject *pool_tidy(pool_object *self, PyObject *Py_UNUSED(ignored)) {
     Py_BEGIN_ALLOW_THREADS
@@ -324,28 +338,28 @@ static PyObject *text_or_none(const char *text) {
     return text[0] != '\0' ? PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace") : Py_NewRef(Py_None);
 }
 
-PyDoc_STRVAR(snapshot_doc, "snapshot($self, /)\n--\n\n"
-                           "What the pool has and what it has counted.\n\n"
-                           "utilization is in percent of max_size; wait holds seconds; closed_by counts connections by\n"
-                           "the reason they were closed for, and last_close says the last one in words.");
+PyDoc_STRVAR(snapshot_doc,
+             "snapshot($self, /)\n--\n\n"
+             "What the pool has and what it has counted.\n\n"
+             "utilization is in percent of max_size; wait holds seconds; closed_by counts connections by\n"
+             "the reason they were closed for, and last_close says the last one in words.");
 
 static PyObject *pool_snapshot(pool_object *self, PyObject *Py_UNUSED(ignored)) {
     dbi_pool_view view;
 
     dbi_pool_read(self->pool, &view);
-    return Py_BuildValue(
-        "{sN sI sI sI sI sI sI sI sd sN sN sK sK sK sK sK sK sK sK sK sK sN sN sN sN}", "name",
-        PyUnicode_FromString(dbi_pool_name(self->pool)), "min_size", view.min_size, "max_size", view.max_size, "size",
-        view.size, "idle", view.idle, "in_use", view.used, "opening", view.opening, "waiting", view.waiting,
-        "utilization", view.utilization, "nearly_exhausted", PyBool_FromLong(view.nearly_exhausted), "closed",
-        PyBool_FromLong(view.closed), "acquired", (unsigned long long)view.acquired, "waits",
-        (unsigned long long)view.waits, "timeouts", (unsigned long long)view.timeouts, "refused",
-        (unsigned long long)view.refused, "exhausted", (unsigned long long)view.exhausted, "opened",
-        (unsigned long long)view.opened, "open_errors", (unsigned long long)view.failed, "checks",
-        (unsigned long long)view.checks, "statements", (unsigned long long)view.statements, "generation",
-        (unsigned long long)view.generation, "closed_by", closes_dict(&view), "last_close",
-        text_or_none(view.last_close), "last_error", text_or_none(view.last_error.msg), "wait",
-        waits_dict(self->pool));
+    return Py_BuildValue("{sN sI sI sI sI sI sI sI sd sN sN sK sK sK sK sK sK sK sK sK sK sN sN sN sN}", "name",
+                         PyUnicode_FromString(dbi_pool_name(self->pool)), "min_size", view.min_size, "max_size",
+                         view.max_size, "size", view.size, "idle", view.idle, "in_use", view.used, "opening",
+                         view.opening, "waiting", view.waiting, "utilization", view.utilization, "nearly_exhausted",
+                         PyBool_FromLong(view.nearly_exhausted), "closed", PyBool_FromLong(view.closed), "acquired",
+                         (unsigned long long)view.acquired, "waits", (unsigned long long)view.waits, "timeouts",
+                         (unsigned long long)view.timeouts, "refused", (unsigned long long)view.refused, "exhausted",
+                         (unsigned long long)view.exhausted, "opened", (unsigned long long)view.opened, "open_errors",
+                         (unsigned long long)view.failed, "checks", (unsigned long long)view.checks, "statements",
+                         (unsigned long long)view.statements, "generation", (unsigned long long)view.generation,
+                         "closed_by", closes_dict(&view), "last_close", text_or_none(view.last_close), "last_error",
+                         text_or_none(view.last_error.msg), "wait", waits_dict(self->pool));
 }
 
 static dbi_rc close_slice(void *arg, int64_t deadline, dbi_err *err) {

@@ -29,7 +29,7 @@ typedef struct dbi_conn dbi_conn;
 
 /* What may end a wait before its deadline. Zeroed but for fd = -1: nothing does. */
 typedef struct dbi_interrupt {
-    int fd;                   /* when it becomes readable, waits end with DBI_EINTR; -1 = none */
+    int fd;                     /* when it becomes readable, waits end with DBI_EINTR; -1 = none */
     dbi_rc (*check)(void *arg); /* asked every 200 ms of a wait, on the waiting thread, with no lock held: anything but
                                    DBI_OK is the call's result. NULL = none */
     void *arg;

@@ -41,7 +41,8 @@ static const char *sqlstate_find(const char *line, size_t length) {
 
         if (strncmp(line + i, ":  ", 3) != 0)
             continue;
-        while (digits < 5 && (isdigit((unsigned char)line[i + 3 + digits]) || isupper((unsigned char)line[i + 3 + digits])))
+        while (digits < 5 &&
+               (isdigit((unsigned char)line[i + 3 + digits]) || isupper((unsigned char)line[i + 3 + digits])))
             digits++;
         if (digits == 5 && strncmp(line + i + 8, ": ", 2) == 0)
             return line + i;
@@ -53,7 +54,8 @@ static const char *sqlstate_find(const char *line, size_t length) {
 static bool is_aside(const char *line, size_t length) {
     const char *colon = memchr(line, ':', length < 24 ? length : 24);
 
-    return length == 0 || line[0] == '\t' || (colon != NULL && (size_t)(colon - line) + 2 < length && colon[1] == ' ' && colon[2] == ' ');
+    return length == 0 || line[0] == '\t' ||
+           (colon != NULL && (size_t)(colon - line) + 2 < length && colon[1] == ' ' && colon[2] == ' ');
 }
 
 void dbi__conn_message(const char *message, char *text, size_t size, char sqlstate[6]) {

@@ -432,7 +432,7 @@ static dbi_rc pool_wait(dbi_pool *pool, dbi__waiter *waiter, int64_t deadline, c
     } else if (waiter->conn == NULL && !waiter->room) {
         rc = DBI_ECLOSED;
     } else if (rc == DBI_OK || rc == DBI_ETIMEOUT) {
-        rc = DBI_OK; /* served, if only at the last moment */
+        rc = DBI_OK;                   /* served, if only at the last moment */
     } else if (waiter->conn != NULL) { /* served, and does not want it any more */
         pool_move(pool, waiter->conn, DBI__CONN_IDLE);
         pool_serve(pool);
@@ -513,8 +513,9 @@ static dbi_rc pool_vet(dbi_pool *pool, dbi_conn *conn, int64_t deadline, dbi_con
             *why = DBI_CONN_CLOSE_READ_ONLY;
         return DBI_OK;
     }
-    *why = rc == DBI_ETIMEOUT ? DBI_CONN_CLOSE_UNRESPONSIVE
-                              : dbi_conn_lost(conn) ? DBI_CONN_CLOSE_LOST : DBI_CONN_CLOSE_DISCARDED;
+    *why = rc == DBI_ETIMEOUT    ? DBI_CONN_CLOSE_UNRESPONSIVE
+           : dbi_conn_lost(conn) ? DBI_CONN_CLOSE_LOST
+                                 : DBI_CONN_CLOSE_DISCARDED;
     if (rc == DBI_EINTR || rc == DBI_EFORK || (rc == DBI_ETIMEOUT && dbi_clock_left(NULL, deadline) == 0) ||
         *why == DBI_CONN_CLOSE_DISCARDED)
         return rc;
@@ -629,7 +630,8 @@ dbi_rc dbi_pool_set_credentials(dbi_pool *pool, const char *user, const char *pa
     dbi_conn *chain = NULL;
 
     if (user != NULL || password != NULL) {
-        size_t user_size = user != NULL ? strlen(user) + 1 : 1, password_size = password != NULL ? strlen(password) + 1 : 1;
+        size_t user_size = user != NULL ? strlen(user) + 1 : 1,
+               password_size = password != NULL ? strlen(password) + 1 : 1;
 
         if (user_size > DBI_USER_SIZE || password_size > DBI_PASSWORD_SIZE)
             return dbi_err_set(err, DBI_EINVAL, "pool \"%s\": a user name has at most %u bytes, a password %u",
@@ -705,8 +707,7 @@ static void timeout_of_conninfo(dbi_pool *pool) {
 
     if (text == NULL || sscanf(text, "%ld", &seconds) != 1) /* libpq says what is wrong with it */
         return;
-    pool->config.connect_timeout =
-        seconds <= 0 || seconds > INT32_MAX ? DBI_FOREVER : seconds * DBI_NS_PER_S;
+    pool->config.connect_timeout = seconds <= 0 || seconds > INT32_MAX ? DBI_FOREVER : seconds * DBI_NS_PER_S;
 }
 
 dbi_rc dbi_pool_new(dbi_pool **pool_out, const dbi_pool_config *config, dbi_err *err) {
@@ -772,8 +773,9 @@ dbi_rc dbi_pool_close(dbi_pool *pool, int64_t deadline, dbi_err *err) {
     left = pool_places(pool);
     (void)pthread_mutex_unlock(&pool->lock);
     if (left > 0)
-        return dbi_err_set(err, DBI_ETIMEOUT, "pool \"%s\": %u connections are still in use; they are closed when they "
-                                              "come back",
+        return dbi_err_set(err, DBI_ETIMEOUT,
+                           "pool \"%s\": %u connections are still in use; they are closed when they "
+                           "come back",
                            pool->name, left);
     return DBI_OK;
 }

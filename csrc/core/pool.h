@@ -46,18 +46,18 @@ typedef dbi_rc (*dbi_credentials_fn)(void *arg, int64_t deadline, dbi_credential
 
 /* Times in nanoseconds. Strings are copied. */
 typedef struct dbi_pool_config {
-    const char *name;     /* in metrics and messages */
-    const char *conninfo; /* libpq's "host=… dbname=…" or URI; may hold no password */
-    uint32_t min_size;    /* this many are kept, however long they are idle */
-    uint32_t max_size;    /* 1 to DBI_POOL_SIZE_MAX */
-    uint32_t max_waiting; /* threads that wait for a connection; the next one is refused (DBI_EFULL) */
-    int64_t connect_timeout;  /* for each host of the conninfo, authentication included */
-    int64_t max_age;          /* since it was opened; DBI_FOREVER = no limit */
-    double max_age_jitter;    /* 0 to 1: each connection's max_age is shortened by a random part of this share */
-    uint64_t max_queries;     /* statements on one connection; 0 = no limit */
-    int64_t max_idle;         /* above min_size; DBI_FOREVER = no limit */
-    int64_t check_after_idle; /* one idle for longer is asked whether it is alive before it is used */
-    double exhaustion_threshold; /* percent of max_size in use from which the pool counts as nearly exhausted */
+    const char *name;               /* in metrics and messages */
+    const char *conninfo;           /* libpq's "host=… dbname=…" or URI; may hold no password */
+    uint32_t min_size;              /* this many are kept, however long they are idle */
+    uint32_t max_size;              /* 1 to DBI_POOL_SIZE_MAX */
+    uint32_t max_waiting;           /* threads that wait for a connection; the next one is refused (DBI_EFULL) */
+    int64_t connect_timeout;        /* for each host of the conninfo, authentication included */
+    int64_t max_age;                /* since it was opened; DBI_FOREVER = no limit */
+    double max_age_jitter;          /* 0 to 1: each connection's max_age is shortened by a random part of this share */
+    uint64_t max_queries;           /* statements on one connection; 0 = no limit */
+    int64_t max_idle;               /* above min_size; DBI_FOREVER = no limit */
+    int64_t check_after_idle;       /* one idle for longer is asked whether it is alive before it is used */
+    double exhaustion_threshold;    /* percent of max_size in use from which the pool counts as nearly exhausted */
     dbi_credentials_fn credentials; /* NULL = what the conninfo says */
     void *credentials_arg;
     dbi_clock clock; /* of ages; deadlines are the system's */
@@ -106,15 +106,16 @@ void dbi_pool_free(dbi_pool *pool);
 DBI_NODISCARD dbi_rc dbi_pool_close(dbi_pool *pool, int64_t deadline, dbi_err *err);
 
 /* These are the credentials from now on, whatever the callback or the conninfo say; both NULL: ask those again.
- * Connections opened with earlier ones are not handed out any more, those included that are being opened right now: idle
- * ones are closed here, used ones when they come back. @thread any @locks pool */
+ * Connections opened with earlier ones are not handed out any more, those included that are being opened right now:
+ * idle ones are closed here, used ones when they come back. @thread any @locks pool */
 DBI_NODISCARD dbi_rc dbi_pool_set_credentials(dbi_pool *pool, const char *user, const char *password, dbi_err *err);
 
 /* Gets a connection: an idle one, a new one, or the next that comes back. On DBI_OK it is to be given back by
  * dbi_pool_release. cancel_fd: -1, or a descriptor that ends this wait, and those on the connection, when it becomes
- * readable. DBI_ETIMEOUT, DBI_EINTR, DBI_ECLOSED, DBI_EFULL (too many wait), DBI_EFORK (forked while waiting), or why no
- * connection could be opened: DBI_EUNREACHABLE, DBI_EAUTH, DBI_ESERVER with its SQLSTATE. Looking up a host's name
- * cannot be bounded (libpq): give addresses, or hostaddr, where the deadline must hold. @thread any @locks pools, pool */
+ * readable. DBI_ETIMEOUT, DBI_EINTR, DBI_ECLOSED, DBI_EFULL (too many wait), DBI_EFORK (forked while waiting), or why
+ * no connection could be opened: DBI_EUNREACHABLE, DBI_EAUTH, DBI_ESERVER with its SQLSTATE. Looking up a host's name
+ * cannot be bounded (libpq): give addresses, or hostaddr, where the deadline must hold. @thread any @locks pools, pool
+ */
 DBI_NODISCARD dbi_rc dbi_pool_acquire(dbi_pool *pool, dbi_conn **conn, int64_t deadline, int cancel_fd, dbi_err *err);
 
 /* The same with all that may end a wait; `interrupt` (NULL = nothing) is copied. */
@@ -126,8 +127,8 @@ typedef enum dbi_conn_end {
     DBI_CONN_DISCARD /* to be closed, for the reason given */
 } dbi_conn_end;
 
-/* Gives a connection back. One that is lost, read-only, in a transaction or in the middle of a statement is closed, too.
- * Waits for nothing. `conn` NULL is allowed. @thread any @locks pools, pool */
+/* Gives a connection back. One that is lost, read-only, in a transaction or in the middle of a statement is closed,
+ * too. Waits for nothing. `conn` NULL is allowed. @thread any @locks pools, pool */
 void dbi_pool_release(dbi_pool *pool, dbi_conn *conn, dbi_conn_end how, const char *reason);
 
 /* Closes the idle connections that are too old or too many. For who has a thread that comes by from time to time.
@@ -137,16 +138,16 @@ void dbi_pool_tidy(dbi_pool *pool);
 /* The pool now. Counts are since it was made; those from before a fork are in the child's, too. */
 typedef struct dbi_pool_view {
     uint32_t min_size, max_size;
-    uint32_t size;    /* connected: idle + used */
+    uint32_t size; /* connected: idle + used */
     uint32_t idle, used, opening, waiting;
-    double utilization; /* percent of max_size in use or being opened */
+    double utilization;    /* percent of max_size in use or being opened */
     bool nearly_exhausted; /* utilization has reached exhaustion_threshold */
     bool closed;
     uint64_t acquired, released;
-    uint64_t waits;     /* acquisitions that found no free connection and no room */
-    uint64_t timeouts;  /* acquisitions that ended with DBI_ETIMEOUT, connecting included */
-    uint64_t refused;   /* acquisitions that ended with DBI_EFULL */
-    uint64_t exhausted; /* times that exhaustion_threshold was crossed upwards */
+    uint64_t waits;          /* acquisitions that found no free connection and no room */
+    uint64_t timeouts;       /* acquisitions that ended with DBI_ETIMEOUT, connecting included */
+    uint64_t refused;        /* acquisitions that ended with DBI_EFULL */
+    uint64_t exhausted;      /* times that exhaustion_threshold was crossed upwards */
     uint64_t opened, failed; /* connections that came up, attempts that did not */
     uint64_t checks;         /* idle connections asked whether they are alive */
     uint64_t statements;

@@ -42,8 +42,8 @@ struct dbi_pool {
     dbi__waiter *first_waiter, *last_waiter;
     atomic_bool closed;
     atomic_bool nearly_exhausted;
-    _Atomic uint64_t generation;  /* of the credentials */
-    dbi_credentials *credentials; /* set by hand; NULL = none */
+    _Atomic uint64_t generation;   /* of the credentials */
+    dbi_credentials *credentials;  /* set by hand; NULL = none */
     int64_t tidied_at, suspect_at; /* on the pool's clock */
     char last_close[160];
     dbi_err last_error;
