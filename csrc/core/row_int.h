@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "bytes_int.h"
 #include "row.h"
 
 DBI_NODISCARD dbi_rc dbi__row_grow(dbi_row *row, const dbi_column *column, size_t more, dbi_err *err);
@@ -41,24 +42,6 @@ DBI_NODISCARD static inline dbi_rc dbi__row_open(dbi_row *row, const dbi_column 
         row->left--;
     *at = row->bytes + row->length + 4;
     return DBI_OK;
-}
-
-static inline uint8_t *dbi__put16(uint8_t *at, uint16_t value) {
-    at[0] = (uint8_t)(value >> 8);
-    at[1] = (uint8_t)value;
-    return at + 2;
-}
-
-static inline uint8_t *dbi__put32(uint8_t *at, uint32_t value) {
-    at[0] = (uint8_t)(value >> 24);
-    at[1] = (uint8_t)(value >> 16);
-    at[2] = (uint8_t)(value >> 8);
-    at[3] = (uint8_t)value;
-    return at + 4;
-}
-
-static inline uint8_t *dbi__put64(uint8_t *at, uint64_t value) {
-    return dbi__put32(dbi__put32(at, (uint32_t)(value >> 32)), (uint32_t)value);
 }
 
 /* Ends a value that was written whole from `at` on, within the room asked for. */

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bytes_int.h"
 #include "clock.h"
 #include "fork_int.h"
 
@@ -75,13 +76,9 @@ static uint64_t stamp_next(int64_t wall_ns) {
 
 void dbi_uuid7_at(int64_t wall_ns, uint8_t out[16]) {
     uint64_t stamp = stamp_next(wall_ns), random = random_next();
-    uint64_t high = (stamp >> 12) << 16 | UINT64_C(0x7000) | (stamp & 0xfff);
-    uint64_t low = UINT64_C(1) << 63 | random >> 2;
 
-    for (unsigned i = 0; i < 8; i++) {
-        out[i] = (uint8_t)(high >> (56 - 8 * i));
-        out[8 + i] = (uint8_t)(low >> (56 - 8 * i));
-    }
+    out = dbi__put64(out, (stamp >> 12) << 16 | UINT64_C(0x7000) | (stamp & 0xfff));
+    (void)dbi__put64(out, UINT64_C(1) << 63 | random >> 2);
 }
 
 void dbi_uuid7(uint8_t out[16]) {
