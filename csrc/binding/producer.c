@@ -12,9 +12,7 @@ typedef struct producer_object {
     int64_t block_ns;
     bool require_topics;
     Py_ssize_t waiting; /* sends that wait for room or a topic: later ones queue behind them */
-    PyObject *get_running_loop;
-    PyObject *channels; /* list of channel_object, one per event loop */
-    channel_object *channel; /* the one last used; borrowed from the list */
+    channels channels;
 } producer_object;
 
 /* -- life --------------------------------------------------------------------------------------------------------- */
@@ -45,7 +43,7 @@ static bool when_full_read(const dbi_state *state, const char *text, producer_ob
 static int producer_init(producer_object *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"properties", "when_full", "block_timeout", "topic_timeout", NULL};
     dbi_state *state = dbi_state_of(Py_TYPE(self));
-    PyObject *mapping, *block_timeout = Py_None, *topic_timeout = Py_None, *asyncio;
+    PyObject *mapping, *block_timeout = Py_None, *topic_timeout = Py_None;
     const char *when_full = "block";
     kafka_properties properties;
     dbi_producer_options options = {0};
@@ -67,13 +65,7 @@ static int producer_init(producer_object *self, PyObject *args, PyObject *kwargs
             return -1;
         self->require_topics = options.require_topic_ns > 0;
     }
-    asyncio = PyImport_ImportModule("asyncio");
-    if (asyncio == NULL)
-        return -1;
-    Py_XSETREF(self->get_running_loop, PyObject_GetAttrString(asyncio, "get_running_loop"));
-    Py_DECREF(asyncio);
-    Py_XSETREF(self->channels, PyList_New(0));
-    if (self->get_running_loop == NULL || self->channels == NULL ||
+    if (!channels_init(&self->channels) ||
         !kafka_properties_read(mapping, "properties", &properties))
         return -1;
     rc = dbi_producer_new(&self->producer, properties.items, properties.count, &options, &err);
@@ -84,13 +76,6 @@ static int producer_init(producer_object *self, PyObject *args, PyObject *kwargs
     }
     kafka_client_ready(&self->base, dbi_producer_kafka(self->producer));
     return 0;
-}
-
-static void producer_detach(producer_object *self) {
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(self->channels); i++)
-        channel_detach((channel_object *)PyList_GET_ITEM(self->channels, i));
-    self->channel = NULL;
-    (void)PyList_SetSlice(self->channels, 0, PyList_GET_SIZE(self->channels), NULL);
 }
 
 /* A producer that was not closed says so. The core goes on delivering what is in flight. */
@@ -107,21 +92,17 @@ static void producer_finalize(PyObject *object) {
         PyErr_ResourceWarning(object, 1, "a Kafka producer was not closed; messages in flight: %llu",
                               (unsigned long long)counts.in_flight) < 0)
         PyErr_WriteUnraisable(object);
-    producer_detach(self);
+    channels_detach(&self->channels);
     PyErr_Restore(type, value, traceback);
 }
 
 static int producer_traverse(producer_object *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->get_running_loop);
-    Py_VISIT(self->channels);
-    return 0;
+    return channels_traverse(&self->channels, visit, arg);
 }
 
 static int producer_clear(producer_object *self) {
-    self->channel = NULL;
-    Py_CLEAR(self->get_running_loop);
-    Py_CLEAR(self->channels);
+    channels_clear(&self->channels);
     return 0;
 }
 
@@ -384,67 +365,39 @@ static const dbi_params send_params = {
     .names = {"topic", "value", "key", "headers", "partition", "timestamp", NULL},
 };
 
-/* Channels of loops that are closed have nobody to report to. */
-static void channels_sweep(producer_object *self) {
-    for (Py_ssize_t i = PyList_GET_SIZE(self->channels) - 1; i >= 0; i--) {
-        channel_object *channel = (channel_object *)PyList_GET_ITEM(self->channels, i);
-        PyObject *closed = PyObject_CallMethod(channel->loop, "is_closed", NULL);
+/* Sends with a report to the running loop; a new reference to its future. NULL without an exception and *err filled when
+ * the message was refused. */
+static PyObject *channel_send(producer_object *self, channel_object *channel, dbi_topic *topic,
+                              const dbi_message *message, dbi_err *err) {
+    PyObject *future = channel_future(channel);
 
-        if (closed == NULL)
-            PyErr_Clear();
-        else if (closed == Py_True && channel_discard(channel))
-            (void)PyList_SetSlice(self->channels, i, i + 1, NULL);
-        Py_XDECREF(closed);
-    }
-    self->channel = NULL;
-}
-
-/* The running loop's channel; borrowed. */
-static channel_object *channel_find(producer_object *self) {
-    PyObject *loop = PyObject_CallNoArgs(self->get_running_loop);
-    channel_object *channel = self->channel;
-    dbi_state *state;
-
-    if (loop == NULL)
+    if (future == NULL)
         return NULL;
-    if (channel == NULL || channel->loop != loop) {
-        channel = NULL;
-        for (Py_ssize_t i = 0; i < PyList_GET_SIZE(self->channels) && channel == NULL; i++)
-            if (((channel_object *)PyList_GET_ITEM(self->channels, i))->loop == loop)
-                channel = (channel_object *)PyList_GET_ITEM(self->channels, i);
+    if (dbi_producer_send(self->producer, topic, message, channel->mailbox, future, err) != DBI_OK) {
+        Py_DECREF(future);
+        return NULL;
     }
-    if (channel == NULL && (state = dbi_state_of(Py_TYPE(self))) != NULL) {
-        channels_sweep(self);
-        channel = channel_new(state, (PyObject *)self, loop);
-        if (channel != NULL) {
-            int failed = PyList_Append(self->channels, (PyObject *)channel);
-            if (failed)
-                channel_detach(channel);
-            Py_DECREF(channel);
-            if (failed)
-                channel = NULL;
-        }
-    }
-    self->channel = channel;
-    Py_DECREF(loop); /* the channel holds it */
-    return channel;
+    channel_promised(channel, future);
+    return future;
 }
 
 /* The way that never waits. NULL without an exception: it would have to. */
 static PyObject *send_now(producer_object *self, PyObject *const *values) {
-    channel_object *channel = channel_find(self);
+    dbi_state *state = dbi_state_of(Py_TYPE(self));
+    channel_object *channel;
     message_args message;
     PyObject *future = NULL;
     dbi_topic *topic;
     dbi_err err = {0};
 
-    if (channel == NULL)
+    if (state == NULL ||
+        (channel = channels_find(&self->channels, state, (PyObject *)self, delivery_outcome)) == NULL)
         return NULL;
     if (message_read(self, values, &message) && (topic = topic_read(self, values[ARG_TOPIC], false)) != NULL)
-        future = channel_send(channel, self->producer, topic, &message.message, &err);
+        future = channel_send(self, channel, topic, &message.message, &err);
     message_reset(&message);
     if (future == NULL && err.rc != DBI_OK && !(err.rc == DBI_EFULL && self->block) && !PyErr_Occurred())
-        (void)dbi_raise(dbi_state_of(Py_TYPE(self)), &err);
+        (void)dbi_raise(state, &err);
     return future;
 }
 
@@ -665,7 +618,7 @@ static PyObject *producer_close(producer_object *self, PyObject *const *args, Py
         return PyLong_FromLong(0);
     if (rc != DBI_OK)
         return dbi_raise(state, &err);
-    producer_detach(self);
+    channels_detach(&self->channels);
     dbi_producer_counts_get(self->producer, &after);
     return PyLong_FromUnsignedLongLong(after.purged - before.purged);
 }
