@@ -15,6 +15,7 @@ class Entry(NamedTuple):
 
 _BREAKER = ("breaker",)
 _CLIENT = ("client_id", "client")
+_POOL = ("pool",)
 
 CATALOGUE: dict[str, Entry] = {
     "dbint_breaker_call_duration_seconds": Entry("histogram", _BREAKER, "Duration of guarded calls."),
@@ -59,6 +60,21 @@ CATALOGUE: dict[str, Entry] = {
     "dbint_kafka_producer_refused_messages_total": Entry(
         "counter", _CLIENT, "Messages that the producer did not take."
     ),
+    "dbint_pool_acquire_duration_seconds": Entry("histogram", _POOL, "Time until a connection was had."),
+    "dbint_pool_acquired_total": Entry("counter", _POOL, "Connections given out."),
+    "dbint_pool_checks_total": Entry("counter", _POOL, "Connections asked whether they live, after idling."),
+    "dbint_pool_closed_total": Entry("counter", (*_POOL, "reason"), "Connections closed, by reason."),
+    "dbint_pool_connections": Entry("gauge", (*_POOL, "state"), "Connections, by state."),
+    "dbint_pool_exhausted_total": Entry("counter", _POOL, "Times that use rose above the pool's threshold."),
+    "dbint_pool_max_connections": Entry("gauge", _POOL, "The most connections that the pool may have."),
+    "dbint_pool_open_errors_total": Entry("counter", _POOL, "Connections that could not be opened."),
+    "dbint_pool_opened_total": Entry("counter", _POOL, "Connections opened."),
+    "dbint_pool_refused_total": Entry("counter", _POOL, "Requests refused because too many were waiting."),
+    "dbint_pool_statements_total": Entry("counter", _POOL, "Statements sent over the pool's connections."),
+    "dbint_pool_timeouts_total": Entry("counter", _POOL, "Requests that got no connection in time."),
+    "dbint_pool_utilization_ratio": Entry("gauge", _POOL, "Share of the pool that is in use, 0 to 1."),
+    "dbint_pool_waiting": Entry("gauge", _POOL, "Requests that wait for a connection."),
+    "dbint_pool_waits_total": Entry("counter", _POOL, "Requests that had to wait for a connection."),
 }
 
 
