@@ -390,14 +390,15 @@ dbi_rc dbi_ledger_prepare(dbi_conn *conn, bool install, int64_t deadline, uint8_
     return server_read(conn, deadline, identity, &version, err);
 }
 
-dbi_rc dbi_ledger_register(dbi_conn *conn, const dbi_ledger_chain *chain, uint64_t last, int64_t deadline,
-                           dbi_err *err) {
-    char id[DBI__UUID_TEXT_SIZE], host[256] = "", lane[16], start[24];
-    const char *values[7] = {id, start, chain->stream, chain->relation, lane, chain->slot, host};
+dbi_rc dbi_ledger_register(dbi_conn *conn, const uint8_t chain[16], const dbi_ledger_chain *about,
+                           const dbi_ledger_entry *start, int64_t deadline, dbi_err *err) {
+    char id[DBI__UUID_TEXT_SIZE], host[256] = "", lane[16], last[24], dead[24];
+    const char *values[8] = {id, last, dead, about->stream, about->relation, lane, about->slot, host};
 
-    dbi__uuid_text(chain->id, id);
-    (void)snprintf(start, sizeof start, "%" PRIu64, last);
-    (void)snprintf(lane, sizeof lane, "%" PRIu32, chain->lane);
+    dbi__uuid_text(chain, id);
+    (void)snprintf(last, sizeof last, "%" PRIu64, start->last);
+    (void)snprintf(dead, sizeof dead, "%" PRIu64, start->dead);
+    (void)snprintf(lane, sizeof lane, "%" PRIu32, about->lane);
     if (gethostname(host, sizeof host - 1) != 0)
         host[0] = '\0';
     /* As durable as shipments, which rely on it: one statement is one transaction, and the setting holds to its end. */
@@ -405,9 +406,10 @@ dbi_rc dbi_ledger_register(dbi_conn *conn, const dbi_ledger_chain *chain, uint64
         conn,
         "WITH durable AS (SELECT CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
         " THEN set_config('synchronous_commit', 'on', true) END)"
-        " INSERT INTO dbint.chains (chain, last, stream, relation, lane, slot, host)"
-        " SELECT $1::uuid, $2::bigint, $3, $4, $5::integer, $6, $7 FROM durable ON CONFLICT (chain) DO NOTHING",
-        7, values, deadline, NULL, err);
+        " INSERT INTO dbint.chains (chain, last, dead, stream, relation, lane, slot, host)"
+        " SELECT $1::uuid, $2::bigint, $3::bigint, $4, $5, $6::integer, $7, $8 FROM durable"
+        " ON CONFLICT (chain) DO NOTHING",
+        8, values, deadline, NULL, err);
 }
 
 dbi_rc dbi_ledger_read(dbi_conn *conn, const uint8_t chain[16], int64_t deadline, dbi_ledger_entry *entry,

@@ -50,23 +50,23 @@ const char *dbi_ledger_sql(void);
 DBI_NODISCARD dbi_rc dbi_ledger_prepare(dbi_conn *conn, bool install, int64_t deadline, uint8_t identity[16],
                                         dbi_err *err);
 
-/* What is known of a chain, for people who read dbint.chains. */
-typedef struct dbi_ledger_chain {
-    uint8_t id[16];
-    const char *stream, *relation, *slot;
-    uint32_t lane;
-} dbi_ledger_chain;
-
-/* Writes the chain's row, in a transaction of its own, unless there is one. `last` is 0, but for a chain that was
- * forgotten by collect_chains. @thread as the conn */
-DBI_NODISCARD dbi_rc dbi_ledger_register(dbi_conn *conn, const dbi_ledger_chain *chain, uint64_t last,
-                                         int64_t deadline, dbi_err *err);
-
+/* Where a chain is. */
 typedef struct dbi_ledger_entry {
     bool found;
     uint64_t last, dead;
     int64_t collected_before_us; /* chains that stood still since then (wall time) may have been forgotten; INT64_MIN */
 } dbi_ledger_entry;
+
+/* What people who read dbint.chains are told of one. */
+typedef struct dbi_ledger_chain {
+    const char *stream, *relation, *slot;
+    uint32_t lane;
+} dbi_ledger_chain;
+
+/* Writes the chain's row, in a transaction of its own, unless there is one. It starts with 0 and 0, but where it was
+ * forgotten by collect_chains. @thread as the conn */
+DBI_NODISCARD dbi_rc dbi_ledger_register(dbi_conn *conn, const uint8_t chain[16], const dbi_ledger_chain *about,
+                                         const dbi_ledger_entry *start, int64_t deadline, dbi_err *err);
 
 /* @thread as the conn */
 DBI_NODISCARD dbi_rc dbi_ledger_read(dbi_conn *conn, const uint8_t chain[16], int64_t deadline,

@@ -1,0 +1,151 @@
+/* dead_line.c - the lines of dead letters: see dead.h */
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include "dead_int.h"
+
+/* The length of the UTF-8 sequence at `s`, 0 when it is none. */
+static size_t utf8_sequence(const unsigned char *s, size_t left) {
+    size_t length = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+                  : s[0] >= 0xf0 && s[0] < 0xf5                                                    ? 4
+                                                                                                   : 0;
+
+    if (length == 0 || length > left)
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+        (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0; /* overlong, a surrogate, past the last code point */
+    return length;
+}
+
+/* A server that has not yet agreed on an encoding may say what is not UTF-8: that becomes U+FFFD. */
+static void text_json(dbi__text *text, const char *string) {
+    const unsigned char *s = (const unsigned char *)string;
+    size_t left = strlen(string);
+
+    dbi__text_put(text, "\"");
+    while (left > 0) {
+        size_t length = utf8_sequence(s, left);
+
+        if (length == 0) {
+            dbi__text_put(text, "\xef\xbf\xbd");
+            length = 1;
+        } else if (*s < 0x20 || *s == '"' || *s == '\\') {
+            dbi__text_putf(text, "\\u%04x", *s);
+        } else {
+            dbi__text_add(text, (const char *)s, length);
+        }
+        s += length;
+        left -= length;
+    }
+    dbi__text_put(text, "\"");
+}
+
+static void text_base64(dbi__text *text, const uint8_t *bytes, size_t length) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *out;
+
+    if (length > SIZE_MAX / 4 || !dbi__text_room(text, (length + 2) / 3 * 4))
+        return;
+    out = text->bytes + text->length;
+    for (size_t i = 0; i < length; i += 3) {
+        uint32_t three = (uint32_t)bytes[i] << 16 | (i + 1 < length ? (uint32_t)bytes[i + 1] << 8 : 0) |
+                         (i + 2 < length ? bytes[i + 2] : 0);
+
+        *out++ = digits[three >> 18];
+        *out++ = digits[three >> 12 & 63];
+        *out++ = i + 1 < length ? digits[three >> 6 & 63] : '=';
+        *out++ = i + 2 < length ? digits[three & 63] : '=';
+    }
+    *out = '\0';
+    text->length = (size_t)(out - text->bytes);
+}
+
+static void text_time(dbi__text *text, int64_t at_us) {
+    time_t seconds = (time_t)(at_us / 1000000);
+    struct tm utc;
+    char date[32];
+
+    if (gmtime_r(&seconds, &utc) == NULL || strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc) == 0) {
+        dbi__text_put(text, "null");
+        return;
+    }
+    dbi__text_putf(text, "\"%s.%06dZ\"", date, (int)(at_us % 1000000));
+}
+
+#define LINE_START "{\"v\":1,\"chain\":\""
+#define LINE_SEQUENCE "\",\"sequence\":"
+#define LINE_WITHDRAWN ",\"withdrawn\":true"
+#define LINE_LETTER ",\"stream\":"
+
+void dbi__dead_line(dbi__text *text, const char *chain, uint64_t sequence, const dbi_dead_letter *letter,
+                    int64_t at_us) {
+    dbi__text_put(text, LINE_START);
+    dbi__text_put(text, chain);
+    dbi__text_put(text, LINE_SEQUENCE);
+    dbi__text_putf(text, "%" PRIu64, sequence);
+    if (letter == NULL) {
+        dbi__text_put(text, LINE_WITHDRAWN ",\"at\":");
+        text_time(text, at_us);
+        dbi__text_put(text, "}\n");
+        return;
+    }
+    dbi__text_put(text, LINE_LETTER);
+    text_json(text, letter->stream);
+    dbi__text_put(text, ",\"table\":[");
+    text_json(text, letter->schema->nspname);
+    dbi__text_put(text, ",");
+    text_json(text, letter->schema->relname);
+    dbi__text_put(text, "],\"sqlstate\":");
+    text_json(text, letter->sqlstate);
+    dbi__text_put(text, ",\"message\":");
+    text_json(text, letter->message);
+    dbi__text_put(text, ",\"at\":");
+    text_time(text, at_us);
+    dbi__text_put(text, ",\"columns\":[");
+    for (unsigned i = 0; i < letter->schema->column_count; i++) {
+        dbi__text_put(text, i > 0 ? ",[" : "[");
+        text_json(text, letter->schema->columns[i].name);
+        dbi__text_put(text, ",");
+        text_json(text, letter->schema->columns[i].type_name);
+        dbi__text_put(text, "]");
+    }
+    dbi__text_put(text, "],\"tuple\":\"");
+    text_base64(text, letter->tuple, letter->length);
+    dbi__text_put(text, "\"}\n");
+}
+
+/* Takes `part` off the front. */
+static bool skip(const char **at, const char *end, const char *part) {
+    size_t length = strlen(part);
+
+    if ((size_t)(end - *at) < length || memcmp(*at, part, length) != 0)
+        return false;
+    *at += length;
+    return true;
+}
+
+bool dbi__dead_read(const char *line, size_t length, const char *chain, uint64_t *sequence, bool *withdrawn) {
+    const char *at = line, *end = line + length;
+    uint64_t sum = 0;
+
+    if (!skip(&at, end, LINE_START) || !skip(&at, end, chain) || !skip(&at, end, LINE_SEQUENCE) || at == end ||
+        end[-1] != '}')
+        return false;
+    if (*at < '1' || *at > '9')
+        return false;
+    for (; at < end && *at >= '0' && *at <= '9'; at++) {
+        unsigned digit = (unsigned)(*at - '0');
+
+        if (sum > (UINT64_MAX - digit) / 10)
+            return false;
+        sum = sum * 10 + digit;
+    }
+    *sequence = sum;
+    *withdrawn = skip(&at, end, LINE_WITHDRAWN);
+    return *withdrawn || skip(&at, end, LINE_LETTER);
+}
