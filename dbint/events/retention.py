@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 import psycopg
 from psycopg import sql
 
+from dbint import _core
 from dbint.events import partitions, tables
 from dbint.events.config import DatabaseConfig
 from dbint.events.partitions import Connection, Partition
@@ -120,6 +121,16 @@ def ensure_partitions(connection: Connection, config: DatabaseConfig) -> list[st
         for rule in rules(config):
             run.make_partitions(rule)
         return run.made
+
+
+def install(connection: Connection, config: DatabaseConfig) -> None:
+    """Makes what is missing of schemas, tables, ledger and partitions. The connection is in autocommit."""
+    with connection.transaction():
+        # One at a time: two CREATE ... IF NOT EXISTS of the same name can fail each other.
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (LEADER_LOCK,))
+        for statement in (*tables.statements(), _core.ledger_sql()):
+            connection.execute(statement)
+    ensure_partitions(connection, config)
 
 
 @contextmanager

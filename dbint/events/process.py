@@ -1,0 +1,48 @@
+"""The layer of the process, and what becomes of layers at a fork and at the interpreter's exit."""
+
+import atexit
+import os
+import threading
+
+from dbint.events.layer import DatabaseIntegrationLayer, living_layers
+
+_lock = threading.Lock()
+_layer: DatabaseIntegrationLayer | None = None
+
+
+def get_database_layer() -> DatabaseIntegrationLayer:
+    """The layer of this process: made when it is first asked for, opened by its first use.
+
+    Events that wait at the interpreter's exit are shipped then, within a few seconds; the rest stays in the
+    journal. After a fork the child has its own under the same reference.
+    """
+    global _layer  # noqa: PLW0603 - a process has one
+    with _lock:
+        if _layer is None or _layer.closed:
+            _layer = DatabaseIntegrationLayer()
+        return _layer
+
+
+def set_database_layer(layer: DatabaseIntegrationLayer | None) -> DatabaseIntegrationLayer | None:
+    """Makes ``layer`` that of this process, or with None none, and returns the one before. For tests."""
+    global _layer
+    with _lock:
+        before, _layer = _layer, layer
+        return before
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - a thread that is not here any more may have held it
+    _lock = threading.Lock()
+    for layer in living_layers():
+        layer.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@atexit.register
+def _stop_looking() -> None:
+    # The writers drain by themselves. What looks at them should not, while they are taken apart.
+    for layer in living_layers():
+        layer.stop_looking()
