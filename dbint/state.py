@@ -52,12 +52,18 @@ def stack_directory(environ: Mapping[str, str] | None = None) -> Path:
         if not chosen.startswith("/"):
             raise ConfigurationError(f"DBINT_STACK_DIR must be an absolute path, not {chosen!r}")
         return Path(os.path.normpath(chosen))
+    return state_directory("stack", environ)
+
+
+def state_directory(name: str, environ: Mapping[str, str] | None = None) -> Path:
+    """Where dbint keeps what outlives a process: ``/var/lib/dbint/name`` for root, else the user's own."""
+    environ = os.environ if environ is None else environ
     if os.geteuid() == 0:
-        return Path("/var/lib/dbint/stack")
+        return Path("/var/lib/dbint", name)
     # The XDG base directory specification has relative paths ignored.
     base = environ.get("XDG_STATE_HOME", "")
     home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
-    return (Path(base) if base.startswith("/") else Path(home, ".local/state")) / "dbint" / "stack"
+    return (Path(base) if base.startswith("/") else Path(home, ".local/state")) / "dbint" / name
 
 
 def read_state(environ: Mapping[str, str] | None = None) -> StackState | None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from dbint import discovery
 from dbint.credentials import default_chain
 from dbint.errors import ConfigurationError
+from dbint.state import state_directory
 
 Durability = Literal["memory", "process", "interval", "sync"]
 WhenFull = Literal["block", "reject", "drop_oldest"]
@@ -165,7 +166,7 @@ class DatabaseConfig:
         """
         # Anything else than letters and digits could lead elsewhere, or be too long for a file's name.
         name = re.sub(r"[^\w.-]", "_", self.name or self.database).lstrip(".") or "_"
-        return Path(self.journal_dir or _default_journal_dir()) / name[:100]
+        return Path(self.journal_dir or state_directory("journal")) / name[:100]
 
     def retention_days(self, table: str) -> float | None:
         """For how many days rows of ``table``, one of the four, are kept; None: for ever."""
@@ -270,14 +271,6 @@ def _located(
         "password": found.password if found else "",
         "options": endpoint.options,
     }
-
-
-def _default_journal_dir() -> Path:
-    if os.geteuid() == 0:
-        return Path("/var/lib/dbint/journal")
-    base = os.environ.get("XDG_STATE_HOME", "")
-    home = os.environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
-    return (Path(base) if base.startswith("/") else Path(home, ".local/state")) / "dbint" / "journal"
 
 
 def _is_number(value: object) -> bool:

@@ -25,12 +25,12 @@ from weakref import WeakSet
 from psycopg.conninfo import make_conninfo
 
 from dbint import errors
-from dbint._core import BatchWriter, Pool
+from dbint._core import BatchWriter, Pool, Stream
 from dbint.breaker import CircuitBreaker
 from dbint.events import queries, retention, tables
 from dbint.events.background import Background
 from dbint.events.buffer import BatchWriteBuffer
-from dbint.events.config import DatabaseConfig
+from dbint.events.config import DatabaseConfig, WhenFull
 from dbint.events.deferred import Deferred
 from dbint.events.health import (
     Assessment,
@@ -243,17 +243,7 @@ class DatabaseIntegrationLayer:
     def _install(self, writer: BatchWriter) -> None:
         config, on_commit = self.config, current_host().on_commit
         for table, (name, buffer) in _STREAMS.items():
-            stream = writer.stream(
-                table.qualified,
-                name=table.name,
-                columns={column.name: column.declaration for column in table.columns},
-                fill={column.name: column.fill for column in table.columns if column.fill},
-                durability=config.durability,
-                when_full=config.when_full,
-                batch_size=config.batch_size,
-                batch_timeout=config.batch_timeout_ms / 1000,
-                lanes=config.lanes,
-            )
+            stream = self._stream_into(writer, table, table.name, config.when_full)
             self._buffers[buffer] = BatchWriteBuffer(
                 stream, writer, config.batch_size, config.batch_timeout_ms
             )
@@ -266,6 +256,24 @@ class DatabaseIntegrationLayer:
             # A subclass that has a method of its own keeps it.
             if getattr(type(self), name) is getattr(DatabaseIntegrationLayer, name):
                 setattr(self, name, method)
+
+    def open_stream(self, table: EventTable, name: str, when_full: WhenFull) -> Stream:
+        """A stream of its own into one of the four tables, for events whose sender must not wait, say."""
+        return self._stream_into(self._open()[0], table, name, when_full)
+
+    def _stream_into(self, writer: BatchWriter, table: EventTable, name: str, when_full: WhenFull) -> Stream:
+        config = self.config
+        return writer.stream(
+            table.qualified,
+            name=name,
+            columns={column.name: column.declaration for column in table.columns},
+            fill={column.name: column.fill for column in table.columns if column.fill},
+            durability=config.durability,
+            when_full=when_full,
+            batch_size=config.batch_size,
+            batch_timeout=config.batch_timeout_ms / 1000,
+            lanes=config.lanes,
+        )
 
     def _uninstall(self) -> None:
         for name in self._methods:

@@ -34,9 +34,9 @@ class Webhook:
     The body has ``event`` ("health_changed"), ``from``, ``to``, ``reasons``, ``at`` (ISO 8601, UTC),
     ``host``, ``pid`` and ``metrics``. With ``secret``, the header X-Dbint-Signature is "sha256=" and the
     HMAC-SHA256 of the body in hexadecimal digits. An answer of 2xx is taken as delivered; no answer, 408, 429
-    and 5xx are tried again, up to ``attempts`` times, waiting twice as long each time; anything else is logged
-    and not tried again. When more than ``pending`` changes wait, the oldest is given up: the present state
-    matters.
+    and 5xx are tried again, up to ``attempts`` times, waiting twice as long each time; anything else is
+    logged and not tried again. When more than ``pending`` changes wait, the oldest is given up: the present
+    state matters.
 
     ``statuses`` limits which new statuses are told; the default is all. ``timeout`` and ``first_wait`` are in
     seconds. Raises ConfigurationError for an address that is not http or https.
@@ -147,7 +147,7 @@ class Webhook:
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[str | None, bool]:
         """One attempt: what went wrong, or None; and whether that may pass."""
-        request = urllib.request.Request(self._url, body, dict(headers), method="POST")  # noqa: S310 - checked above
+        request = urllib.request.Request(self._url, body, dict(headers), method="POST")  # noqa: S310 - http(s)
         try:
             with _OPENER.open(request, timeout=self._timeout) as answer:
                 answer.read(1)
