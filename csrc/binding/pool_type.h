@@ -7,7 +7,8 @@
 
 /* Whoever borrows `pool` keeps a reference to the object. */
 typedef struct pool_object {
-    PyObject_HEAD PyObject *weakrefs;
+    PyObject_HEAD
+    PyObject *weakrefs;
     dbi_state *state;
     dbi_pool *pool;
 } pool_object;

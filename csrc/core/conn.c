@@ -219,8 +219,7 @@ static dbi_rc conn_collect(dbi_conn *conn, int64_t deadline, PGresult **last, db
         case PGRES_COPY_IN:
         case PGRES_COPY_OUT:
         case PGRES_COPY_BOTH:
-            PQclear(result);
-            conn->lost = true; /* it would answer nothing else any more */
+            PQclear(result); /* the connection is of no more use: the pool sees that it is in a COPY */
             return dbi_err_set(err, DBI_ESTATE, "statement: COPY needs calls of its own");
         default:
             break;

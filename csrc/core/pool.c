@@ -35,7 +35,7 @@ static uint32_t pool_places(const dbi_pool *pool) {
            pool->counts[DBI__CONN_CLOSING];
 }
 
-/* Takes note of whether the pool is nearly exhausted: after whatever changes how many are in use. */
+/* Takes note of whether the pool is nearly exhausted: when all that changes together has changed. */
 static void pool_gauge(dbi_pool *pool) {
     uint32_t busy = pool->counts[DBI__CONN_USED] + pool->opening;
     bool nearly = 100.0 * busy >= pool->config.exhaustion_threshold * pool->config.max_size;
@@ -63,17 +63,6 @@ static void pool_move(dbi_pool *pool, dbi_conn *conn, dbi__conn_state to) {
         list->tail = conn;
         pool->counts[to]++;
     }
-    pool_gauge(pool);
-}
-
-static void pool_place_take(dbi_pool *pool) {
-    pool->opening++;
-    pool_gauge(pool);
-}
-
-static void pool_place_free(dbi_pool *pool) {
-    pool->opening--;
-    pool_gauge(pool);
 }
 
 static void waiter_add(dbi_pool *pool, dbi__waiter *waiter) {
@@ -99,7 +88,7 @@ static void waiter_serve(dbi_pool *pool, dbi__waiter *waiter, dbi_conn *conn, bo
     (void)eventfd_write(waiter->fd, 1);
 }
 
-/* Gives what there is to those who wait. */
+/* Gives what there is to those who wait: the last thing after any change. */
 static void pool_serve(dbi_pool *pool) {
     while (pool->first_waiter != NULL) {
         dbi_conn *conn = pool->lists[DBI__CONN_IDLE].tail;
@@ -107,11 +96,12 @@ static void pool_serve(dbi_pool *pool) {
         if (conn != NULL)
             pool_move(pool, conn, DBI__CONN_USED);
         else if (pool_places(pool) < pool->config.max_size)
-            pool_place_take(pool);
+            pool->opening++;
         else
             break;
         waiter_serve(pool, pool->first_waiter, conn, conn == NULL);
     }
+    pool_gauge(pool);
     if (pool->closed && pool_places(pool) == 0)
         (void)pthread_cond_broadcast(&pool->drained);
 }
@@ -286,6 +276,7 @@ static dbi_rc pool_connect(dbi_pool *pool, dbi_conn *conn, const dbi_credentials
         rc = pool_connect_host(pool, conn, host, count - i, credentials, deadline, &one);
         if (rc == DBI_OK) {
             pool->first_host = host;
+            dbi_err_reset(err);
             return rc;
         }
         /* "unreachable" says least: any other reason is the one to act on */
@@ -305,11 +296,18 @@ static dbi_rc pool_connect(dbi_pool *pool, dbi_conn *conn, const dbi_credentials
  * another attempt is to be made, with the credentials that came meanwhile. */
 static bool pool_opened(dbi_pool *pool, dbi_conn *conn, dbi_rc *rc, const dbi_err *failure, dbi_err *err) {
     dbi_conn *chain = NULL;
-    bool again = false, stale;
+    bool up = *rc == DBI_OK, again, stale;
 
     (void)pthread_mutex_lock(&pool->lock);
     stale = conn->generation != pool->generation;
-    if (*rc == DBI_OK) {
+    again = stale && !pool->closed && (up || *rc == DBI_EAUTH);
+    if (!again)
+        pool->opening--;
+    if (!up) {
+        pool->failed++;
+        pool->last_error = *failure;
+        pool_move(pool, conn, DBI__CONN_NONE);
+    } else {
         pool->opened++;
         dbi_err_reset(&pool->last_error);
         if (pool->closed) {
@@ -317,25 +315,16 @@ static bool pool_opened(dbi_pool *pool, dbi_conn *conn, dbi_rc *rc, const dbi_er
             *rc = dbi_err_set(err, DBI_ECLOSED, "pool \"%s\" is closed", pool->name);
         } else if (stale) {
             pool_retire(pool, conn, DBI_CONN_CLOSE_CREDENTIALS, NULL, &chain);
-            again = true;
         } else {
             conn->used_at = pool_now(pool);
             conn->expires_at = pool_expiry(pool, conn->number, conn->used_at);
             pool_move(pool, conn, DBI__CONN_USED);
         }
-    } else {
-        pool->failed++;
-        pool->last_error = *failure;
-        pool_move(pool, conn, DBI__CONN_NONE);
-        again = *rc == DBI_EAUTH && stale && !pool->closed;
     }
-    if (!again) {
-        pool_place_free(pool);
-        pool_serve(pool);
-    }
+    pool_serve(pool);
     (void)pthread_mutex_unlock(&pool->lock);
     pool_finish(pool, chain);
-    if (failure->rc != DBI_OK)
+    if (!up)
         dbi_free(conn);
     return again;
 }
@@ -354,7 +343,7 @@ static dbi_rc pool_open(dbi_pool *pool, dbi_conn **opened, int64_t deadline, con
         conn = conn_new(interrupt);
         if (conn == NULL) {
             (void)pthread_mutex_lock(&pool->lock);
-            pool_place_free(pool);
+            pool->opening--;
             pool_serve(pool);
             (void)pthread_mutex_unlock(&pool->lock);
             return dbi_err_set(err, DBI_ENOMEM, "no memory for a connection");
@@ -398,13 +387,15 @@ static dbi_rc pool_try(dbi_pool *pool, dbi_conn **conn, dbi_conn **chain) {
 
         if (why == GOOD) {
             pool_move(pool, idle, DBI__CONN_USED);
+            pool_gauge(pool);
             *conn = idle;
             return DBI_OK;
         }
         pool_retire(pool, idle, why, NULL, chain);
     }
     if (pool->first_waiter == NULL && pool_places(pool) < pool->config.max_size) {
-        pool_place_take(pool);
+        pool->opening++;
+        pool_gauge(pool);
         return DBI_OK;
     }
     return pool->waiting < pool->config.max_waiting ? DBI_ESTATE : DBI_EFULL;
@@ -437,7 +428,7 @@ static dbi_rc pool_wait(dbi_pool *pool, dbi__waiter *waiter, int64_t deadline, c
         pool_move(pool, waiter->conn, DBI__CONN_IDLE);
         pool_serve(pool);
     } else {
-        pool_place_free(pool);
+        pool->opening--;
         pool_serve(pool);
     }
     (void)pthread_mutex_unlock(&pool->lock);
@@ -599,7 +590,7 @@ void dbi_pool_release(dbi_pool *pool, dbi_conn *conn, dbi_conn_end how, const ch
     pool->statements += conn->statements - conn->counted;
     conn->counted = conn->statements;
     why = pool_judge(pool, conn, now);
-    if (why == GOOD && how == DBI_CONN_DISCARD)
+    if (how == DBI_CONN_DISCARD && (why == GOOD || why == DBI_CONN_CLOSE_UNFINISHED))
         why = DBI_CONN_CLOSE_DISCARDED;
     if (why == GOOD) {
         conn->used_at = now;
