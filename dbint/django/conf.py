@@ -96,6 +96,47 @@ class VerifyDict(TypedDict, total=False):
     produce_messages_per_s: float
 
 
+class TableRetentionDict(TypedDict):
+    """Rows of a table go ``days`` after the time in ``column``."""
+
+    column: str
+    days: float
+
+
+class EventsDict(TypedDict, total=False):
+    """The layer of events. The keys are fields of ``dbint.events.DatabaseConfig``, whose defaults hold."""
+
+    name: str
+    journal_dir: str
+    journal_max_bytes: int
+    durability: Literal["memory", "process", "interval", "sync"]
+    when_full: Literal["block", "reject", "drop_oldest"]
+    batch_size: int
+    batch_timeout_ms: float
+    lanes: int
+    shippers: int
+    connect_timeout: float
+    query_timeout: float
+    pool_min_size: int
+    pool_max_size: int
+    pool_exhaustion_threshold: float
+    max_queries_per_connection: int
+    connection_max_age: float
+    failure_threshold: int
+    recovery_timeout: float
+    success_threshold: int
+    trace_events_retention_days: float | None
+    routing_decisions_retention_days: float | None
+    performance_metrics_retention_days: float | None
+    transformation_events_retention_days: float | None
+    retention_tables: Mapping[str, TableRetentionDict]
+    retention_interval: float
+    partition_interval: Literal["auto", "day", "week", "month"]
+    partitions_ahead_days: int
+    health_check_interval: float
+    background: bool
+
+
 class RoutingDict(TypedDict, total=False):
     """Which alias an app's or a model's tables live in."""
 
@@ -112,6 +153,7 @@ class DbintDict(TypedDict, total=False):
     DORIS: DorisDict
     VERIFY: VerifyDict
     ROUTING: RoutingDict
+    EVENTS: EventsDict
 
 
 # -----------------------------------------------------------------------------
@@ -190,7 +232,10 @@ class RoutingSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole of ``DBINT``. ``services`` stays the mapping that dbint.discovery.locate takes."""
+    """The whole of ``DBINT``.
+
+    ``services`` stays the mapping that dbint.discovery.locate takes, ``events`` fields of DatabaseConfig.
+    """
 
     services: Mapping[str, ServiceDict] = field(default_factory=dict)
     credentials: CredentialsSettings = field(default_factory=CredentialsSettings)
@@ -198,6 +243,7 @@ class Settings:
     doris: DorisSettings = field(default_factory=DorisSettings)
     verify: VerifySettings = field(default_factory=VerifySettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
+    events: Mapping[str, Any] = field(default_factory=dict)
 
 
 # -----------------------------------------------------------------------------
@@ -256,6 +302,7 @@ def parse(value: Any) -> tuple[Settings, list[Problem]]:
             doris=DorisSettings(**read.get("DORIS", {})),
             verify=VerifySettings(**read.get("VERIFY", {})),
             routing=RoutingSettings(**read.get("ROUTING", {})),
+            events=read.get("EVENTS", {}),
         ),
         problems,
     )
@@ -392,6 +439,28 @@ def _number(value: Any) -> float:
     return float(value)
 
 
+def _days(value: Any) -> float | None:
+    if value is None or value == 0:
+        return None
+    return _number(value)
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Wrong("True or False")
+    return value
+
+
+def _retention_tables(value: Any) -> Any:
+    def rule(given: Any) -> Any:
+        read = {"column": _text, "days": _number}
+        if not isinstance(given, Mapping) or given.keys() != read.keys():
+            raise _Wrong("a dict with the keys column and days")
+        return {key: reader(given[key]) for key, reader in read.items()}
+
+    return _dict_of(rule)(value)
+
+
 def _count(value: Any) -> int:
     if type(value) is not int or value < 1:
         raise _Wrong("a whole number above 0")
@@ -503,7 +572,7 @@ def _model_rules(value: Any) -> Any:
 
 
 _SECTIONS: Mapping[str, _Reader] = dict.fromkeys(
-    ("SERVICES", "CREDENTIALS", "KAFKA", "DORIS", "VERIFY", "ROUTING"), _section_dict
+    ("SERVICES", "CREDENTIALS", "KAFKA", "DORIS", "VERIFY", "ROUTING", "EVENTS"), _section_dict
 )
 # dbint.discovery.locate checks the values.
 _SERVICE_KEYS: Mapping[str, _Reader] = dict.fromkeys(
@@ -540,4 +609,49 @@ _KEYS: Mapping[str, Mapping[str, _Reader]] = {
         "produce_messages_per_s": _number,
     },
     "ROUTING": {"apps": _dict_of(_alias), "models": _model_rules},
+    "EVENTS": {
+        **dict.fromkeys(("name", "journal_dir"), _text),
+        **dict.fromkeys(
+            (
+                "journal_max_bytes",
+                "batch_size",
+                "lanes",
+                "shippers",
+                "pool_min_size",
+                "pool_max_size",
+                "max_queries_per_connection",
+                "failure_threshold",
+                "success_threshold",
+                "partitions_ahead_days",
+            ),
+            _count,
+        ),
+        **dict.fromkeys(
+            (
+                "batch_timeout_ms",
+                "connect_timeout",
+                "query_timeout",
+                "pool_exhaustion_threshold",
+                "connection_max_age",
+                "recovery_timeout",
+                "retention_interval",
+                "health_check_interval",
+            ),
+            _number,
+        ),
+        **dict.fromkeys(
+            (
+                "trace_events_retention_days",
+                "routing_decisions_retention_days",
+                "performance_metrics_retention_days",
+                "transformation_events_retention_days",
+            ),
+            _days,
+        ),
+        "durability": _one_of("memory", "process", "interval", "sync"),
+        "when_full": _one_of("block", "reject", "drop_oldest"),
+        "partition_interval": _one_of("auto", "day", "week", "month"),
+        "retention_tables": _retention_tables,
+        "background": _boolean,
+    },
 }

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from dbint import _core, errors
-from dbint.events import tables
+from dbint.events import retention, tables
 from dbint.events.config import DatabaseConfig
-from dbint.events.layer import DatabaseIntegrationLayer
-from dbint.events.retention import describe
+from dbint.events.reader import connected
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,28 +21,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("sql", help="print the SQL that makes schemas, tables and the writer's ledger")
     commands.add_parser("install", help="run it; what is there already is left as it is")
-    retention = commands.add_parser("retention", help="apply the retention policy once")
-    retention.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
+    apply = commands.add_parser("retention", help="apply the retention policy once")
+    apply.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
     chosen = parser.parse_args(arguments)
     if chosen.command == "sql":
         _print(tables.script() + "\n" + _core.ledger_sql())
         return 0
     try:
-        config = DatabaseConfig.from_env(background=False)
-        return _act(chosen, config)
+        return _act(chosen, DatabaseConfig.from_env())
     except errors.Error as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         return 2 if isinstance(error, errors.ConfigurationError) else 1
 
 
 def _act(chosen: argparse.Namespace, config: DatabaseConfig) -> int:
-    layer = DatabaseIntegrationLayer(config)
-    if chosen.command == "install":
-        layer.create_tables()
-        _print(f"installed in the database {config.database} at {config.host}:{config.port}\n")
-        return 0
-    report = layer.apply_retention_policy_sync(chosen.dry_run)
-    _print("".join(f"{line}\n" for line in describe(report)))
+    with connected(config) as connection:
+        if chosen.command == "install":
+            retention.install(connection, config)
+            _print(f"installed in the database {config.database} at {config.host}:{config.port}\n")
+            return 0
+        report = retention.apply_retention(connection, config, dry_run=chosen.dry_run)
+    _print("".join(f"{line}\n" for line in retention.describe(report)))
     return 1 if report.errors else 0
 
 

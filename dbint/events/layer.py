@@ -44,7 +44,7 @@ from dbint.events.health import (
 )
 from dbint.events.host import current_host
 from dbint.events.methods import opens, reads, reads_sync, sync_twin
-from dbint.events.reader import FAILURES, Reader
+from dbint.events.reader import FAILURES, Reader, connected
 from dbint.events.retention import RetentionReport
 from dbint.events.tables import EventTable
 
@@ -132,7 +132,7 @@ class DatabaseIntegrationLayer:
 
     def create_tables(self) -> None:
         """Makes what is missing of schema, tables, partitions and ledger. Waits; for threads."""
-        with self._reader.connection() as connection:
+        with connected(self.config, self._login) as connection:
             retention.install(connection, self.config)
 
     async def shutdown(self, timeout: float = 5.0) -> int:
@@ -443,7 +443,7 @@ class DatabaseIntegrationLayer:
 
     def apply_retention_policy_sync(self, dry_run: bool = False) -> RetentionReport:
         """As apply_retention_policy, for threads."""
-        with self._reader.connection() as connection:
+        with connected(self.config, self._login) as connection:
             return retention.apply_retention(connection, self.config, dry_run=dry_run)
 
     def apply_retention_when_due(self) -> None:
@@ -452,7 +452,7 @@ class DatabaseIntegrationLayer:
         Raises nothing for a server that is away.
         """
         try:
-            with self._reader.connection() as connection:
+            with connected(self.config, self._login) as connection:
                 retention.ensure_partitions(connection, self.config)
                 report = retention.apply_retention(connection, self.config, only_when_due=True)
         except errors.Error as error:

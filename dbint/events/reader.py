@@ -50,7 +50,7 @@ class Reader:
         self._lock = threading.Lock()
         self._pool: ConnectionPool[_Connection] | None = None
         self._loop_pools: _Pools = WeakKeyDictionary()
-        self._connection_error = ""
+        self._connection_error = "all connections are in use"
 
     def after_fork(self) -> None:
         """To be called in a child: it has pools of its own."""
@@ -61,7 +61,7 @@ class Reader:
         """The rows. Raises CircuitOpenError, and what else dbint.errors has for servers."""
         found: list[Event] = []
         with (
-            self._translated(),
+            translated(self._config, self._why),
             self._breaker.acquire(),
             self._window.timed(),
             self._thread_pool().connection() as connection,
@@ -85,7 +85,7 @@ class Reader:
     async def fetch_async(self, query: Query) -> list[Event]:
         """The same; cancelling the task cancels the query."""
         found: list[Event] = []
-        with self._translated(), self._breaker.acquire(), self._window.timed():
+        with translated(self._config, self._why), self._breaker.acquire(), self._window.timed():
             pool = await self._loop_pool()
             async with pool.connection() as connection:
                 for statement in query.statements():
@@ -104,12 +104,6 @@ class Reader:
                     if len(found) >= query.limit:
                         break
         return found[: query.limit]
-
-    @contextmanager
-    def connection(self) -> Iterator[_Connection]:
-        """A connection beside the pools, in autocommit mode: for looks at health and for retention."""
-        with self._translated(), psycopg.connect(**self._parameters(), autocommit=True) as connection:
-            yield connection
 
     def size(self) -> tuple[int, int]:
         """How many connections are open in all pools, and how many of these are idle."""
@@ -183,22 +177,38 @@ class Reader:
             await pool.open()
         return pool
 
+    def _why(self) -> str:
+        return self._connection_error
+
     def _note_connection_error(self, error: psycopg.Error) -> None:
         self._connection_error = " ".join(str(error).split())
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """psycopg's exceptions become dbint's, by SQLSTATE."""
-        where = f"PostgreSQL at {self._config.host}:{self._config.port}"
-        try:
-            yield
-        except PoolTimeout as error:
-            why = self._connection_error or "all connections are in use"
-            raise errors.UnreachableError(
-                f"no connection to {where} within {self._config.connect_timeout:g} s: {why}"
-            ) from error
-        except psycopg.Error as error:
-            raise _translate(error, where) from error
+
+@contextmanager
+def connected(config: DatabaseConfig, login: Mapping[str, str] | None = None) -> Iterator[_Connection]:
+    """A connection of its own in autocommit mode: for retention and for installing.
+
+    ``login`` has user and password, by default those of ``config``.
+    """
+    login = {"user": config.user, "password": config.password} if login is None else login
+    given = {key: value for key, value in login.items() if value}
+    parameters: dict[str, Any] = {**config.connection_parameters(), **given}
+    with translated(config), psycopg.connect(**parameters, autocommit=True) as connection:
+        yield connection
+
+
+@contextmanager
+def translated(config: DatabaseConfig, why: Callable[[], str] = str) -> Iterator[None]:
+    """psycopg's exceptions become dbint's, by SQLSTATE. ``why`` says why a pool has no connection."""
+    where = f"PostgreSQL at {config.host}:{config.port}"
+    try:
+        yield
+    except PoolTimeout as error:
+        raise errors.UnreachableError(
+            f"no connection to {where} within {config.connect_timeout:g} s: {why()}"
+        ) from error
+    except psycopg.Error as error:
+        raise _translate(error, where) from error
 
 
 def _translate(error: psycopg.Error, where: str) -> errors.Error:

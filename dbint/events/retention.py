@@ -28,7 +28,7 @@ LEADER_LOCK = 0x64626E_745245  # "dbntRE"
 BATCH = 5000  # rows a DELETE
 PAUSE = 0.05  # seconds between two of them: others want to write, too
 COUNTED_BYTES = 8 << 20  # larger partitions go with the planner's estimate of their rows
-CHAINS_KEPT_DAYS = 400  # of the ledger: no journal waits for so long
+CHAINS_KEPT_DAYS = 90  # of the ledger: hardly a journal waits for so long
 
 Action = Literal["drop_partition", "delete_rows"]
 

@@ -38,6 +38,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "dbint.django",
+    "dbint.django.observability",
     "apps.python_agent",
 ]
 

@@ -1,0 +1,31 @@
+"""The app: tells the layer of events where the project's tables are and how its transactions end."""
+
+from collections.abc import Callable
+
+from django.apps import AppConfig
+
+
+class ObservabilityConfig(AppConfig):
+    """``dbint.django.observability``. Starts no thread and opens no connection."""
+
+    name = "dbint.django.observability"
+    label = "dbint_observability"
+    verbose_name = "Agent observability"
+
+    def ready(self) -> None:
+        """Becomes the host of the layers of this process, and registers a system check."""
+        from django.core import checks
+
+        from dbint.django.checks import TAG
+        from dbint.django.observability.config import check_events, database_config
+        from dbint.events.host import Host, use_host
+
+        use_host(Host(config=database_config, on_commit=_on_commit))
+        checks.register(check_events, TAG)
+
+
+def _on_commit(work: Callable[[], None], using: str | None) -> None:
+    from django.db import transaction
+
+    # robust: the commit has happened, and an event that cannot be written must not look as if it had not.
+    transaction.on_commit(work, using=using, robust=True)
