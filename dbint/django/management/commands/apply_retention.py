@@ -13,7 +13,6 @@ from dbint import errors
 from dbint.events.reader import connected
 from dbint.events.retention import RetentionReport, apply_retention, describe
 
-
 APP = "dbint.django.observability"
 
 
