@@ -150,15 +150,15 @@ const char *dbi_durability_text(dbi_durability durability);
 #define DBI_CHAIN_META_MAX (UINT32_C(1) << 20)
 
 typedef struct dbi_chain_config {
-    const char *name; /* of the stream, 1 to DBI_CHAIN_NAME_MAX bytes: it and the lane say which chain is gone on with */
+    const char *name; /* of the stream, at most DBI_CHAIN_NAME_MAX bytes: with the lane it says which chain goes on */
     uint32_t lane;
     dbi_durability durability;
     const void *meta; /* at most DBI_CHAIN_META_MAX bytes; copied. Another one than before begins a new segment */
     size_t meta_length;
 } dbi_chain_config;
 
-/* Goes on with the slot's chain of that name and lane, or begins one; the same call again gives the same chain. The
- * first segment is made here, so that a full disk or cap shows: DBI_EFULL, DBI_ESYS. Valid until dbi_journal_free.
+/* Goes on with the slot's chain of that name and lane, or begins one; the same call again gives the same chain. Its
+ * first segment is made ahead; where disk or cap is full, appending will say so. Valid until dbi_journal_free.
  * @thread any @locks maker, journal, chain */
 DBI_NODISCARD dbi_rc dbi_journal_chain(dbi_journal *journal, const dbi_chain_config *config, dbi_chain **chain,
                                        dbi_err *err);
