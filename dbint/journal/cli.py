@@ -1,0 +1,384 @@
+"""The command line: ``python -m dbint.journal COMMAND``, and ``manage.py dbint_journal COMMAND``."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final, NoReturn
+from uuid import UUID
+
+import psycopg
+
+from dbint.errors import Error, JournalError
+from dbint.events.config import DatabaseConfig
+from dbint.journal import repair, resubmit
+from dbint.journal.check import check_slot
+from dbint.journal.damage import DamageError
+from dbint.journal.dead import Letter, letters
+from dbint.journal.directory import Journal
+from dbint.journal.listing import as_text, describe
+from dbint.journal.rows import Row, Selection, copy_binary, copy_command, csv, rows
+from dbint.journal.segment import Broken
+
+OK, FOUND, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
+EPILOG: Final = (
+    "Exit code: 0 all is well, 1 damage was found, or something was refused, 2 the command could not run, "
+    "130 interrupted. docs/journal.md has examples."
+)
+Connect = Callable[[argparse.Namespace], "psycopg.Connection[Any]"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    parser = _Parser(
+        prog="python -m dbint.journal", description="Looks into journals, and mends them.", epilog=EPILOG
+    )
+    add_commands(parser, standalone=True)
+    return run(parser.parse_args(arguments), _connect)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(COULD_NOT_RUN, f"{self.prog}: {message} (see --help)\n")
+
+
+def add_commands(parser: argparse.ArgumentParser, *, standalone: bool) -> None:
+    """The commands and their options; ``standalone`` ones say for themselves how a server is reached."""
+    commands = parser.add_subparsers(dest="action", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def command(
+        name: str, do: Callable[[argparse.Namespace, Connect], int], text: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EPILOG
+        )
+        sub.set_defaults(do=do)
+        sub.add_argument(
+            "-d",
+            "--directory",
+            type=Path,
+            help="the journal, or a directory of journals (default: DBINT_JOURNAL_DIR, else where the events "
+            "of this user are kept)",
+        )
+        sub.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+        return sub
+
+    def choosing(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--stream", help="only this stream")
+        sub.add_argument("--chain", type=_hexadecimal, help="only the chain whose id begins so")
+        sub.add_argument(
+            "--from", dest="first", type=_count, metavar="SEQUENCE", help="only from this sequence on"
+        )
+        sub.add_argument(
+            "--to", dest="last", type=_count, metavar="SEQUENCE", help="only up to this sequence"
+        )
+
+    def connecting(sub: argparse.ArgumentParser) -> None:
+        if standalone:
+            sub.add_argument(
+                "--dsn", help="the server, as libpq writes it (default: POSTGRES_HOST, … or the stack)"
+            )
+        else:
+            sub.add_argument(
+                "--database", default="default", help="the alias of the server (default: default)"
+            )
+
+    command("ls", _ls, "show slots, chains, what waits in them, dead letters and what is in quarantine")
+    command("check", _check, "look at every record and say what is damaged; changes nothing")
+    sub = command("dump", _dump, "print the rows that have not landed")
+    choosing(sub)
+    sub.add_argument("--limit", type=_count, help="no more than so many")
+    sub.add_argument("--landed", action="store_true", help="also those that have landed and are still kept")
+    sub.add_argument("--dead", action="store_true", help="print the dead letters instead")
+    sub = command("export", _export, "write the rows that have not landed into a file for COPY")
+    choosing(sub)
+    sub.add_argument("--landed", action="store_true", help="also those that have landed and are still kept")
+    sub.add_argument("--as", dest="form", choices=("csv", "binary"), default="csv", help="default: csv")
+    sub.add_argument("--output", required=True, metavar="FILE", help="a new file, or - for stdout")
+    sub = command("repair", _repair, "put what is damaged into quarantine, so that the rest can be shipped")
+    sub.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    sub = command("resubmit", _resubmit, "insert dead letters into their tables, each once")
+    choosing(sub)
+    sub.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    connecting(sub)
+    sub = command("retarget", _retarget, "give events that have not landed to another server, after a move")
+    sub.add_argument("--stream", help="only this stream")
+    sub.add_argument("--chain", type=_hexadecimal, help="only the chain whose id begins so")
+    which = sub.add_mutually_exclusive_group(required=True)
+    which.add_argument("--clear", action="store_true", help="to the first server that they are sent to")
+    which.add_argument(
+        "--to", type=UUID, metavar="IDENTITY", help="to the database with this dbint.server.identity"
+    )
+    sub.add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
+
+
+def _hexadecimal(text: str) -> str:
+    word = text.replace("-", "").lower()
+    if not word or len(word) > 32 or set(word) - set("0123456789abcdef"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the beginning of a chain's id")
+    return word
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return int(text)
+
+
+def run(options: argparse.Namespace, connect: Connect) -> int:
+    """Does what the options say; errors become one line on stderr."""
+    try:
+        code: int = options.do(options, connect)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing more can be said, not even by the interpreter at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except (Error, DamageError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except psycopg.Error as error:
+        return _fail(f"the server: {' '.join(str(error).split())}")
+    return code
+
+
+def _fail(message: str, code: int = COULD_NOT_RUN) -> int:
+    sys.stderr.write(f"dbint.journal: {message}\n")
+    return code
+
+
+def _connect(options: argparse.Namespace) -> "psycopg.Connection[Any]":
+    if options.dsn is not None:
+        return psycopg.connect(options.dsn, connect_timeout=10, autocommit=True)
+    config = DatabaseConfig.from_env()
+    parameters: dict[str, Any] = dict(config.connection_parameters())
+    return psycopg.connect(**parameters, password=config.password or None, autocommit=True)
+
+
+# Which journal
+
+
+def _journals(options: argparse.Namespace) -> list[Journal]:
+    """The journal of --directory, or those below it."""
+    directory = options.directory or _default_directory()
+    below = sorted(path.parent for path in directory.glob("*/slot-0000"))
+    if below and not any(directory.glob("slot-*")):
+        return [Journal(path) for path in below]
+    journal = Journal(directory)
+    journal.slots()
+    return [journal]
+
+
+def _journal(options: argparse.Namespace) -> Journal:
+    """The one journal of --directory."""
+    journals = _journals(options)
+    if len(journals) > 1:
+        names = ", ".join(str(journal.path) for journal in journals)
+        raise JournalError(f"there are several journals, name one by --directory: {names}")
+    return journals[0]
+
+
+def _default_directory() -> Path:
+    config = DatabaseConfig(database="_", journal_dir=os.environ.get("DBINT_JOURNAL_DIR", ""))
+    return config.journal_path.parent
+
+
+def _selection(options: argparse.Namespace) -> Selection:
+    return Selection(
+        options.stream, options.chain or "", getattr(options, "first", None), getattr(options, "last", None)
+    )
+
+
+def _ls(options: argparse.Namespace, connect: Connect) -> int:
+    del connect
+    journals = [describe(journal) for journal in _journals(options)]
+    if options.format == "json":
+        _write_json({"journals": journals})
+    else:
+        _write("\n".join(map(as_text, journals)))
+    return OK
+
+
+# check
+
+
+def _check(options: argparse.Namespace, connect: Connect) -> int:
+    del connect
+    findings = [
+        finding for journal in _journals(options) for slot in journal.slots() for finding in check_slot(slot)
+    ]
+    damaged = sum(finding.damage for finding in findings)
+    later = any(finding.later_version for finding in findings)
+    if options.format == "json":
+        described = [
+            {
+                "path": str(finding.path),
+                "offset": finding.offset,
+                "damage": finding.damage,
+                "first": finding.first,
+                "last": finding.last,
+                "what": finding.what,
+            }
+            for finding in findings
+        ]
+        _write_json({"sound": not damaged and not later, "findings": described})
+    else:
+        for finding in findings:
+            _write(f"{'damage' if finding.damage else 'note'}: {finding}\n")
+        if damaged:
+            _write(f"{damaged} damaged places; repair puts them into quarantine\n")
+        else:
+            _write("not all could be read\n" if later else "sound\n")
+    return FOUND if damaged else COULD_NOT_RUN if later else OK
+
+
+# dump, export
+
+
+def _dump(options: argparse.Namespace, connect: Connect) -> int:
+    del connect
+    code = OK
+    journal, selection = _journal(options), _selection(options)
+    if options.dead:
+        found: Iterator[Row | Broken | Letter] = (one for one in letters(journal.dead) if selection.has(one))
+    else:
+        found = rows(journal, selection, landed=options.landed)
+    left = options.limit
+    for one in found:
+        if isinstance(one, Broken):
+            code = FOUND
+            _fail(f"damage at sequence {one.sequence}: {one.why} (see check)")
+            continue
+        if left is not None:
+            if left == 0:
+                break
+            left -= 1
+        described = _describe_row(one)
+        code = FOUND if "error" in described else code
+        if options.format == "json":
+            _write(json.dumps(described, ensure_ascii=False) + "\n")
+        else:
+            what = json.dumps(described.get("row", described.get("error")), ensure_ascii=False)
+            refused = f" refused by {one.sqlstate}: {one.message}" if isinstance(one, Letter) else ""
+            _write(f"{one.chain.hex[:8]} {one.sequence} {one.stream}{refused} {what}\n")
+    return code
+
+
+def _describe_row(one: Row | Letter) -> dict[str, Any]:
+    described: dict[str, Any] = {"chain": one.chain.hex, "sequence": one.sequence, "stream": one.stream}
+    if isinstance(one, Letter):
+        described |= {
+            "table": ".".join(one.table),
+            "sqlstate": one.sqlstate,
+            "message": one.message,
+            "at": one.at.isoformat(),
+        }
+    else:
+        described |= {"lane": one.lane, "kind": one.kind, "table": one.schema.table if one.schema else None}
+    try:
+        described["row"] = one.values()
+    except DamageError as error:
+        described["error"] = str(error)
+    return described
+
+
+def _export(options: argparse.Namespace, connect: Connect) -> int:
+    del connect
+    code, last = OK, None
+
+    def chosen() -> Iterator[Row]:
+        nonlocal code, last
+        for found in rows(_journal(options), _selection(options), landed=options.landed):
+            if isinstance(found, Broken):
+                code = FOUND
+                _fail(f"damage at sequence {found.sequence}: {found.why} (see check)")
+            else:
+                last = found
+                yield found
+
+    with _output(options.output) as file:
+        file.writelines((csv if options.form == "csv" else copy_binary)(chosen()))
+    if last is None or last.schema is None:
+        _fail("no row was chosen: the file is empty")
+        return FOUND
+    sys.stderr.write(copy_command(last.schema, options.output, options.form) + "\n")
+    return code
+
+
+@contextmanager
+def _output(name: str) -> Iterator[IO[bytes]]:
+    """A new file, which is removed again when writing it fails; or stdout."""
+    if name == "-":
+        yield sys.stdout.buffer
+        return
+    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+# repair, resubmit, retarget
+
+
+def _repair(options: argparse.Namespace, connect: Connect) -> int:
+    del connect
+    done = [
+        line for journal in _journals(options) for line in repair.repair(journal, dry_run=options.dry_run)
+    ]
+    _report(options, done, "nothing is damaged")
+    return OK
+
+
+def _retarget(options: argparse.Namespace, connect: Connect) -> int:
+    del connect
+    done = list(repair.retarget(_journal(options), _selection(options), options.to, dry_run=not options.yes))
+    _report(options, done, "no chain holds events that have not landed")
+    if done and not options.yes:
+        sys.stderr.write("nothing was changed: --yes does it\n")
+    return OK
+
+
+def _report(options: argparse.Namespace, done: Sequence[str], nothing: str) -> None:
+    if options.format == "json":
+        _write_json(
+            {"dry_run": bool(getattr(options, "dry_run", not getattr(options, "yes", True))), "done": done}
+        )
+    else:
+        _write("".join(f"{line}\n" for line in done) or f"{nothing}\n")
+
+
+def _resubmit(options: argparse.Namespace, connect: Connect) -> int:
+    journal = _journal(options)
+    selection = _selection(options)
+    chosen = [letter for letter in letters(journal.dead) if selection.has(letter)]
+    outcomes = []
+    if chosen:
+        with connect(options) as connection:
+            outcomes = list(resubmit.resubmit(journal.dead, chosen, connection, dry_run=options.dry_run))
+    if options.format == "json":
+        _write_json({"dry_run": options.dry_run, "letters": [outcome.describe() for outcome in outcomes]})
+    else:
+        for outcome in outcomes:
+            _write(f"{outcome}\n")
+        _write(f"{resubmit.summary(outcomes)}\n")
+    return FOUND if any(outcome.refused for outcome in outcomes) else OK
+
+
+# Output
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def _write_json(value: object) -> None:
+    _write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
