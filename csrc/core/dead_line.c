@@ -4,43 +4,22 @@
 #include <time.h>
 
 #include "dead_int.h"
+#include "utf8_int.h"
 
-/* The length of the UTF-8 sequence at `s`, 0 when it is none. */
-static size_t utf8_sequence(const unsigned char *s, size_t left) {
-    size_t length = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-                  : s[0] >= 0xf0 && s[0] < 0xf5                                                    ? 4
-                                                                                                   : 0;
-
-    if (length == 0 || length > left)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-        (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0; /* overlong, a surrogate, past the last code point */
-    return length;
-}
-
-/* A server that has not yet agreed on an encoding may say what is not UTF-8: that becomes U+FFFD. */
+/* A server that has not yet agreed on an encoding may say what is not UTF-8: then all but ASCII becomes U+FFFD. */
 static void text_json(dbi__text *text, const char *string) {
-    const unsigned char *s = (const unsigned char *)string;
-    size_t left = strlen(string);
+    bool valid = dbi__utf8_valid((const uint8_t *)string, strlen(string));
 
     dbi__text_put(text, "\"");
-    while (left > 0) {
-        size_t length = utf8_sequence(s, left);
+    for (; *string != '\0'; string++) {
+        unsigned char c = (unsigned char)*string;
 
-        if (length == 0) {
+        if (c < 0x20 || c == '"' || c == '\\')
+            dbi__text_putf(text, "\\u%04x", c);
+        else if (c >= 0x80 && !valid)
             dbi__text_put(text, "\xef\xbf\xbd");
-            length = 1;
-        } else if (*s < 0x20 || *s == '"' || *s == '\\') {
-            dbi__text_putf(text, "\\u%04x", *s);
-        } else {
-            dbi__text_add(text, (const char *)s, length);
-        }
-        s += length;
-        left -= length;
+        else
+            dbi__text_add(text, string, 1);
     }
     dbi__text_put(text, "\"");
 }
