@@ -1081,14 +1081,26 @@ static bool values_collect(const dbi_fields *fields, PyObject *dict, PyObject **
     return true;
 }
 
+/* A dict of one's own, which no one else changes: a new reference, NULL with an exception set. */
+static PyObject *dict_of(PyObject *mapping) {
+    PyObject *dict = PyDict_New();
+
+    if (dict == NULL || PyDict_Update(dict, mapping) == 0)
+        return dict;
+    if (PyErr_ExceptionMatches(PyExc_AttributeError))
+        (void)PyErr_Format(PyExc_TypeError, "fields must be a mapping of str to values, not %s",
+                           Py_TYPE(mapping)->tp_name);
+    Py_DECREF(dict);
+    return NULL;
+}
+
 dbi_frame *dbi_fields_encode_mapping(dbi_fields *fields, PyObject *mapping) {
     unsigned columns = fields->schema->column_count;
     dbi_frame *frame = NULL;
-    PyObject *dict, **values = NULL;
+    PyObject *dict = dict_of(mapping), **values = NULL;
     bool encoded = false;
 
-    dict = PyDict_CheckExact(mapping) ? PyDict_Copy(mapping) : PyDict_New();
-    if (dict == NULL || (!PyDict_CheckExact(mapping) && PyDict_Update(dict, mapping) < 0))
+    if (dict == NULL)
         goto done;
     values = PyMem_Calloc(columns, sizeof *values);
     if (values == NULL) {
@@ -1252,10 +1264,10 @@ const dbi_schema *dbi_fields_schema(const dbi_fields *fields) {
 
 /* {str: str} as a list of pairs, checked; a new reference, NULL with TypeError set. */
 static PyObject *pairs_of(PyObject *mapping, const char *what) {
-    PyObject *items = PyMapping_Check(mapping) ? PyMapping_Items(mapping) : NULL;
+    PyObject *items = PyMapping_Items(mapping);
 
     if (items == NULL) {
-        if (!PyErr_Occurred())
+        if (PyErr_ExceptionMatches(PyExc_AttributeError))
             (void)PyErr_Format(PyExc_TypeError, "%s must be a mapping of str to str, not %s", what,
                                Py_TYPE(mapping)->tp_name);
         return NULL;

@@ -2,7 +2,7 @@
  *
  * The value, all of 16 bits: number of digits; weight; sign (0, 0x4000 negative, 0xC000 NaN, 0xD000 and 0xF000 plus and
  * minus infinity); the number of decimal places to show; the digits, of base 10,000. The first digit counts
- * 10,000^weight. As the server writes it, there is no zero digit at either end.
+ * 10,000^weight. As the server writes it, there is no zero digit at either end, and infinities show 32 places.
  *
  * Digits of the text are taken where they stand: one that counts 10^p belongs to the digit of 10,000^floor(p / 4).
  */
@@ -15,6 +15,7 @@
 #define SIGN_NAN 0xc000
 #define SIGN_PLUS_INFINITY 0xd000
 #define SIGN_MINUS_INFINITY 0xf000
+#define INFINITY_SCALE 32   /* bits of the server's own form that shine through; it does not read them */
 #define SCALE_MAX 16383     /* decimal places */
 #define WHOLE_MAX 131072    /* digits before the point */
 #define EXPONENT_MAX 200000 /* beyond it every number but zero is out of range, and no sum of these overflows */
@@ -150,7 +151,7 @@ static dbi_rc row_special(dbi_row *row, const dbi_column *column, uint16_t sign,
         return dbi_row_refuse(row, column, DBI_EINVAL, err, "%.80s cannot hold an infinite value", column->type_name);
     rc = dbi__row_open(row, column, DBI__TYPES(NUMERIC), 8, &at, err);
     if (rc == DBI_OK)
-        dbi__row_close(row, put_head(at, 0, 0, sign, 0));
+        dbi__row_close(row, put_head(at, 0, 0, sign, sign != SIGN_NAN ? INFINITY_SCALE : 0));
     return rc;
 }
 
