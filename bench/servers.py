@@ -7,7 +7,7 @@ from dataclasses import replace
 import psycopg
 
 from bench.frame import BenchError
-from dbint.events import tables
+from dbint.events import DatabaseConfig, retention
 from stack import Stack, StackError
 from stack.disposable import disposable_stack
 from stack.servers import SERVERS
@@ -82,9 +82,9 @@ class Database:
         return psycopg.connect(self.conninfo, password=password, autocommit=True)
 
     def migrate(self) -> None:
-        """Make the four tables of events."""
+        """Make the four tables of events, as without Django."""
         with self.connect() as connection:
-            connection.execute(tables.script())
+            retention.install(connection, DatabaseConfig.from_env(self.environment))
 
     def versions(self) -> dict[str, str]:
         """The server's version with the settings that its figures depend on, as a sample's ``versions``."""

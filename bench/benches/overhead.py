@@ -21,8 +21,8 @@ from bench.servers import Database, database
 EVENTS = 20  # a request (bench.contenders.overhead)
 WORKERS = 2
 CLIENTS = 8  # threads that send requests: more than are ever under way at this rate
-RATE = 100.0  # requests a second
-SECONDS = 12.0
+RATE = 60.0  # requests a second
+SECONDS = 20.0
 QUICK_SECONDS = 1.0
 WARMUP_REQUESTS = 200
 TIMEOUT = 10.0
@@ -51,7 +51,7 @@ class OverheadBench:
         Ratio("insert_p50", "p50", "insert", "none"),
         Ratio("insert_cpu", "cpu", "insert", "none"),
     )
-    rounds = 15
+    rounds = 12
     quick_rounds = 1
 
     @contextmanager

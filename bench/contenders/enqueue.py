@@ -242,7 +242,7 @@ class Dbint(Handover):
             await self.write(**EVENT)
 
     def counts(self) -> dict[str, int]:
-        return self.layer.snapshot()["streams"]["trace_events"]  # type: ignore[no-any-return]
+        return self.layer.writer.snapshot()["streams"]["trace_events"]  # type: ignore[no-any-return]
 
     async def stop(self) -> int:
         found = self.counts()
