@@ -1,7 +1,7 @@
 """The C extension module. ``mypy.stubtest`` holds this file to it."""
 
 from asyncio import Future
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from enum import StrEnum
 from os import PathLike
 from types import TracebackType
@@ -214,6 +214,14 @@ class WriterSnapshot(TypedDict):
     journal: JournalSnapshot
     streams: dict[str, StreamSnapshot]
     breaker: BreakerSnapshot | None
+
+@final
+class Completion(Coroutine[Any, Any, Any]):
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __next__(self) -> Any: ...
+    def close(self) -> None: ...
+    def send(self, value: Any, /) -> Any: ...
+    def throw(self, type: Any, value: Any = None, traceback: Any = None, /) -> Any: ...
 
 @disjoint_base
 class BatchWriter:

@@ -59,6 +59,9 @@ typedef enum dbi_error {
     X(message)                                                                                                         \
     X(batch)                                                                                                           \
     X(consumer)                                                                                                        \
+    X(completion)                                                                                                      \
+    X(stream)                                                                                                          \
+    X(writer)                                                                                                          \
     X(row_encoder)                                                                                                     \
     X(pool)                                                                                                            \
     X(admin)
@@ -66,6 +69,8 @@ typedef enum dbi_error {
 typedef struct dbi_state {
     PyObject *errors[DBI_ERROR_COUNT];
     PyObject *circuit_states[DBI_CIRCUIT_COUNT]; /* the members of CircuitState */
+    PyObject *completed; /* the Completion of what is done when its call returns */
+    PyObject *writers;   /* a weakref.WeakSet of those to be closed at exit; NULL = there was none yet */
 #define DBI_TYPE_FIELD(noun) PyTypeObject *noun##_type;
     DBI_TYPE_MAP(DBI_TYPE_FIELD)
 #undef DBI_TYPE_FIELD

@@ -42,6 +42,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
         Py_VISIT(state->errors[i]);
     for (size_t i = 0; i < DBI_CIRCUIT_COUNT; i++)
         Py_VISIT(state->circuit_states[i]);
+    Py_VISIT(state->completed);
+    Py_VISIT(state->writers);
 #define TYPE_VISIT(noun) Py_VISIT(state->noun##_type);
     DBI_TYPE_MAP(TYPE_VISIT)
 #undef TYPE_VISIT
@@ -55,6 +57,8 @@ static int module_clear(PyObject *module) {
         Py_CLEAR(state->errors[i]);
     for (size_t i = 0; i < DBI_CIRCUIT_COUNT; i++)
         Py_CLEAR(state->circuit_states[i]);
+    Py_CLEAR(state->completed);
+    Py_CLEAR(state->writers);
 #define TYPE_CLEAR(noun) Py_CLEAR(state->noun##_type);
     DBI_TYPE_MAP(TYPE_CLEAR)
 #undef TYPE_CLEAR

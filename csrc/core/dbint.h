@@ -15,9 +15,12 @@
 #include "err.h"
 #include "journal.h"
 #include "kafka.h"
+#include "mailbox.h"
 #include "metrics.h"
 #include "pool.h"
 #include "producer.h"
+#include "stream.h"
 #include "version.h"
+#include "writer.h"
 
 #endif

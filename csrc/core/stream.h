@@ -77,22 +77,26 @@ DBI_NODISCARD dbi_rc dbi_stream_append(dbi_stream *stream, const dbi_schema *sch
 /* Whether dbi_stream_append keeps all that the configuration promises: false for DBI_DURABILITY_SYNC. */
 bool dbi_stream_is_immediate(const dbi_stream *stream);
 
+/* Whether an event for which there is no room may wait for it, by dbi_stream_submit: DBI_FULL_BLOCK. */
+bool dbi_stream_may_wait(const dbi_stream *stream);
+
 /* The answer to a submitted event, or to a flush. Comes to its mailbox once; freed by dbi_letter_free. */
 typedef struct dbi_receipt {
     dbi_letter letter; /* first: a mailbox gives out letters */
     dbi_err err;       /* of an event: err.rc == DBI_OK, it is taken, and on disk where that is asked for */
-    uint64_t left;     /* of a flush: rows that have not landed */
+    bool flush;        /* it is of a flush */
+    uint64_t left;     /* rows that have not landed */
 } dbi_receipt;
 
 /* Takes a copy of the event and answers later: when it is in the journal and, with DBI_DURABILITY_SYNC, on disk.
  * Events that wait for room are taken in the order in which they came. On DBI_OK there comes exactly one receipt, with
- * DBI_EFULL when block_timeout passed. *receipt names it for dbi_stream_withdraw. @thread any @locks writer */
+ * DBI_EFULL when block_timeout passed. `user` comes back in it, and names it until then. @thread any @locks writer */
 DBI_NODISCARD dbi_rc dbi_stream_submit(dbi_stream *stream, const dbi_schema *schema, const void *tuple, size_t length,
-                                       dbi_mailbox *mailbox, void *user, dbi_receipt **receipt, dbi_err *err);
+                                       dbi_mailbox *mailbox, void *user, dbi_err *err);
 
 /* Takes a submitted event back. True: it is not in the journal and no receipt comes; false: it is too late, the receipt
- * comes. To be called only while the receipt has not been taken from its mailbox. @thread any @locks writer */
-bool dbi_stream_withdraw(dbi_stream *stream, dbi_receipt *receipt);
+ * comes or has come. @thread any @locks writer */
+bool dbi_stream_withdraw(dbi_stream *stream, const void *user);
 
 const char *dbi_stream_name(const dbi_stream *stream);
 

@@ -53,10 +53,11 @@ DBI_NODISCARD dbi_rc dbi_writer_stream(dbi_writer *writer, const dbi_stream_conf
 
 /* The columns of a table, as the server has them, or as it had them when it was last asked: they are kept in the
  * journal's directory. names == NULL: all of them. DBI_EUNREACHABLE when the server is away and nothing is kept;
- * DBI_EINVAL when the table or a column is missing. Waits. @thread any @locks none while waiting */
+ * DBI_EINVAL when the table or a column is missing. Waits, as long as `interrupt` lets it. @thread any @locks none
+ * while waiting */
 DBI_NODISCARD dbi_rc dbi_writer_schema(dbi_writer *writer, const char *nspname, const char *relname,
-                                       const char *const *names, size_t count, int64_t deadline, dbi_schema **schema,
-                                       dbi_err *err);
+                                       const char *const *names, size_t count, int64_t deadline,
+                                       const dbi_interrupt *interrupt, dbi_schema **schema, dbi_err *err);
 
 /* Starts the threads, where there is something to do before the first event: what an earlier process left. */
 DBI_NODISCARD dbi_rc dbi_writer_start(dbi_writer *writer, dbi_err *err);
@@ -65,12 +66,13 @@ DBI_NODISCARD dbi_rc dbi_writer_start(dbi_writer *writer, dbi_err *err);
  * when they are held or the server is away: then at the deadline, with DBI_ETIMEOUT. @thread any @locks writer */
 DBI_NODISCARD dbi_rc dbi_writer_flush(dbi_writer *writer, int64_t deadline, uint64_t *left, dbi_err *err);
 
-/* The same for an event loop: a receipt comes to the mailbox when it is done, its err DBI_ETIMEOUT at the deadline. */
+/* The same for an event loop: a receipt comes to the mailbox when it is done, its err DBI_ETIMEOUT at the deadline. `user`
+ * comes back in it, and names it until then. @thread any @locks writer */
 DBI_NODISCARD dbi_rc dbi_writer_flush_later(dbi_writer *writer, int64_t deadline, dbi_mailbox *mailbox, void *user,
-                                            dbi_receipt **receipt, dbi_err *err);
+                                            dbi_err *err);
 
 /* Takes the flush back; *left as of now. False: it is over, the receipt comes. @thread any @locks writer */
-bool dbi_writer_flush_withdraw(dbi_writer *writer, dbi_receipt *receipt, uint64_t *left);
+bool dbi_writer_flush_withdraw(dbi_writer *writer, const void *user, uint64_t *left);
 
 /* Takes no more events; what was taken goes on being shipped. Those who wait for room get DBI_ECLOSED. The first half of
  * closing, for a caller who waits in a way of his own in between. DBI_ECLOSED: it was called before. @thread any */
@@ -108,6 +110,7 @@ typedef struct dbi_chain_report {
     char name[DBI_STREAM_NAME_SIZE];
     dbi_chain_view chain;
     dbi_ship_view ship;
+    int64_t retry_ns; /* HELD, BACKING_OFF: until the next attempt; else -1 */
 } dbi_chain_report;
 size_t dbi_writer_chains(dbi_writer *writer, dbi_chain_report *reports, size_t capacity);
 
@@ -115,7 +118,7 @@ size_t dbi_writer_chains(dbi_writer *writer, dbi_chain_report *reports, size_t c
 /* False, and a view of zeros, when it is closed or, in a child, not yet opened. */
 bool dbi_writer_journal(dbi_writer *writer, dbi_journal_view *view);
 
-bool dbi_writer_running(const dbi_writer *writer); /* it has its threads */
+bool dbi_writer_running(const dbi_writer *writer); /* its threads are at work */
 const char *dbi_writer_name(const dbi_writer *writer);
 const char *dbi_writer_directory(const dbi_writer *writer);
 

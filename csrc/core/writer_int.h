@@ -144,7 +144,7 @@ struct dbi__engine {
     bool stop;
     bool watched;   /* a shipper waits with a timeout; the others wait for it to call */
     bool uncounted; /* a chain got no duty yet, for lack of memory */
-    bool sealed_running; /* it had its threads when it was sealed */
+    atomic_bool sealed_running; /* it had its threads when it was sealed */
     bool keeper_runs, syncer_runs;
     uint32_t shippers_run;
     pthread_t threads[DBI__SHIPPERS_MAX + 2];

@@ -1,0 +1,471 @@
+/* engine.c - the threads of a writer, and what they do in which order (see writer_int.h) */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "alloc.h"
+#include "writer_int.h"
+
+#define KEEP_BUSY (10 * DBI_NS_PER_MS) /* the keeper's round while events come in */
+#define KEEP_IDLE (50 * DBI_NS_PER_MS)
+#define RETRY_ENUMERATE DBI_NS_PER_S
+#define POOL_TIDY (10 * DBI_NS_PER_S)
+
+static int64_t earlier(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* -- duties ------------------------------------------------------------------------------------------------------- */
+
+void dbi__duty_count(const dbi__duty *duty, dbi_stream_view *view) {
+    uint64_t counts[DBI_CHAIN_COUNTER_COUNT];
+    dbi_chain_view chain;
+    dbi_ship_view ship;
+
+    dbi_chain_view_get(duty->chain, &chain);
+    dbi_shipper_view(duty->shipper, &ship);
+    for (int i = 0; i < DBI_CHAIN_COUNTER_COUNT; i++)
+        counts[i] = dbi_chain_counted(duty->chain, (dbi_chain_counter)i) - duty->base_counts[i];
+    view->accepted += chain.last - chain.opened;
+    view->recovered += duty->recovered;
+    view->landed += ship.rows;
+    view->journaled += chain.held;
+    view->dead += ship.dead;
+    view->dropped_oldest += counts[DBI_CHAIN_DROPPED_OLDEST];
+    view->damaged += counts[DBI_CHAIN_DAMAGED];
+    view->lost_by_server += counts[DBI_CHAIN_LOST_BY_SERVER];
+    view->ambiguous_resolved += ship.ambiguous_resolved;
+    if (chain.gone)
+        return;
+    view->chains++;
+    view->journaled_bytes += chain.bytes;
+    if (chain.held > 0 && chain.oldest_wall_us != 0) {
+        int64_t age = (dbi_clock_wall_us() - chain.oldest_wall_us) * DBI_NS_PER_US;
+
+        if (age > view->oldest_ns)
+            view->oldest_ns = age;
+    }
+}
+
+void dbi__tally_view(const dbi__engine *engine, const dbi__tally *tally, dbi_stream_view *view) {
+    *view = tally->gone;
+    memcpy(view->name, tally->name, sizeof view->name);
+    view->oldest_ns = -1;
+    for (const dbi__duty *duty = engine->duties; duty != NULL; duty = duty->next)
+        if (duty->tally == tally)
+            dbi__duty_count(duty, view);
+    if (tally->stream != NULL) {
+        view->open = engine->journal != NULL;
+        view->rejected = atomic_load(&tally->stream->rejected);
+        view->waiting = dbi__stream_waiting(tally->stream);
+    }
+}
+
+static dbi__tally *tally_of(dbi__engine *engine, const char *name) {
+    dbi__tally *tally;
+
+    for (tally = engine->tallies; tally != NULL; tally = tally->next)
+        if (strcmp(tally->name, name) == 0)
+            return tally;
+    tally = dbi_calloc(1, sizeof *tally);
+    if (tally == NULL)
+        return NULL;
+    (void)snprintf(tally->name, sizeof tally->name, "%s", name);
+    for (dbi_stream *stream = atomic_load(&engine->writer->streams); stream != NULL; stream = stream->next)
+        if (strcmp(stream->name, name) == 0)
+            tally->stream = stream;
+    tally->next = engine->tallies;
+    engine->tallies = tally;
+    return tally;
+}
+
+/* The shipper says what happened; called by the thread that runs it, with no lock held. */
+static void duty_heard(void *arg, const dbi_ship_event *event) {
+    dbi__duty *duty = arg;
+
+    if (event->kind != DBI_SHIP_EVENT_CHANGED || event->schema == NULL || duty->tally->stream == NULL)
+        return;
+    (void)pthread_mutex_lock(&duty->engine->lock);
+    /* Without memory the events go on as before: the shipper casts them. */
+    (void)!dbi__stream_changed(duty->tally->stream, event->schema, NULL);
+    (void)pthread_mutex_unlock(&duty->engine->lock);
+}
+
+static dbi_rc duty_new(dbi__engine *engine, dbi_chain *chain, dbi_err *err) {
+    const dbi_writer *writer = engine->writer;
+    dbi__duty *duty = dbi_calloc(1, sizeof *duty);
+    dbi_shipper_config config;
+    dbi_chain_view view;
+    dbi_rc rc;
+
+    dbi_chain_view_get(chain, &view);
+    if (duty == NULL || (duty->tally = tally_of(engine, view.name)) == NULL) {
+        dbi_free(duty);
+        return dbi_err_set(err, DBI_ENOMEM, "no memory to ship stream \"%s\"", view.name);
+    }
+    duty->engine = engine;
+    duty->chain = chain;
+    dbi_shipper_defaults(&config);
+    config.chain = chain;
+    config.pool = writer->config.pool;
+    config.breaker = writer->config.breaker;
+    config.dead_directory = writer->dead_directory;
+    config.slot = engine->slot;
+    config.batch_bytes = writer->config.batch_bytes;
+    config.stall_timeout = writer->config.stall_timeout;
+    config.on_event = duty_heard;
+    config.on_event_arg = duty;
+    rc = dbi_shipper_new(&duty->shipper, &config, err);
+    if (rc != DBI_OK) {
+        dbi_free(duty);
+        return rc;
+    }
+    duty->recovered = view.held - (view.last - view.opened);
+    for (int i = 0; i < DBI_CHAIN_COUNTER_COUNT; i++)
+        duty->base_counts[i] = dbi_chain_counted(chain, (dbi_chain_counter)i);
+    duty->landed = view.landed;
+    duty->not_before = INT64_MIN;
+    duty->number = ++engine->duty_number;
+    duty->next = engine->duties;
+    engine->duties = duty;
+    return DBI_OK;
+}
+
+dbi_rc dbi__engine_enumerate(dbi__engine *engine, dbi_err *err) {
+    dbi_chain **chains = NULL;
+    size_t capacity = 16, count = 0;
+    dbi_rc rc = DBI_OK;
+
+    for (;;) { /* until the list fits: another call may have added to it meanwhile */
+        dbi_free(chains);
+        chains = dbi_malloc(capacity * sizeof(dbi_chain *));
+        if (chains == NULL)
+            return dbi_err_set(err, DBI_ENOMEM, "no memory for the list of chains");
+        count = dbi_journal_chains(engine->journal, chains, capacity);
+        if (count <= capacity)
+            break;
+        capacity = 2 * count;
+    }
+    for (size_t i = 0; i < count && rc == DBI_OK; i++) {
+        dbi__duty *duty = engine->duties;
+
+        while (duty != NULL && duty->chain != chains[i])
+            duty = duty->next;
+        if (duty == NULL)
+            rc = duty_new(engine, chains[i], err);
+    }
+    dbi_free(chains);
+    return rc;
+}
+
+void dbi__duty_retire(dbi__duty *duty) {
+    dbi_ship_view ship;
+
+    dbi_shipper_view(duty->shipper, &ship);
+    for (int i = 0; i < DBI_REACTION_COUNT; i++)
+        duty->tally->reactions[i] += ship.reactions[i];
+    dbi__duty_count(duty, &duty->tally->gone);
+    dbi_histogram_merge(duty->engine->gone_durations, dbi_shipper_durations(duty->shipper));
+    dbi_shipper_free(duty->shipper);
+    dbi_free(duty);
+}
+
+/* Lets go of chains that have nothing to read any more. @locks engine held */
+static void duties_retire(dbi__engine *engine) {
+    for (dbi__duty **at = &engine->duties, *duty; (duty = *at) != NULL;) {
+        dbi_chain_view view;
+
+        dbi_chain_view_get(duty->chain, &view);
+        if (!view.gone || duty->busy) {
+            at = &duty->next;
+        } else {
+            *at = duty->next;
+            dbi__duty_retire(duty);
+        }
+    }
+}
+
+/* -- shipping ----------------------------------------------------------------------------------------------------- */
+
+/* Whether a thread is to ship the chain now; else *when becomes the time to look again, if that is sooner. Rows that
+ * have not landed get their age here: so an append need not tell anybody that it happened. @locks engine held */
+static bool duty_due(dbi__duty *duty, int64_t now, int64_t *when) {
+    const dbi_stream *stream = duty->tally->stream;
+    uint64_t last = dbi_chain_last(duty->chain), waiting = last > duty->landed ? last - duty->landed : 0;
+    int64_t due = duty->ran ? dbi_shipper_due(duty->shipper) : DBI_FOREVER;
+
+    if (duty->busy)
+        return false;
+    if (waiting == 0)
+        duty->seen_at = 0;
+    else if (duty->seen_at == 0)
+        duty->seen_at = now;
+    if (!duty->held_up && waiting > 0) {
+        bool whole = duty->asked > duty->landed || stream == NULL || waiting >= stream->config.batch_size;
+        int64_t ripe = whole ? now : duty->seen_at + stream->config.batch_timeout;
+
+        due = earlier(due, ripe > duty->not_before ? ripe : duty->not_before);
+    }
+    *when = earlier(*when, due);
+    return due <= now;
+}
+
+/* The next chain to ship, each in its turn; NULL: none before *when. @locks engine held */
+static dbi__duty *duty_pick(dbi__engine *engine, int64_t now, int64_t *when) {
+    dbi__duty *first = NULL, *after = NULL;
+    bool passed = false;
+
+    for (dbi__duty *duty = engine->duties; duty != NULL; duty = duty->next) {
+        if (duty_due(duty, now, when)) {
+            if (first == NULL)
+                first = duty;
+            if (passed && after == NULL)
+                after = duty;
+        }
+        if (duty->number == engine->turn)
+            passed = true;
+    }
+    if (after == NULL)
+        after = first;
+    if (after != NULL)
+        engine->turn = after->number;
+    return after;
+}
+
+/* @locks engine held; let go of while the server is waited for */
+static void duty_run(dbi__engine *engine, dbi__duty *duty) {
+    uint64_t before = duty->landed;
+    dbi_chain_view view;
+    dbi_ship_next next;
+    dbi_rc rc;
+
+    duty->busy = true;
+    (void)pthread_mutex_unlock(&engine->lock);
+    rc = dbi_shipper_run(duty->shipper, engine->cancel_fd, &next, NULL);
+    (void)pthread_mutex_lock(&engine->lock);
+    dbi_chain_view_get(duty->chain, &view);
+    duty->busy = false;
+    duty->ran = true;
+    duty->held_up = rc != DBI_OK;
+    duty->landed = view.landed;
+    duty->seen_at = 0;
+    /* Nothing came of it, and nothing was wrong: no reason to be called again at once. */
+    duty->not_before =
+        rc == DBI_OK && duty->landed == before ? dbi_clock_now(NULL) + engine->writer->config.tick : INT64_MIN;
+    dbi__engine_flushed(engine, false);
+    if (duty->tally->stream != NULL && duty->tally->stream->waiting.first != NULL)
+        (void)pthread_cond_signal(&engine->keep);
+}
+
+/* Waits for a signal or until `until`. @locks engine held */
+static void wait_until(dbi__engine *engine, pthread_cond_t *cond, int64_t until) {
+    struct timespec at = dbi_clock_timespec(until);
+
+    if (until == DBI_FOREVER)
+        (void)pthread_cond_wait(cond, &engine->lock);
+    else
+        (void)pthread_cond_timedwait(cond, &engine->lock, &at);
+}
+
+/* One idle thread watches the clock; it calls the next one before it goes to work. */
+static void *shipper_main(void *arg) {
+    dbi__engine *engine = arg;
+
+    (void)pthread_mutex_lock(&engine->lock);
+    while (!engine->stop) {
+        int64_t now = dbi_clock_now(NULL), when = now + engine->writer->config.tick;
+        dbi__duty *duty = duty_pick(engine, now, &when);
+
+        if (duty != NULL) {
+            if (!engine->watched)
+                (void)pthread_cond_signal(&engine->work);
+            duty_run(engine, duty);
+        } else if (engine->watched) {
+            wait_until(engine, &engine->work, DBI_FOREVER);
+        } else {
+            engine->watched = true;
+            wait_until(engine, &engine->work, when);
+            engine->watched = false;
+        }
+    }
+    (void)pthread_mutex_unlock(&engine->lock);
+    return NULL;
+}
+
+/* -- flushing ----------------------------------------------------------------------------------------------------- */
+
+uint64_t dbi__flush_left(const dbi__engine *engine, const dbi__flush *flush) {
+    uint64_t left = 0;
+
+    for (size_t i = 0; i < flush->count; i++)
+        for (const dbi__duty *duty = engine->duties; duty != NULL; duty = duty->next)
+            if (duty->number == flush->goals[i].duty && duty->landed < flush->goals[i].upto)
+                left += flush->goals[i].upto - duty->landed;
+    return left;
+}
+
+void dbi__engine_flushed(dbi__engine *engine, bool all) {
+    for (dbi__flush **at = &engine->flushes, *flush; (flush = *at) != NULL;) {
+        flush->receipt.left = dbi__flush_left(engine, flush);
+        if (flush->receipt.left > 0 && !all && dbi_clock_left(NULL, flush->deadline) > 0) {
+            at = &flush->next;
+            continue;
+        }
+        if (flush->receipt.left > 0)
+            (void)dbi_err_set(&flush->receipt.err, DBI_ETIMEOUT, "%llu events have not landed within the timeout",
+                              (unsigned long long)flush->receipt.left);
+        *at = flush->next;
+        dbi__receipt_deliver(&flush->receipt);
+    }
+}
+
+/* -- keeping ------------------------------------------------------------------------------------------------------ */
+
+/* The keeper must go on whatever happens: what failed is tried again in the next round, and shows in the journal's view
+ * or comes back to those who append. */
+static void *keeper_main(void *arg) {
+    dbi__engine *engine = arg;
+    const dbi_writer *writer = engine->writer;
+    int64_t adopt_at = 0, tidy_at = 0;
+    uint64_t before = 0;
+
+    (void)pthread_mutex_lock(&engine->lock);
+    while (!engine->stop) {
+        int64_t now = dbi_clock_now(NULL), until = now + KEEP_IDLE;
+        bool changed = false, found = false;
+        uint64_t taken = 0;
+
+        (void)pthread_mutex_unlock(&engine->lock);
+        (void)!dbi_journal_tend(engine->journal, &changed, NULL);
+        if (now >= adopt_at) {
+            (void)!dbi_journal_adopt(engine->journal, &found, NULL);
+            adopt_at = found ? 0 : now + writer->config.adopt_every; /* there may be more of them */
+        }
+        if (now >= tidy_at) {
+            dbi_pool_tidy(writer->config.pool);
+            tidy_at = now + POOL_TIDY;
+        }
+        (void)pthread_mutex_lock(&engine->lock);
+        if (changed || found || engine->uncounted)
+            engine->uncounted = dbi__engine_enumerate(engine, NULL) != DBI_OK;
+        duties_retire(engine);
+        for (dbi_stream *stream = atomic_load(&engine->writer->streams); stream != NULL; stream = stream->next)
+            dbi__stream_take_waiting(stream, engine);
+        dbi__engine_flushed(engine, false);
+        for (const dbi__duty *duty = engine->duties; duty != NULL; duty = duty->next)
+            taken += dbi_chain_last(duty->chain);
+        if (taken != before)
+            until = now + KEEP_BUSY;
+        before = taken;
+        for (const dbi__flush *flush = engine->flushes; flush != NULL; flush = flush->next)
+            until = earlier(until, flush->deadline);
+        if (!engine->stop)
+            wait_until(engine, &engine->keep, until);
+    }
+    (void)pthread_mutex_unlock(&engine->lock);
+    return NULL;
+}
+
+/* -- syncing ------------------------------------------------------------------------------------------------------ */
+
+/* Whether somebody waits for an fsync of the stream. @locks engine held */
+static bool sync_wanted(const dbi_stream *stream) {
+    for (uint32_t i = 0; i < stream->config.lanes; i++)
+        if (stream->lanes[i].syncing.first != NULL)
+            return true;
+    return false;
+}
+
+/* Those who came while an fsync was under way share the next one. */
+static void *syncer_main(void *arg) {
+    dbi__engine *engine = arg;
+
+    (void)pthread_mutex_lock(&engine->lock);
+    while (!engine->stop) {
+        int64_t now = dbi_clock_now(NULL), until = DBI_FOREVER;
+        bool synced = false;
+
+        for (dbi_stream *stream = atomic_load(&engine->writer->streams); stream != NULL; stream = stream->next) {
+            dbi_durability durability = stream->config.durability;
+
+            if (durability != DBI_DURABILITY_INTERVAL && durability != DBI_DURABILITY_SYNC)
+                continue;
+            if (now >= stream->sync_at || sync_wanted(stream)) {
+                dbi__stream_sync(stream, engine);
+                stream->sync_at = dbi_clock_now(NULL) + stream->config.sync_interval;
+                synced = true;
+            }
+            until = earlier(until, stream->sync_at);
+        }
+        if (!synced && !engine->stop) /* after an fsync, others may have come: look again before waiting */
+            wait_until(engine, &engine->sync, until);
+    }
+    (void)pthread_mutex_unlock(&engine->lock);
+    return NULL;
+}
+
+/* -- threads ------------------------------------------------------------------------------------------------------ */
+
+static dbi_rc thread_start(dbi__engine *engine, void *(*run)(void *), const char *what, dbi_err *err) {
+    int sys = pthread_create(&engine->threads[engine->thread_count], NULL, run, engine);
+
+    if (sys != 0)
+        return dbi_err_sys(err, DBI_ESYS, sys, "the thread that %s", what);
+    engine->thread_count++;
+    return DBI_OK;
+}
+
+dbi_rc dbi__engine_start_syncer(dbi__engine *engine, dbi_err *err) {
+    sigset_t all, old;
+    dbi_rc rc;
+
+    if (engine->syncer_runs)
+        return DBI_OK;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
+    rc = thread_start(engine, syncer_main, "syncs the journal to disk", err);
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    engine->syncer_runs = rc == DBI_OK;
+    return rc;
+}
+
+dbi_rc dbi__engine_start(dbi__engine *engine, dbi_err *err) {
+    sigset_t all, old;
+    dbi_rc rc;
+
+    if (atomic_load(&engine->state) != DBI__ENGINE_IDLE)
+        return DBI_OK;
+    (void)sigfillset(&all); /* signals are for the application's threads */
+    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
+    if (!engine->keeper_runs) {
+        rc = thread_start(engine, keeper_main, "keeps the journal", err);
+        engine->keeper_runs = rc == DBI_OK;
+    }
+    while (engine->keeper_runs && engine->shippers_run < engine->writer->config.shippers) {
+        rc = thread_start(engine, shipper_main, "ships events", err);
+        if (rc != DBI_OK)
+            break;
+        engine->shippers_run++;
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (engine->shippers_run == 0)
+        return rc;
+    for (const dbi_stream *stream = atomic_load(&engine->writer->streams); stream != NULL; stream = stream->next)
+        if (stream->config.durability >= DBI_DURABILITY_INTERVAL && (rc = dbi__engine_start_syncer(engine, err)) != DBI_OK)
+            return rc;
+    atomic_store(&engine->state, DBI__ENGINE_RUNNING);
+    return DBI_OK;
+}
+
+void dbi__engine_stop(dbi__engine *engine) {
+    (void)pthread_mutex_lock(&engine->lock);
+    engine->stop = true;
+    (void)eventfd_write(engine->cancel_fd, 1);
+    (void)pthread_cond_broadcast(&engine->work);
+    (void)pthread_cond_broadcast(&engine->keep);
+    (void)pthread_cond_broadcast(&engine->sync);
+    (void)pthread_mutex_unlock(&engine->lock);
+    for (; engine->thread_count > 0; engine->thread_count--)
+        (void)pthread_join(engine->threads[engine->thread_count - 1], NULL);
+}
