@@ -14,6 +14,13 @@ from dbint.django.databases import provider
 from dbint.django.verification.access import is_configured, service_of
 from dbint.django.verification.connection import ConnectionProbe, NoDatabaseProbe
 from dbint.django.verification.crud import CrudProbe
+from dbint.django.verification.events import (
+    CorePoolProbe,
+    EventsRoundTripProbe,
+    NoEventsProbe,
+    ReplayProbe,
+    alias_of_events,
+)
 from dbint.django.verification.flow import CommitProbe, FlowProbe
 from dbint.django.verification.kafka import kafka_access
 from dbint.django.verification.models import ModelsProbe
@@ -104,6 +111,7 @@ def _all(verify: VerifySettings, read_only: bool) -> list[Probe]:
     ]
     return [
         *probes,
+        *_of_events(verify),
         *_of_kafka(verify),
         *_of_integration(aliases, verify),
         RoutersProbe(name="routers", server="project"),
@@ -135,6 +143,23 @@ def _of_database(alias: str, server: str, verify: VerifySettings, read_only: boo
     elif server == "doris":
         probes.append(PersistentConnectionProbe(name=f"pooling.{alias}", **after))
     return probes
+
+
+def _of_events(verify: VerifySettings) -> list[Probe]:
+    alias = alias_of_events()
+    if alias is None:
+        return [NoEventsProbe(name="events", server="postgres")]
+    common: dict[str, Any] = {
+        "server": "postgres",
+        "alias": alias,
+        "prefix": verify.table_prefix,
+        "requires": (f"connections.{alias}",),
+    }
+    return [
+        EventsRoundTripProbe(name="events.round_trip", **common),
+        ReplayProbe(name="events.replay", **common),
+        CorePoolProbe(name="pooling.core", **common),
+    ]
 
 
 def _of_kafka(verify: VerifySettings) -> list[Probe]:
