@@ -50,6 +50,7 @@ struct dbi_shipper {
     size_t limit;            /* of a shipment, in bytes */
     int64_t small_until;     /* when the limit may grow again */
     uint32_t failures;       /* in a row */
+    dbi_reaction last;       /* to the last of them */
     bool held;               /* until something lands, or there is nothing left */
     uint64_t recent, recent_bad;
     int64_t confirm_at;      /* DBI_FOREVER = there is nothing to confirm */
@@ -134,7 +135,7 @@ dbi_rc dbi_shipper_new(dbi_shipper **out, const dbi_shipper_config *config, dbi_
     shipper->config = *config;
     shipper->config.dead_directory = shipper->dead_directory = dbi_strdup(config->dead_directory);
     shipper->config.slot = shipper->slot = dbi_strdup(config->slot != NULL ? config->slot : "");
-    shipper->limit = config->batch_bytes;
+    shipper->limit = shipper->view.batch_bytes = config->batch_bytes;
     shipper->unsettled = true; /* of an earlier process */
     shipper->confirm_at = DBI_FOREVER;
     shipper->view.since_us = dbi_clock_wall_us();
@@ -620,29 +621,37 @@ static int64_t backoff(const dbi_shipper *shipper) {
     return (int64_t)(random % (uint64_t)limit);
 }
 
+static void limit_set(dbi_shipper *shipper, size_t limit) {
+    shipper->limit = limit;
+    shipper->small_until = after(shipper, shipper->config.small_for);
+    (void)pthread_mutex_lock(&shipper->lock);
+    shipper->view.batch_bytes = limit;
+    (void)pthread_mutex_unlock(&shipper->lock);
+}
+
 /* Halves what is sent at once. False: it is one row already. */
 static bool limit_halve(dbi_shipper *shipper) {
     size_t sent = shipper->records.length < shipper->limit ? shipper->records.length : shipper->limit;
 
     if (shipper->records.count <= 1)
         return false;
-    shipper->limit = sent / 2 > BATCH_MIN ? sent / 2 : BATCH_MIN;
-    shipper->small_until = after(shipper, shipper->config.small_for);
+    limit_set(shipper, sent / 2 > BATCH_MIN ? sent / 2 : BATCH_MIN);
     return true;
 }
 
 static void limit_grow(dbi_shipper *shipper) {
-    if (shipper->limit >= shipper->config.batch_bytes || now(shipper) < shipper->small_until)
-        return;
-    shipper->limit = shipper->limit > shipper->config.batch_bytes / 2 ? shipper->config.batch_bytes : shipper->limit * 2;
-    shipper->small_until = after(shipper, shipper->config.small_for);
+    size_t most = shipper->config.batch_bytes;
+
+    if (shipper->limit < most && now(shipper) >= shipper->small_until)
+        limit_set(shipper, shipper->limit > most / 2 ? most : shipper->limit * 2);
 }
 
 /* What is to be known anew before the next attempt, and how long until then: 0 = at once. */
 static int64_t react(dbi_shipper *shipper, dbi_reaction reaction, bool sent, const dbi_err *err) {
     const dbi__shipment *shipment = &shipper->shipment;
-    bool first = ++shipper->failures == 1;
+    bool first = shipper->failures++ == 0 || shipper->last != reaction; /* the second time, it did not help */
 
+    shipper->last = reaction;
     if (sent && reaction == DBI_REACTION_RECONNECT) {
         shipper->met = false;
         shipper->unsettled = true;
@@ -705,7 +714,6 @@ static void failed(dbi_shipper *shipper, dbi_reaction reaction, bool sent, dbi_s
     view->last_error = *err;
     view->last_error_us = dbi_clock_wall_us();
     view->reactions[reaction]++;
-    view->batch_bytes = shipper->limit;
     shipper->due = next->at;
     if (shipper->kicked)
         next->at = shipper->due = 0;
@@ -821,12 +829,12 @@ dbi_rc dbi_shipper_run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next,
         rc = attempt(shipper, conn, cancel_fd, &sent, err);
     lost = conn != NULL && dbi_conn_lost(conn);
     reaction = rc != DBI_OK ? reaction_to(rc, err, lost) : DBI_REACTION_HOLD;
-    if (sent) {
-        (void)pthread_mutex_lock(&shipper->lock);
-        shipper->view.attempts++;
-        shipper->view.copies += shipper->shipment.copies;
-        (void)pthread_mutex_unlock(&shipper->lock);
-    }
+    if (rc == DBI_OK)
+        limit_grow(shipper);
+    (void)pthread_mutex_lock(&shipper->lock);
+    shipper->view.attempts += sent;
+    shipper->view.copies += sent ? shipper->shipment.copies : 0;
+    (void)pthread_mutex_unlock(&shipper->lock);
     dbi_pool_release(shipper->config.pool, conn,
                      rc == DBI_OK || (rc != DBI_EINTR && reaction != DBI_REACTION_RECONNECT) ? DBI_CONN_KEEP
                                                                                              : DBI_CONN_DISCARD,
@@ -834,7 +842,6 @@ dbi_rc dbi_shipper_run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next,
     if (shipper->config.breaker != NULL)
         dbi_breaker_done(shipper->config.breaker, &permit, outcome_of(rc, err, reaction));
     if (rc == DBI_OK) {
-        limit_grow(shipper);
         *next = (dbi_ship_next){.more = dbi_chain_last(shipper->config.chain) > shipper->ledger_last};
         next->at = next->more ? 0 : shipper->confirm_at;
         idle(shipper, next);
