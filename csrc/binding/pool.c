@@ -71,6 +71,8 @@ static bool read_config(const dbi_state *state, PyObject *const *values, dbi_poo
         !read_share(values[THRESHOLD], "exhaustion_threshold", &config->exhaustion_threshold))
         return false;
     config->max_queries = values[MAX_QUERIES] == Py_None ? 0 : (uint64_t)queries;
+    if (values[MIN_SIZE] == NULL && config->min_size > config->max_size) /* the default is for those who do not care */
+        config->min_size = config->max_size;
     return true;
 }
 

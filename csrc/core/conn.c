@@ -92,8 +92,9 @@ static dbi_rc conn_broken(dbi_conn *conn, const char *what, dbi_err *err) {
     conn->lost = true;
     if (conn->copying) /* libpq looks at errors only after the COPY's end */
         (void)PQputCopyEnd(conn->pq, NULL);
-    for (int i = 0; i < 4 && PQresultErrorField(result, PG_DIAG_SQLSTATE) == NULL; i++) {
-        next = PQgetResult(conn->pq); /* waits for nothing: the socket is gone */
+    /* without a socket, PQgetResult waits for nothing */
+    while (PQstatus(conn->pq) != CONNECTION_OK && PQresultErrorField(result, PG_DIAG_SQLSTATE) == NULL) {
+        next = PQgetResult(conn->pq);
         if (next == NULL)
             break;
         PQclear(result);

@@ -703,7 +703,7 @@ TEST(an_open_transaction_is_not_handed_on) {
     TRY(once(pool, "begin", after_ms(5000), NULL));
     CHECK_POOL(pool, 0, 0);
     CHECK_CLOSED_BY(pool, UNFINISHED, 1);
-    CHECK_RC(once(pool, "copy", after_ms(5000), NULL), DBI_ESTATE); /* nor a COPY that nobody feeds */
+    TRY_RC(once(pool, "copy", after_ms(5000), NULL), DBI_ESTATE); /* nor a COPY that nobody feeds */
     CHECK_CLOSED_BY(pool, UNFINISHED, 2);
 done:
     dbi_pool_free(pool);
