@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, Literal
 
 from django.apps import apps
 from django.db import connections
@@ -32,7 +32,7 @@ _COLUMNS = {
     "n": "int8 not null",
     "what": "jsonb not null",
 }
-_FILL = {"event_id": "uuid7", "at": "now"}
+_FILL: dict[str, Literal["uuid7", "now"]] = {"event_id": "uuid7", "at": "now"}
 
 
 def alias_of_events() -> str | None:

@@ -47,17 +47,17 @@ class ModelsProbe(DatabaseProbe):
         problems: list[str] = []
         with private_connection(self.alias, scope) as connection:
             scope.doing("the list of tables")
-            with connection.cursor() as cursor:
-                tables = {info.name for info in connection.introspection.get_table_list(cursor)}
+            tables = tables_by_schema(connection, {_schema(model._meta.db_table) for model in mine})
             scope.doing("the list of applied migrations")
             pending = pending_migrations(connection)
             inspected, types = 0, 0
             for model in mine:
                 table = model._meta.db_table
-                if _bare(table) not in tables:
+                if _bare(table) not in tables[_schema(table)]:
                     problems.append(f"{model._meta.label}: table {table} does not exist")
                     continue
                 scope.doing(f"the columns of {table}")
+                look_into(connection, _schema(table))
                 problems += column_problems(connection, model)
                 inspected += 1
                 if model._meta.managed:
@@ -124,11 +124,34 @@ def pending_migrations(connection: BaseDatabaseWrapper) -> list[str]:
     ]
 
 
+def tables_by_schema(
+    connection: BaseDatabaseWrapper, schemas: Iterable[str | None]
+) -> dict[str | None, set[str]]:
+    """The tables of each schema; None is where names without a schema are found."""
+    found = {}
+    for schema in schemas:
+        look_into(connection, schema)
+        with connection.cursor() as cursor:
+            found[schema] = {info.name for info in connection.introspection.get_table_list(cursor)}
+    return found
+
+
+def look_into(connection: BaseDatabaseWrapper, schema: str | None) -> None:
+    """Django's introspection sees what the search path shows: from now on that is this schema."""
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("RESET search_path")
+        if schema is not None:
+            cursor.execute(f"SET search_path TO {connection.ops.quote_name(schema)}")
+
+
 def column_problems(connection: BaseDatabaseWrapper, model: type[models.Model]) -> Iterator[str]:
     """Columns that are missing, and NULLs that one side allows and the other does not."""
     table, label = model._meta.db_table, model._meta.label
     with connection.cursor() as cursor:
-        found = {info.name: info for info in connection.introspection.get_table_description(cursor, table)}
+        description = connection.introspection.get_table_description(cursor, _bare(table))
+        found = {info.name: info for info in description}
     fields = {field.column: field for field in model._meta.local_concrete_fields if field.db_type(connection)}
     for column, field in fields.items():
         if column not in found:
@@ -167,7 +190,7 @@ def index_problems(connection: BaseDatabaseWrapper, model: type[models.Model]) -
     features: Any = connection.features
     meta: Any = model._meta
     with connection.cursor() as cursor:
-        found = connection.introspection.get_constraints(cursor, meta.db_table)
+        found = connection.introspection.get_constraints(cursor, _bare(meta.db_table))
     unique = {tuple(entry["columns"]) for entry in found.values() if entry["unique"] or entry["primary_key"]}
     leading = {entry["columns"][0] for entry in found.values() if entry["columns"]}
     names = {name.lower() for name in found}
@@ -222,6 +245,11 @@ def _composite(field: "models.Field[Any, Any]") -> bool:
 def _bare(table: str) -> str:
     """A table's name as introspection lists it: '"schema"."table"' is the trick for another schema."""
     return table.rpartition('"."')[2].strip('"')
+
+
+def _schema(table: str) -> str | None:
+    """The schema in '"schema"."table"'; None for a plain name."""
+    return table.strip('"').partition('"."')[0] if '"."' in table else None
 
 
 def _some(count: int, noun: str) -> str:
