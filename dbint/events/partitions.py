@@ -76,6 +76,11 @@ def identifier(table: str) -> sql.Identifier:
     return sql.Identifier(*table.split(".", 1))
 
 
+def regclass(table: str) -> str:
+    """``schema.table`` as PostgreSQL reads it where it is asked for ``regclass``."""
+    return identifier(table).as_string()
+
+
 def span_at(interval: str, moment: datetime) -> Span:
     """The day, the week (from Monday on) or the month, in UTC, that ``moment`` lies in."""
     day = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -106,7 +111,7 @@ def is_partitioned_by(connection: Connection, table: str, column: str) -> bool:
         """SELECT a.attname FROM pg_partitioned_table p
            JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
            WHERE p.partrelid = %s::regclass AND p.partstrat = 'r' AND p.partnatts = 1""",
-        (table,),
+        (regclass(table),),
     ).fetchone()
     return row is not None and row[0] == column
 
@@ -123,7 +128,7 @@ def partitions(connection: Connection, table: str) -> list[Partition]:
                FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                JOIN pg_namespace n ON n.oid = c.relnamespace
                WHERE i.inhparent = %s::regclass""",
-            (table,),
+            (regclass(table),),
         ).fetchall()
     found = [
         Partition(str(schema), str(name), _span(str(bounds)), cast(int, estimate))

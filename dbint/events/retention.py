@@ -232,7 +232,7 @@ class _Run:
             """SELECT n.nspname || '.' || c.relname FROM pg_partition_tree(%s) AS tree
                JOIN pg_class c ON c.oid = tree.relid JOIN pg_namespace n ON n.oid = c.relnamespace
                WHERE tree.isleaf ORDER BY 1""",
-            (table,),
+            (partitions.regclass(table),),
         ).fetchall()
         return [str(row[0]) for row in rows] or [table]
 
@@ -261,7 +261,8 @@ class _Run:
         """How many rows there are, and whether that is exact: only small partitions are counted."""
         counted = sql.SQL("SELECT count(*) FROM {}").format(partition.identifier)
         row = self.connection.execute(
-            "SELECT pg_relation_size(%s::regclass) <= %s", (str(partition), COUNTED_BYTES)
+            "SELECT pg_relation_size(%s::regclass) <= %s",
+            (partitions.regclass(str(partition)), COUNTED_BYTES),
         ).fetchone()
         if row is None or row[0] is not True:
             return partition.rows, False
