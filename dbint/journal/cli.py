@@ -22,6 +22,7 @@ from dbint.journal.directory import Journal
 from dbint.journal.listing import as_text, describe
 from dbint.journal.rows import Row, Selection, copy_binary, copy_command, csv, rows
 from dbint.journal.segment import Broken
+from dbint.state import state_directory
 
 OK, FOUND, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 EPILOG: Final = (
@@ -37,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m dbint.journal", description="Looks into journals, and mends them.", epilog=EPILOG
     )
     add_commands(parser, standalone=True)
-    return run(parser.parse_args(arguments), _connect)
+    options = parser.parse_args(arguments)
+    options.out, options.err = sys.stdout, sys.stderr
+    return run(options, _connect)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -129,36 +132,38 @@ def _count(text: str) -> int:
 
 
 def run(options: argparse.Namespace, connect: Connect) -> int:
-    """Does what the options say; errors become one line on stderr."""
+    """Does what the options say; errors become one line. ``options`` have the streams ``out`` and ``err``."""
     try:
         code: int = options.do(options, connect)
-        sys.stdout.flush()
+        options.out.flush()
     except BrokenPipeError:
         # Whoever read our output has gone; nothing more can be said, not even by the interpreter at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+        return _fail(options, "interrupted", INTERRUPTED)
     except (Error, DamageError) as error:
-        return _fail(str(error))
+        return _fail(options, str(error))
     except OSError as error:
-        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+        return _fail(options, f"{error.filename or 'a file'}: {error.strerror or error}")
     except psycopg.Error as error:
-        return _fail(f"the server: {' '.join(str(error).split())}")
+        return _fail(options, f"the server: {' '.join(str(error).split())}")
     return code
 
 
-def _fail(message: str, code: int = COULD_NOT_RUN) -> int:
-    sys.stderr.write(f"dbint.journal: {message}\n")
+def _fail(options: argparse.Namespace, message: str, code: int = COULD_NOT_RUN) -> int:
+    options.err.write(f"dbint.journal: {message}\n")
     return code
 
 
 def _connect(options: argparse.Namespace) -> "psycopg.Connection[Any]":
     if options.dsn is not None:
-        return psycopg.connect(options.dsn, connect_timeout=10, autocommit=True)
+        return psycopg.connect(options.dsn, connect_timeout=10, autocommit=True, prepare_threshold=None)
     config = DatabaseConfig.from_env()
     parameters: dict[str, Any] = dict(config.connection_parameters())
-    return psycopg.connect(**parameters, password=config.password or None, autocommit=True)
+    parameters |= {"password": config.password or None, "autocommit": True}
+    # Prepared statements would not survive a pooler in transaction mode.
+    return psycopg.connect(**parameters, prepare_threshold=None)
 
 
 # Which journal
@@ -166,7 +171,9 @@ def _connect(options: argparse.Namespace) -> "psycopg.Connection[Any]":
 
 def _journals(options: argparse.Namespace) -> list[Journal]:
     """The journal of --directory, or those below it."""
-    directory = options.directory or _default_directory()
+    directory: Path = options.directory or Path(
+        os.environ.get("DBINT_JOURNAL_DIR") or state_directory("journal")
+    )
     below = sorted(path.parent for path in directory.glob("*/slot-0000"))
     if below and not any(directory.glob("slot-*")):
         return [Journal(path) for path in below]
@@ -184,11 +191,6 @@ def _journal(options: argparse.Namespace) -> Journal:
     return journals[0]
 
 
-def _default_directory() -> Path:
-    config = DatabaseConfig(database="_", journal_dir=os.environ.get("DBINT_JOURNAL_DIR", ""))
-    return config.journal_path.parent
-
-
 def _selection(options: argparse.Namespace) -> Selection:
     return Selection(
         options.stream, options.chain or "", getattr(options, "first", None), getattr(options, "last", None)
@@ -199,9 +201,9 @@ def _ls(options: argparse.Namespace, connect: Connect) -> int:
     del connect
     journals = [describe(journal) for journal in _journals(options)]
     if options.format == "json":
-        _write_json({"journals": journals})
+        _write_json(options, {"journals": journals})
     else:
-        _write("\n".join(map(as_text, journals)))
+        _write(options, "\n".join(map(as_text, journals)))
     return OK
 
 
@@ -227,14 +229,14 @@ def _check(options: argparse.Namespace, connect: Connect) -> int:
             }
             for finding in findings
         ]
-        _write_json({"sound": not damaged and not later, "findings": described})
+        _write_json(options, {"sound": not damaged and not later, "findings": described})
     else:
         for finding in findings:
-            _write(f"{'damage' if finding.damage else 'note'}: {finding}\n")
+            _write(options, f"{'damage' if finding.damage else 'note'}: {finding}\n")
         if damaged:
-            _write(f"{damaged} damaged places; repair puts them into quarantine\n")
+            _write(options, f"{damaged} damaged places; repair puts them into quarantine\n")
         else:
-            _write("not all could be read\n" if later else "sound\n")
+            _write(options, "not all could be read\n" if later else "sound\n")
     return FOUND if damaged else COULD_NOT_RUN if later else OK
 
 
@@ -253,7 +255,7 @@ def _dump(options: argparse.Namespace, connect: Connect) -> int:
     for one in found:
         if isinstance(one, Broken):
             code = FOUND
-            _fail(f"damage at sequence {one.sequence}: {one.why} (see check)")
+            _fail(options, f"damage at sequence {one.sequence}: {one.why} (see check)")
             continue
         if left is not None:
             if left == 0:
@@ -262,11 +264,11 @@ def _dump(options: argparse.Namespace, connect: Connect) -> int:
         described = _describe_row(one)
         code = FOUND if "error" in described else code
         if options.format == "json":
-            _write(json.dumps(described, ensure_ascii=False) + "\n")
+            _write(options, json.dumps(described, ensure_ascii=False) + "\n")
         else:
             what = json.dumps(described.get("row", described.get("error")), ensure_ascii=False)
             refused = f" refused by {one.sqlstate}: {one.message}" if isinstance(one, Letter) else ""
-            _write(f"{one.chain.hex[:8]} {one.sequence} {one.stream}{refused} {what}\n")
+            _write(options, f"{one.chain.hex[:8]} {one.sequence} {one.stream}{refused} {what}\n")
     return code
 
 
@@ -297,7 +299,7 @@ def _export(options: argparse.Namespace, connect: Connect) -> int:
         for found in rows(_journal(options), _selection(options), landed=options.landed):
             if isinstance(found, Broken):
                 code = FOUND
-                _fail(f"damage at sequence {found.sequence}: {found.why} (see check)")
+                _fail(options, f"damage at sequence {found.sequence}: {found.why} (see check)")
             else:
                 last = found
                 yield found
@@ -305,9 +307,9 @@ def _export(options: argparse.Namespace, connect: Connect) -> int:
     with _output(options.output) as file:
         file.writelines((csv if options.form == "csv" else copy_binary)(chosen()))
     if last is None or last.schema is None:
-        _fail("no row was chosen: the file is empty")
+        _fail(options, "no row was chosen: the file is empty")
         return FOUND
-    sys.stderr.write(copy_command(last.schema, options.output, options.form) + "\n")
+    options.err.write(copy_command(last.schema, options.output, options.form) + "\n")
     return code
 
 
@@ -343,17 +345,18 @@ def _retarget(options: argparse.Namespace, connect: Connect) -> int:
     done = list(repair.retarget(_journal(options), _selection(options), options.to, dry_run=not options.yes))
     _report(options, done, "no chain holds events that have not landed")
     if done and not options.yes:
-        sys.stderr.write("nothing was changed: --yes does it\n")
+        options.err.write("nothing was changed: --yes does it\n")
     return OK
 
 
 def _report(options: argparse.Namespace, done: Sequence[str], nothing: str) -> None:
     if options.format == "json":
         _write_json(
-            {"dry_run": bool(getattr(options, "dry_run", not getattr(options, "yes", True))), "done": done}
+            options,
+            {"dry_run": bool(getattr(options, "dry_run", not getattr(options, "yes", True))), "done": done},
         )
     else:
-        _write("".join(f"{line}\n" for line in done) or f"{nothing}\n")
+        _write(options, "".join(f"{line}\n" for line in done) or f"{nothing}\n")
 
 
 def _resubmit(options: argparse.Namespace, connect: Connect) -> int:
@@ -365,20 +368,22 @@ def _resubmit(options: argparse.Namespace, connect: Connect) -> int:
         with connect(options) as connection:
             outcomes = list(resubmit.resubmit(journal.dead, chosen, connection, dry_run=options.dry_run))
     if options.format == "json":
-        _write_json({"dry_run": options.dry_run, "letters": [outcome.describe() for outcome in outcomes]})
+        _write_json(
+            options, {"dry_run": options.dry_run, "letters": [outcome.describe() for outcome in outcomes]}
+        )
     else:
         for outcome in outcomes:
-            _write(f"{outcome}\n")
-        _write(f"{resubmit.summary(outcomes)}\n")
+            _write(options, f"{outcome}\n")
+        _write(options, f"{resubmit.summary(outcomes)}\n")
     return FOUND if any(outcome.refused for outcome in outcomes) else OK
 
 
 # Output
 
 
-def _write(text: str) -> None:
-    sys.stdout.write(text)
+def _write(options: argparse.Namespace, text: str) -> None:
+    options.out.write(text)
 
 
-def _write_json(value: object) -> None:
-    _write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+def _write_json(options: argparse.Namespace, value: object) -> None:
+    _write(options, json.dumps(value, ensure_ascii=False, indent=1) + "\n")

@@ -103,7 +103,7 @@ def _array(column: Column, data: bytes) -> tuple[list[int], list[bytes | None]]:
     dimensions, flags, oid = struct.unpack_from(">iiI", data)
     if not 0 <= dimensions <= 6 or flags not in (0, 1):
         raise DamageError(f"an array of {dimensions} dimensions, flags {flags}")
-    if oid != column.element_oid:
+    if column.element_oid not in (0, oid):
         raise DamageError(f"elements of the type {oid}, not {column.element_oid}")
     at, sizes = 12, []
     for _ in range(dimensions):
