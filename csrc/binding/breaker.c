@@ -80,10 +80,8 @@ static PyObject *change_new(const breaker_object *self, const dbi_breaker_event 
     return change;
 }
 
-/* The core calls it in the thread that changed the state, which holds the GIL: the breaker is called from nowhere else.
- * What a listener raises must not take the place of what the guarded call returns or raises. */
-static void breaker_changed(void *arg, const dbi_breaker_event *event) {
-    breaker_object *self = arg;
+/* What a listener raises must not take the place of what the guarded call returns or raises. */
+void breaker_tell(breaker_object *self, const dbi_breaker_event *event) {
     PyObject *type, *value, *traceback, *listeners = self->listeners, *change;
 
     if (PyTuple_GET_SIZE(listeners) == 0)
@@ -103,6 +101,16 @@ static void breaker_changed(void *arg, const dbi_breaker_event *event) {
     Py_XDECREF(change);
     Py_DECREF(listeners);
     PyErr_Restore(type, value, traceback);
+}
+
+/* The core calls it in the thread that changed the state: one that runs Python code, or one of a writer's shippers. */
+static void breaker_changed(void *arg, const dbi_breaker_event *event) {
+    breaker_object *self = arg;
+
+    if (PyGILState_Check())
+        breaker_tell(self, event);
+    else
+        breaker_news_add(self->news, event);
 }
 
 /* --- guarding a call --- */
@@ -331,7 +339,9 @@ static PyObject *breaker_reset(breaker_object *self, PyObject *Py_UNUSED(ignored
 PyDoc_STRVAR(add_listener_doc,
              "add_listener($self, listener, /)\n--\n\n"
              "Calls listener(change) with a CircuitChange after each change of state.\n\n"
-             "The thread that brought the change about calls it, at once; what it raises goes to sys.unraisablehook.");
+             "The thread that brought the change about calls it, at once; what it raises goes to sys.unraisablehook.\n"
+             "Of a change that a BatchWriter's own threads brought about, it is told by the main thread, when that next\n"
+             "runs Python code.");
 
 static PyObject *breaker_add_listener(breaker_object *self, PyObject *listener) {
     Py_ssize_t count = PyTuple_GET_SIZE(self->listeners);
@@ -610,6 +620,11 @@ static PyObject *breaker_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         Py_DECREF(self);
         return NULL;
     }
+    self->news = breaker_news_new(self);
+    if (self->news == NULL) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
     if (self->clock != NULL)
         config.clock = (dbi_clock){dbi_manual_clock_read, &((manual_clock_object *)self->clock)->now};
     config.on_change = breaker_changed;
@@ -650,6 +665,7 @@ static void breaker_dealloc(breaker_object *self) {
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs((PyObject *)self);
     dbi_breaker_free(self->breaker);
+    breaker_news_free(self->news);
     dbi_free(self->held);
     Py_CLEAR(self->record);
     Py_CLEAR(self->ignore);
