@@ -419,12 +419,12 @@ static bool chain_pinned(const dbi_chain *chain, const dbi__segment *segment) {
     return number == chain->reading || number == chain->syncing || number == chain->tending;
 }
 
-/* Index of the newest segment in use, segment_count when there is none. */
+/* Index of the newest segment in use; 0, too, when there is none. */
 static size_t chain_newest(const dbi_chain *chain) {
     for (size_t i = chain->segment_count; i-- > 0;)
         if (atomic_load_explicit(&chain->segments[i]->first, memory_order_acquire) != 0)
             return i;
-    return chain->segment_count;
+    return 0;
 }
 
 int64_t dbi__chain_kept(const dbi_chain *chain, size_t *index) {
@@ -648,7 +648,7 @@ static bool segment_relabel(const dbi_chain *chain, dbi__segment *segment, const
     uint8_t *bytes = NULL;
     dbi__header header;
     bool done = false;
-    int fd;
+    int fd, sys;
 
     memcpy(segment->header.id, to, sizeof segment->header.id);
     if (chain->slot == NULL)
@@ -657,7 +657,10 @@ static bool segment_relabel(const dbi_chain *chain, dbi__segment *segment, const
     dbi__segment_name(to, segment->header.number, ".seg", after);
     fd = dbi__fd_open(chain->slot->directory, before, O_RDWR, 0);
     bytes = dbi_malloc(length);
-    if (fd < 0 || bytes == NULL || dbi__pread(fd, bytes, length, 0) != length ||
+    if (fd < 0)
+        goto done;
+    errno = bytes == NULL ? ENOMEM : EIO; /* the second where the file does not hold what we wrote */
+    if (bytes == NULL || dbi__pread(fd, bytes, length, 0) != length ||
         dbi__header_parse(bytes, length, &header, NULL) != DBI__HEADER_WHOLE)
         goto done;
     memcpy(bytes + DBI__AT_ID, to, 16);
@@ -665,8 +668,10 @@ static bool segment_relabel(const dbi_chain *chain, dbi__segment *segment, const
     done = dbi__pwrite(fd, bytes, DBI__AT_CRC + 4, 0) &&
            renameat(chain->slot->directory, before, chain->slot->directory, after) == 0;
 done:
+    sys = errno;
     dbi_free(bytes);
     dbi__fd_close(&fd);
+    errno = sys;
     return done;
 }
 
