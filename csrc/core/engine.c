@@ -432,7 +432,7 @@ dbi_rc dbi__engine_start_syncer(dbi__engine *engine, dbi_err *err) {
 
 dbi_rc dbi__engine_start(dbi__engine *engine, dbi_err *err) {
     sigset_t all, old;
-    dbi_rc rc;
+    dbi_rc rc = DBI_OK;
 
     if (atomic_load(&engine->state) != DBI__ENGINE_IDLE)
         return DBI_OK;
