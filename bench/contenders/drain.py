@@ -24,7 +24,8 @@ from typing import Any
 
 from bench.measure import Stopwatch, report
 
-TABLE = "bench_events"
+SCHEMA, NAME = "public", "bench_events"
+TABLE = f"{SCHEMA}.{NAME}"
 COLUMNS = {
     "event_id": "uuid",
     "timestamp": "timestamptz",
@@ -207,7 +208,9 @@ class AsyncpgCopy(Prepared):
 
     async def copy(self, made: list[Row], size: int) -> None:
         for batch in batches(made, size):
-            await self.connection.copy_records_to_table(TABLE, records=batch, columns=list(COLUMNS))
+            await self.connection.copy_records_to_table(
+                NAME, schema_name=SCHEMA, records=batch, columns=list(COLUMNS)
+            )
 
 
 class BufferExecutemany(Prepared):

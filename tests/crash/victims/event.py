@@ -1,6 +1,6 @@
 """The numbered events of the ``events`` scenario, as its victim makes and its account expects them."""
 
-TABLE = "crash_events"
+TABLE = "public.crash_events"
 UNITS = 5  # events a call
 
 # What the server refuses: such an event can only become a dead letter.

@@ -45,7 +45,7 @@ class Load:
         """The stream of that name in each writer."""
         return [
             writer.stream(
-                f"public.{TABLE}",
+                TABLE,
                 name=name,
                 columns=COLUMNS,
                 fill=FILL,
