@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from dbint._core import RowEncoder
 from dbint.errors import ConfigurationError, DatabaseError, InvalidEventError
 from tests.golden_rows import CASES, Color, Golden, Level
+from tests.row_strategies import JSON
 
 
 def encoder(type_text: str, **more: Any) -> RowEncoder:
@@ -444,19 +444,6 @@ def test_time_zones_give_their_offset() -> None:
 
 
 # --- JSON ---
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**40), 10**40)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
-    lambda inner: (
-        st.lists(inner)
-        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), inner)
-    ),
-    max_leaves=30,
-)
 
 
 @given(JSON)
