@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -49,20 +49,21 @@ INSERT = f"INSERT INTO {TABLE} ({NAMES}) VALUES ({PLACES})"  # noqa: S608 - cons
 WARMUP = 1_000
 LANDING_SECONDS = 300.0
 
+Event = tuple[str, str, str, str, str, str]
 Row = tuple[uuid.UUID, datetime, str, str, str, str, str, str]
 
 
-def events() -> list[dict[str, str]]:
+def events() -> list[Event]:
     """A thousand events of the seed's six fields: a hundred traces of ten events, by ten agents."""
     return [
-        {
-            "trace_id": f"coord_{number // 10:06}",
-            "event_type": ("AGENT_START", "TOOL_CALL", "AGENT_END")[number % 3],
-            "level": "INFO",
-            "message": f"Agent execution step {number}",
-            "agent_name": f"agent-{number % 10}",
-            "task_id": f"task_{number}",
-        }
+        (
+            f"coord_{number // 10:06}",
+            ("AGENT_START", "TOOL_CALL", "AGENT_END")[number % 3],
+            "INFO",
+            f"Agent execution step {number}",
+            f"agent-{number % 10}",
+            f"task_{number}",
+        )
         for number in range(1_000)
     ]
 
@@ -70,9 +71,8 @@ def events() -> list[dict[str, str]]:
 def rows(count: int) -> Iterator[Row]:
     """So many rows. Their ids ascend as UUIDv7 does, so that the index on them grows alike for everybody."""
     start, first = datetime.now(UTC), uuid.uuid4().int >> 64 << 64
-    values = [tuple(event.values()) for event in events()]
-    for number, rest in zip(range(count), itertools.cycle(values), strict=False):
-        yield (uuid.UUID(int=first + number), start + timedelta(microseconds=number), *rest)
+    for number, event in zip(range(count), itertools.cycle(events()), strict=False):
+        yield (uuid.UUID(int=first + number), start + timedelta(microseconds=number), *event)
 
 
 def batches(made: list[Row], size: int) -> Iterator[list[Row]]:
@@ -270,6 +270,19 @@ class BufferExecutemany(Prepared):
             await cursor.executemany(INSERT, batch)
 
 
+def hand_over(write: Callable[..., None], made: Iterable[Event]) -> None:
+    """Each event by itself, as an application does."""
+    for trace_id, event_type, level, message, agent_name, task_id in made:
+        write(
+            trace_id=trace_id,
+            event_type=event_type,
+            level=level,
+            message=message,
+            agent_name=agent_name,
+            task_id=task_id,
+        )
+
+
 class Dbint:
     """BatchWriter: journal, ledger, exactly once. ``size`` is lanes here: batches are its own business."""
 
@@ -282,22 +295,20 @@ class Dbint:
         self.versions: dict[str, str] = {}
         self.stream: Any = None
 
-    def prepare(self, count: int) -> list[dict[str, str]]:
+    def prepare(self, count: int) -> list[Event]:
         return list(itertools.islice(itertools.cycle(events()), count))
 
-    def insert(self, made: list[dict[str, str]], size: int) -> None:
+    def insert(self, made: list[Event], size: int) -> None:
         if self.stream is None:
             self.stream = self.writer.stream(
                 TABLE, columns=COLUMNS, fill={"event_id": "uuid7", "timestamp": "now"}, lanes=size
             )
-        write = self.stream.write_sync
         for part in self.slices(made):
-            for event in part:
-                write(**event)
+            hand_over(self.stream.write_sync, part)
         if left := self.writer.flush(LANDING_SECONDS):
             raise SystemExit(f"{left} events have not landed: {self.writer.snapshot()}")
 
-    def slices(self, made: list[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
+    def slices(self, made: list[Event]) -> Iterator[list[Event]]:
         """The events, in parts between which there may be a wait."""
         yield made
 
@@ -311,7 +322,7 @@ class DbintPaced(Dbint):
         super().__init__(conninfo)
         self.step = int(rate * self.SLICE)
 
-    def slices(self, made: list[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
+    def slices(self, made: list[Event]) -> Iterator[list[Event]]:
         due = time.perf_counter()
         for start in range(0, len(made), self.step):
             yield made[start : start + self.step]

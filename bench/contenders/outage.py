@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from bench.contenders.drain import COLUMNS, LANDING_SECONDS, TABLE, WARMUP, events
+from bench.contenders.drain import COLUMNS, LANDING_SECONDS, TABLE, WARMUP, events, hand_over
 from bench.measure import cpu_seconds, peak_rss
 from dbint._core import BatchWriter, Pool
 
@@ -30,15 +30,13 @@ def main(conninfo: str, journal: str, count: str) -> None:
     writer = BatchWriter(pool, journal, max_bytes=MAX_BYTES)
     stream = writer.stream(TABLE, columns=COLUMNS, fill={"event_id": "uuid7", "timestamp": "now"})
     ring = itertools.cycle(events())
-    for event in itertools.islice(ring, WARMUP):
-        stream.write_sync(**event)
+    hand_over(stream.write_sync, itertools.islice(ring, WARMUP))
     if left := writer.flush(LANDING_SECONDS):
         raise SystemExit(f"{left} of the first events have not landed: {writer.snapshot()}")
     told("idle")
 
     cpu, begun = cpu_seconds(), time.perf_counter()
-    for event in itertools.islice(ring, int(count)):
-        stream.write_sync(**event)
+    hand_over(stream.write_sync, itertools.islice(ring, int(count)))
     written = time.perf_counter() - begun
     if stream.snapshot()["landed"] != WARMUP:
         raise SystemExit(f"the server was not away: {stream.snapshot()}")
