@@ -146,9 +146,11 @@ static dbi_rc message_run(dbi__shipment *shipment, row_range range, bool commits
         }
         PQclear(result);
     }
+    if (shipment->committed) /* whatever happens to the connection after these words */
+        return DBI_OK;
     if (failure != DBI_OK)
         return failure;
-    if (rc == DBI_OK && commits && !shipment->committed) /* a transaction that failed answers COMMIT with ROLLBACK */
+    if (rc == DBI_OK && commits) /* a transaction that failed answers COMMIT with ROLLBACK */
         return dbi_err_set(err, DBI_ESERVER, "shipment: the server did not commit, and gave no reason");
     return rc;
 }

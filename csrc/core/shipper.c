@@ -33,14 +33,10 @@ struct dbi_shipper {
     char id_text[DBI__UUID_TEXT_SIZE];
     dbi_dead *dead;
     uint8_t identity[16];
-    bool prepared;        /* the identity is known, and the chain bound to it */
     bool met;             /* the ledger is known, and nothing is in doubt */
     bool unsettled;       /* a backend may still be busy with a shipment of this chain */
     uint64_t ledger_last; /* while met */
-    uint64_t ledger_dead;
-    struct {
-        uint64_t last, rows, bytes; /* of the shipment whose answer did not come; last 0 = none */
-    } doubt;
+    uint64_t ledger_dead; /* as last known */
     dbi_records records;
     uint8_t *meta; /* that the schema was read from */
     size_t meta_length;
@@ -143,6 +139,7 @@ dbi_rc dbi_shipper_new(dbi_shipper **out, const dbi_shipper_config *config, dbi_
         rc = dbi_err_set(err, DBI_ENOMEM, "out of memory for a shipper");
         goto done;
     }
+    shipper->ledger_dead = dbi_chain_counted(config->chain, DBI_CHAIN_DEAD);
     rc = dbi_histogram_new(&shipper->durations, err);
     if (rc == DBI_OK)
         rc = shipper_identify(shipper, err);
@@ -241,63 +238,42 @@ static void dead_count(dbi_shipper *shipper) {
         dbi_chain_count(shipper->config.chain, DBI_CHAIN_DEAD, shipper->ledger_dead - counted);
 }
 
-/* Which database is this, and do the events belong to it? */
+/* Which database is this, and do the events belong to it? A ledger is installed only where none can have been before. */
 static dbi_rc target_check(dbi_shipper *shipper, dbi_conn *conn, dbi_err *err) {
+    static const uint8_t none[16] = {0};
     char mine[DBI__UUID_TEXT_SIZE], theirs[DBI__UUID_TEXT_SIZE];
+    uint8_t identity[16];
     dbi_chain_view chain;
-    dbi_rc rc = dbi_ledger_prepare(conn, shipper->config.install, soon(shipper), shipper->identity, err);
+    dbi_rc rc;
 
+    dbi_chain_view_get(shipper->config.chain, &chain);
+    rc = dbi_ledger_prepare(conn, shipper->config.install && memcmp(chain.target, none, sizeof none) == 0,
+                            soon(shipper), identity, err);
     if (rc != DBI_OK)
         return rc;
-    plan_drop(shipper); /* it names the identity */
-    rc = dbi_chain_bind(shipper->config.chain, shipper->identity, err);
-    if (rc == DBI_OK)
-        shipper->prepared = true;
-    if (rc != DBI_EHELD)
-        return rc;
-    dbi_chain_view_get(shipper->config.chain, &chain);
-    dbi__uuid_text(chain.target, mine);
-    dbi__uuid_text(shipper->identity, theirs);
-    return dbi_err_set(err, DBI_EHELD,
-                       "these events belong to database %s (dbint.server), and the one at %s is %s. If they are to go "
-                       "there, run: python -m dbint.journal retarget",
-                       mine, dbi_conn_place(conn), theirs);
+    rc = dbi_chain_bind(shipper->config.chain, identity, err);
+    if (rc == DBI_EHELD) {
+        dbi__uuid_text(chain.target, mine);
+        dbi__uuid_text(identity, theirs);
+        return dbi_err_set(err, DBI_EHELD,
+                           "these events belong to database %s (dbint.server), and the one at %s is %s. If they are to "
+                           "go there, run: python -m dbint.journal retarget",
+                           mine, dbi_conn_place(conn), theirs);
+    }
+    if (memcmp(shipper->identity, identity, sizeof identity) != 0)
+        plan_drop(shipper); /* it names the identity */
+    memcpy(shipper->identity, identity, sizeof identity);
+    return rc;
 }
 
 /* Where a chain that the ledger does not have begins. It may be new; or it stood still for so long that collect_chains
  * has forgotten it, and the journal knows where it was; or the server has lost it, and with it all that had landed. */
-static uint64_t start_of(const dbi_shipper *shipper, const dbi_chain_view *chain, const dbi_ledger_entry *entry) {
+static void entry_begin(const dbi_shipper *shipper, const dbi_chain_view *chain, dbi_ledger_entry *entry) {
     bool forgotten = entry->collected_before_us != INT64_MIN &&
                      (shipper->view.last_landed_us == 0 || shipper->view.last_landed_us < entry->collected_before_us);
 
-    return forgotten ? chain->landed : 0;
-}
-
-/* The ledger is further than was seen to land: a commit whose answer did not come. */
-static void landed_unseen(dbi_shipper *shipper, uint64_t from, const dbi_ledger_entry *entry) {
-    bool as_sent = shipper->doubt.last == entry->last;
-
-    dbi_chain_count(shipper->config.chain, DBI_CHAIN_AMBIGUOUS_RESOLVED, 1);
-    dbi_chain_landed(shipper->config.chain, entry->last);
-    (void)pthread_mutex_lock(&shipper->lock);
-    shipper->view.ambiguous_resolved++;
-    shipper->view.rows += as_sent ? shipper->doubt.rows : 0;
-    shipper->view.bytes += as_sent ? shipper->doubt.bytes : 0;
-    shipper->view.last_landed_us = dbi_clock_wall_us();
-    (void)pthread_mutex_unlock(&shipper->lock);
-    tell(shipper, (dbi_ship_event){.kind = DBI_SHIP_EVENT_RESOLVED, .first = from + 1, .last = entry->last});
-}
-
-static void rewound(dbi_shipper *shipper, uint64_t from, const dbi_ledger_entry *entry) {
-    uint64_t lost = 0;
-
-    dbi_chain_rewind(shipper->config.chain, entry->last, &lost);
-    (void)pthread_mutex_lock(&shipper->lock);
-    shipper->view.rewinds++;
-    shipper->view.lost_by_server += lost;
-    (void)pthread_mutex_unlock(&shipper->lock);
-    tell(shipper,
-         (dbi_ship_event){.kind = DBI_SHIP_EVENT_REWOUND, .first = entry->last, .last = from, .count = lost});
+    entry->last = forgotten ? chain->landed : 0;
+    entry->dead = forgotten ? dbi_chain_counted(shipper->config.chain, DBI_CHAIN_DEAD) : 0;
 }
 
 /* The schema that the records were encoded by; kept while their segments say the same. */
@@ -333,20 +309,80 @@ static dbi_rc chain_register(dbi_shipper *shipper, dbi_conn *conn, const dbi_cha
     return dbi_ledger_register(conn, shipper->id, &about, start, soon(shipper), err);
 }
 
+/* The ledger is not where the journal saw it. What had landed unseen is counted as landed, what the server has lost again
+ * as reopened; appends that come in between change both held and last. */
+static void settle(dbi_shipper *shipper, const dbi_chain_view *before, const dbi_ledger_entry *entry, uint64_t lost) {
+    dbi_ship_view *view = &shipper->view;
+    dbi_chain_view chain;
+    uint64_t landed, dead = entry->dead > shipper->ledger_dead ? entry->dead - shipper->ledger_dead : 0;
+
+    dbi_chain_view_get(shipper->config.chain, &chain);
+    landed = (before->held - before->last) - (chain.held - chain.last); /* below 0, so huge, after a rewind */
+    (void)pthread_mutex_lock(&shipper->lock);
+    if (landed <= INT64_MAX) {
+        view->dead += dead;
+        view->rows += landed > dead ? landed - dead : 0;
+    } else {
+        view->reopened += lost - landed;
+    }
+    (void)pthread_mutex_unlock(&shipper->lock);
+}
+
+static void landed_unseen(dbi_shipper *shipper, const dbi_chain_view *before, const dbi_ledger_entry *entry) {
+    dbi_chain_count(shipper->config.chain, DBI_CHAIN_AMBIGUOUS_RESOLVED, 1);
+    dbi_chain_landed(shipper->config.chain, entry->last);
+    settle(shipper, before, entry, 0);
+    (void)pthread_mutex_lock(&shipper->lock);
+    shipper->view.ambiguous_resolved++;
+    shipper->view.last_landed_us = dbi_clock_wall_us();
+    (void)pthread_mutex_unlock(&shipper->lock);
+    tell(shipper, (dbi_ship_event){
+                      .kind = DBI_SHIP_EVENT_RESOLVED, .first = before->landed + 1, .last = entry->last});
+}
+
+static void rewound(dbi_shipper *shipper, const dbi_chain_view *before, const dbi_ledger_entry *entry) {
+    uint64_t lost = 0;
+
+    dbi_chain_rewind(shipper->config.chain, entry->last, &lost);
+    settle(shipper, before, entry, lost);
+    (void)pthread_mutex_lock(&shipper->lock);
+    shipper->view.rewinds++;
+    shipper->view.lost_by_server += lost;
+    (void)pthread_mutex_unlock(&shipper->lock);
+    tell(shipper, (dbi_ship_event){
+                      .kind = DBI_SHIP_EVENT_REWOUND, .first = entry->last, .last = before->landed, .count = lost});
+}
+
+/* The journal is a restored copy: its ledger entry belongs to what was written after the copy was made. */
+static dbi_rc begin_anew(dbi_shipper *shipper, dbi_conn *conn, const dbi_chain_view *before, dbi_ledger_entry *entry,
+                         dbi_err *err) {
+    dbi_chain_view chain;
+    dbi_rc rc = shipper_identify(shipper, err);
+
+    dbi_chain_view_get(shipper->config.chain, &chain);
+    entry->last = chain.landed;
+    entry->dead = shipper->ledger_dead;
+    settle(shipper, before, entry, 0);
+    if (rc == DBI_OK)
+        rc = chain_register(shipper, conn, &chain, entry, err);
+    tell(shipper, (dbi_ship_event){.kind = DBI_SHIP_EVENT_ENDED,
+                                   .last = before->opened,
+                                   .why = "the ledger is ahead of the journal, which so is a restored copy: what was "
+                                          "written since goes on under a new chain"});
+    return rc;
+}
+
 /* Reads the ledger and brings the journal in line with it. */
 static dbi_rc ledger_meet(dbi_shipper *shipper, dbi_conn *conn, int cancel_fd, dbi_err *err) {
     dbi_chain *chain = shipper->config.chain;
     dbi_ledger_entry entry;
-    dbi_chain_view view;
+    dbi_chain_view before;
     unsigned ended = 0, left = 0;
     bool renewed = false;
-    dbi_rc rc;
+    dbi_rc rc = target_check(shipper, conn, err);
 
-    if (!shipper->prepared) {
-        rc = target_check(shipper, conn, err);
-        if (rc != DBI_OK)
-            return rc;
-    }
+    if (rc != DBI_OK)
+        return rc;
     if (shipper->unsettled) {
         rc = dbi_ledger_end_shipments(conn, shipper->id, cancel_fd, dbi_clock_deadline(NULL, END_SHIPMENTS_NS), &ended,
                                       &left, err);
@@ -359,41 +395,27 @@ static dbi_rc ledger_meet(dbi_shipper *shipper, dbi_conn *conn, int cancel_fd, d
     rc = dbi_ledger_read(conn, shipper->id, soon(shipper), &entry, err);
     if (rc != DBI_OK)
         return rc;
-    dbi_chain_view_get(chain, &view);
+    dbi_chain_view_get(chain, &before);
     if (!entry.found) {
-        entry.last = start_of(shipper, &view, &entry);
-        entry.dead = dbi_chain_counted(chain, DBI_CHAIN_DEAD);
-        rc = chain_register(shipper, conn, &view, &entry, err);
+        entry_begin(shipper, &before, &entry);
+        rc = chain_register(shipper, conn, &before, &entry, err);
         if (rc != DBI_OK)
             return rc;
     }
     rc = dbi_chain_met(chain, entry.last, &renewed, err);
-    if (rc != DBI_OK)
-        return rc;
-    if (renewed) {
-        static const char why[] = "the ledger is ahead of the journal, which so is a restored copy: new events go on "
-                                  "under a new chain";
-
-        rc = shipper_identify(shipper, err);
-        dbi_chain_view_get(chain, &view);
-        entry = (dbi_ledger_entry){.last = view.landed, .dead = dbi_chain_counted(chain, DBI_CHAIN_DEAD)};
-        if (rc == DBI_OK)
-            rc = chain_register(shipper, conn, &view, &entry, err);
-        tell(shipper, (dbi_ship_event){.kind = DBI_SHIP_EVENT_ENDED, .why = why});
-        if (rc != DBI_OK)
-            return rc;
-    } else if (entry.last > view.landed) {
-        landed_unseen(shipper, view.landed, &entry);
-    } else if (entry.last < view.landed) {
-        rewound(shipper, view.landed, &entry);
-    }
-    rc = dbi_dead_load(shipper->dead, entry.last, err);
+    if (rc == DBI_OK && renewed)
+        rc = begin_anew(shipper, conn, &before, &entry, err);
+    else if (rc == DBI_OK && entry.last > before.landed)
+        landed_unseen(shipper, &before, &entry);
+    else if (rc == DBI_OK && entry.last < before.landed)
+        rewound(shipper, &before, &entry);
+    if (rc == DBI_OK)
+        rc = dbi_dead_load(shipper->dead, entry.last, err);
     if (rc != DBI_OK)
         return rc;
     shipper->ledger_last = entry.last;
     shipper->ledger_dead = entry.dead;
     dead_count(shipper);
-    shipper->doubt.last = 0;
     shipper->unsettled = false;
     shipper->met = true;
     (void)pthread_mutex_lock(&shipper->lock);
@@ -648,21 +670,15 @@ static void limit_grow(dbi_shipper *shipper) {
 
 /* What is to be known anew before the next attempt, and how long until then: 0 = at once. */
 static int64_t react(dbi_shipper *shipper, dbi_reaction reaction, bool sent, const dbi_err *err) {
-    const dbi__shipment *shipment = &shipper->shipment;
     bool first = shipper->failures++ == 0 || shipper->last != reaction; /* the second time, it did not help */
 
     shipper->last = reaction;
     if (sent && reaction == DBI_REACTION_RECONNECT) {
         shipper->met = false;
         shipper->unsettled = true;
-        if (shipment->committing) {
-            shipper->doubt.last = shipper->records.last;
-            shipper->doubt.rows = shipper->records.count;
-            shipper->doubt.bytes = shipment->sent;
-            (void)pthread_mutex_lock(&shipper->lock);
-            shipper->view.ambiguous++;
-            (void)pthread_mutex_unlock(&shipper->lock);
-        }
+        (void)pthread_mutex_lock(&shipper->lock);
+        shipper->view.ambiguous += shipper->shipment.committing;
+        (void)pthread_mutex_unlock(&shipper->lock);
     }
     switch (reaction) {
     case DBI_REACTION_LEDGER:
@@ -676,7 +692,7 @@ static int64_t react(dbi_shipper *shipper, dbi_reaction reaction, bool sent, con
     case DBI_REACTION_HOLD:
         plan_drop(shipper); /* somebody may repair the table */
         if (strcmp(err->sqlstate, DBI_SQLSTATE_TARGET) == 0) {
-            shipper->met = shipper->prepared = false;
+            shipper->met = false;
             return first ? 0 : shipper->config.hold_retry;
         }
         return shipper->config.hold_retry;
@@ -738,11 +754,14 @@ static void put_off(dbi_shipper *shipper, int64_t at, dbi_ship_next *next, const
 
 /* Looks whether what landed last is still there: a server that failed over may have lost it while the journal keeps it. */
 static void confirm(dbi_shipper *shipper, int cancel_fd) {
+    dbi_breaker *breaker = shipper->config.breaker;
     dbi_conn *conn = NULL;
     dbi_err err;
-    dbi_rc rc = dbi_pool_acquire(shipper->config.pool, &conn,
-                                 dbi_clock_deadline(NULL, shipper->config.connect_timeout), cancel_fd, &err);
+    dbi_rc rc = DBI_EOPEN;
 
+    if (breaker == NULL || dbi_breaker_state(breaker) == DBI_CIRCUIT_CLOSED)
+        rc = dbi_pool_acquire(shipper->config.pool, &conn,
+                              dbi_clock_deadline(NULL, shipper->config.connect_timeout), cancel_fd, &err);
     if (rc == DBI_OK)
         rc = ledger_meet(shipper, conn, cancel_fd, &err);
     dbi_pool_release(shipper->config.pool, conn, rc == DBI_OK ? DBI_CONN_KEEP : DBI_CONN_DISCARD, "it did not answer");
@@ -776,17 +795,14 @@ static dbi_rc look(dbi_shipper *shipper, int cancel_fd, bool *found, dbi_err *er
     return rc;
 }
 
-dbi_rc dbi_shipper_run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_err *err) {
+static dbi_rc run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_err *err) {
     dbi_permit permit = {0};
     dbi_conn *conn = NULL;
     dbi_reaction reaction;
     int64_t retry = 0;
-    dbi_err local;
     bool early, kicked, found = false, sent = false, lost;
     dbi_rc rc;
 
-    if (err == NULL)
-        err = &local;
     (void)pthread_mutex_lock(&shipper->lock);
     early = !shipper->kicked && now(shipper) < shipper->due &&
             (shipper->view.state == DBI_SHIP_HELD || shipper->view.state == DBI_SHIP_BACKING_OFF);
@@ -855,5 +871,13 @@ dbi_rc dbi_shipper_run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next,
     } else {
         failed(shipper, reaction, sent, next, err);
     }
+    return rc;
+}
+
+dbi_rc dbi_shipper_run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_err *err) {
+    dbi_err local;
+    dbi_rc rc = run(shipper, cancel_fd, next, err != NULL ? err : &local);
+
+    dbi_records_free(&shipper->records); /* there are more chains than threads that ship them */
     return rc;
 }

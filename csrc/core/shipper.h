@@ -18,20 +18,22 @@
  *                         the server was restored, or failed over without its last transactions: back to there; what the
  *                         journal no longer holds is counted as lost_by_server
  *
- * Reactions to errors, by SQLSTATE. Those of one class first, then single ones that differ from their class:
+ * Reactions to errors, by SQLSTATE; a single code goes before its class:
  *
- *     hold        0A 26 28 2F 3D 3F 42 0P 0L 38 39 F0 HV, and 22P03 22P04 (the encoding is wrong), DBI03, and what is not
- *                 named here. Kept in the journal; looked at again every hold_retry, for somebody may have repaired it
- *     reconnect   08 57P01 57P02 57P03 57P04 57P05 25006 (a standby) 53300, and no answer. Another connection
- *     retry       40 (serialization, deadlock) 55 (55P03: a lock was not had in time) 25 58 53100 (disk full) XX 53. The
- *                 connection is kept
- *     halve       57014 (cancelled: a statement_timeout) 53200 (out of memory) 54000. Half the rows, for a while
- *     row         22 23 P0 54 21 44 27: some row's fault. Bisected under savepoints: good rows land, bad ones go to the dead
- *                 letters; hold after bad_rows_max or bad_rows_share in one shipment
+ *     hold        28 3D 3F 42 22P03 22P04 (our encoding), DBI03, and what is not named here. Kept in the journal; tried
+ *                 again every hold_retry, for somebody may have repaired it
+ *     reconnect   08 57 25 (25006: a standby) 53300, and no answer. On another connection, after a back-off
+ *     retry       40 (serialization, deadlock) 53 (53100: disk full) 55 (55P03: a lock was not had in time) 58 XX, and what
+ *                 fails on this side: memory, disk. After a back-off
+ *     halve       57014 (cancelled: a statement_timeout) 53200 (out of memory). At once, with half the rows, and so for a
+ *                 while; a single row waits for a back-off
+ *     row         22 23 P0 54 21 27 44, and codes of the user's own: some row's fault. Bisected under savepoints: good rows
+ *                 land, bad ones go to the dead letters; hold after bad_rows_max, or bad_rows_share of recent rows
  *     ledger      DBI01: the ledger is read again
  *     schema      DBI02: the catalogue is read again
  *
- * All but hold and row wait before they try again: full jitter under a limit that doubles from backoff_min to backoff_max.
+ * 08P01 on a connection that stays up means the bytes of a row: hold. Back-off: full jitter under a limit that doubles
+ * from backoff_min to backoff_max.
  *
  * A table that has changed (DBI02): where each column of the rows still exists and its bytes mean the same (only typmods
  * differ, or one text type became another), COPY goes on as before. Where types differ, the rows go into a temporary table
@@ -139,7 +141,7 @@ typedef struct dbi_shipper_config {
     int64_t confirm_after;      /* idle for so long after a shipment: is it still in the ledger? 45 s; before the journal
                                    lets go of what it keeps */
     uint32_t bad_rows_max;      /* in one shipment: 100 */
-    double bad_rows_share;      /* of one shipment that has more than a few rows: 0.5 */
+    double bad_rows_share;      /* of about the last 1000 rows, once they are 10: 0.5 */
     dbi_clock clock;
     void (*on_event)(void *arg, const dbi_ship_event *event); /* NULL = no one listens */
     void *on_event_arg;
@@ -179,8 +181,10 @@ typedef struct dbi_ship_view {
     uint64_t landed;             /* the last sequence known to be committed */
     uint64_t attempts;           /* shipments sent */
     uint64_t shipments;          /* that landed */
-    uint64_t rows, bytes;        /* landed, without dead ones */
+    uint64_t rows, bytes;        /* landed, without dead ones; bytes only where the answer came */
     uint64_t dead;               /* rows that went to the dead letters */
+    uint64_t reopened;           /* rows and dead ones that had landed, before this process too, and were lost again: they
+                                    wait once more, or are lost_by_server */
     uint64_t copies;             /* COPY statements, those of bisecting included */
     uint64_t casts;              /* shipments through a temporary table */
     uint64_t ambiguous;          /* shipments whose answer did not come */

@@ -59,7 +59,8 @@ typedef struct test_proxy {
     uint16_t port;
     char server[64];         /* port of the real one */
     atomic_bool deaf;        /* what the server says is not passed on */
-    atomic_bool deaf_on_copy; /* ... from its "send me rows" on, this message included or not */
+    atomic_bool deaf_on_copy;   /* ... after it asked for rows */
+    atomic_bool deaf_at_commit; /* ... after the client said COMMIT, and nothing of a COPY with it */
     atomic_llong upstream;   /* this many bytes are passed on to the server, then no more */
     pthread_t thread;
 } test_proxy;
@@ -90,6 +91,9 @@ static void *proxy_pump(void *arg) {
             if (atomic_load(&proxy->upstream) < got)
                 got = (ssize_t)atomic_load(&proxy->upstream);
             atomic_fetch_sub(&proxy->upstream, got);
+            if (atomic_load(&proxy->deaf_at_commit) && memmem(bytes, (size_t)got, ";COMMIT", 7) != NULL &&
+                memmem(bytes, (size_t)got, "COPY", 4) == NULL)
+                atomic_store(&proxy->deaf, true);
             if (send(pair.server, bytes, (size_t)got, MSG_NOSIGNAL) != got)
                 break;
         }
@@ -191,18 +195,23 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
     return remove(path);
 }
 
-static void journal_open(test_world *world) {
-    dbi_journal_config config;
+static void journal_open_with(test_world *world, dbi_journal_config *config) {
     dbi_chain_config chain = {.name = "orders", .durability = DBI_DURABILITY_PROCESS};
     uint8_t *meta = NULL;
 
-    dbi_journal_defaults(&config);
-    config.directory = world->directory;
-    CHECK_RC(dbi_journal_open(&world->journal, &config, &world->err), DBI_OK);
+    config->directory = world->directory;
+    CHECK_RC(dbi_journal_open(&world->journal, config, &world->err), DBI_OK);
     CHECK_RC(dbi_stream_meta_pack("orders", world->schema, &meta, &chain.meta_length, NULL), DBI_OK);
     chain.meta = meta;
     CHECK_RC(dbi_journal_chain(world->journal, &chain, &world->chain, &world->err), DBI_OK);
     dbi_free(meta);
+}
+
+static void journal_open(test_world *world) {
+    dbi_journal_config config;
+
+    dbi_journal_defaults(&config);
+    journal_open_with(world, &config);
 }
 
 static void shipper_open(test_world *world) {
@@ -902,6 +911,41 @@ CASE(a_commit_whose_answer_is_lost_is_not_repeated) {
     world_end(&world);
 }
 
+/* The same, and the process dies before it can ask. A dead letter is among them. */
+CASE(a_commit_that_a_dead_process_did_not_hear_of_is_found) {
+    test_proxy proxy = {0};
+    char way[64];
+    test_world world;
+
+    world_begin(&world, "CREATE TABLE shop.orders (id int8 PRIMARY KEY, name text, v int4 CHECK (v <> 15))");
+    proxy_start(&proxy);
+    rows(&world, 1, 10);
+    drain(&world);
+    dbi_shipper_free(world.shipper);
+    dbi_pool_free(world.pool);
+    (void)snprintf(way, sizeof way, "host=127.0.0.1 port=%u sslmode=disable", proxy.port);
+    pool_open(&world, way);
+    world.config.stall_timeout = DBI_NS_PER_S;
+    shipper_open(&world);
+    rows(&world, 11, 30);
+    atomic_store(&proxy.deaf_at_commit, true);
+    CHECK_RC(run(&world), DBI_ETIMEOUT);
+    CHECK_SQL("29", "SELECT count(*) FROM shop.orders");
+    CHECK_INT(world.view.rows + world.view.dead, 0);
+    atomic_store(&proxy.deaf_at_commit, false);
+    atomic_store(&proxy.deaf, false);
+    restart(&world);
+    rows(&world, 31, 40);
+    drain(&world);
+    CHECK_SQL("39", "SELECT count(*) FROM shop.orders");
+    CHECK_INT(world.view.ambiguous_resolved, 1);
+    CHECK_INT(world.view.rows, 29);
+    CHECK_INT(world.view.dead, 1);
+    CHECK_INT(dbi_chain_counted(world.chain, DBI_CHAIN_DEAD), 1);
+    CHECK_INT(dbi_chain_counted(world.chain, DBI_CHAIN_AMBIGUOUS_RESOLVED), 1);
+    world_end(&world);
+}
+
 /* Half a message arrives; its backend waits for the rest for ever, and takes notice of neither cancel nor timeout. */
 CASE(a_backend_stalled_in_copy_is_ended_before_the_retry) {
     test_proxy proxy = {0};
@@ -975,6 +1019,43 @@ CASE(an_ended_run_leaves_nothing_in_doubt) {
     world_end(&world);
 }
 
+static atomic_bool looking;
+
+static void *look_at_it(void *arg) {
+    test_world *world = arg;
+    dbi_ship_view view;
+
+    while (atomic_load(&looking)) {
+        dbi_shipper_view(world->shipper, &view);
+        CHECK(view.state < DBI_SHIP_STATE_COUNT);
+        (void)dbi_shipper_due(world->shipper);
+        dbi_shipper_kick(world->shipper);
+        usleep(100);
+    }
+    return NULL;
+}
+
+CASE(it_can_be_looked_at_and_kicked_while_it_ships) {
+    pthread_t onlooker;
+    dbi_ship_next next;
+    test_world world;
+
+    world_begin(&world, NULL);
+    dbi_shipper_free(world.shipper);
+    world.config.batch_bytes = 8192;
+    shipper_open(&world);
+    rows(&world, 1, 3000);
+    atomic_store(&looking, true);
+    CHECK_INT(pthread_create(&onlooker, NULL, look_at_it, &world), 0);
+    do
+        CHECK_RC(dbi_shipper_run(world.shipper, -1, &next, NULL), DBI_OK);
+    while (next.more);
+    atomic_store(&looking, false);
+    (void)pthread_join(onlooker, NULL);
+    CHECK_SQL("3000", "SELECT count(*) FROM shop.orders");
+    world_end(&world);
+}
+
 CASE(a_breaker_counts_servers_and_not_rows) {
     dbi_breaker_config config;
     dbi_breaker_view seen;
@@ -1037,7 +1118,38 @@ CASE(a_server_restored_to_an_older_state_gets_what_is_still_held) {
     CHECK_SQL("110", "SELECT count(*) FROM shop.orders");
     CHECK_INT(world.view.rewinds, 1);
     CHECK_INT(world.view.lost_by_server, 0);
+    CHECK_INT(world.view.reopened, 50);
+    CHECK_INT(world.view.rows, 160);
     CHECK_STR(ledger_last(), "110");
+    world_end(&world);
+}
+
+CASE(what_the_journal_no_longer_holds_is_counted_as_lost) {
+    dbi_journal_config config;
+    test_world world;
+
+    world_begin(&world, NULL);
+    dbi_shipper_free(world.shipper);
+    dbi_journal_free(world.journal);
+    dbi_journal_defaults(&config);
+    config.keep_ns = 1;
+    config.keep_bytes = 0;
+    config.segment_min = config.segment_max = 16384;
+    journal_open_with(&world, &config);
+    shipper_open(&world);
+    rows(&world, 1, 3000);
+    drain(&world);
+    for (int i = 0; i < 3; i++)
+        CHECK_RC(dbi_journal_tend(world.journal, NULL, &world.err), DBI_OK);
+    (void)sql("DELETE FROM shop.orders WHERE id > 10; UPDATE dbint.chains SET last = 10");
+    forward(46 * DBI_NS_PER_S);
+    drain(&world);
+    CHECK_INT(world.view.rewinds, 1);
+    CHECK_WITHIN(world.view.lost_by_server, 1000, 2989);
+    CHECK_INT(number(sql("SELECT count(*) FROM shop.orders")) + (int64_t)world.view.lost_by_server, 3000);
+    CHECK_INT(world.view.reopened, 2990);
+    CHECK_INT(world.view.rows + world.view.lost_by_server, 3000 + world.view.reopened);
+    CHECK_STR(ledger_last(), "3000");
     world_end(&world);
 }
 
