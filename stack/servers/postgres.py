@@ -71,7 +71,8 @@ class Postgres(Server):
 
     def credentials(self) -> dict[str, Any]:
         return {
-            "username": "dbint",
+            # Not "dbint", the ledger's schema: one of the user's own name comes first in the search path.
+            "username": "app",
             "password": new_password(),
             "database": DATABASES[0],
             "databases": list(DATABASES),

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -30,7 +30,7 @@ CHECKOUT = Path(__file__).parents[2]
 EVERYWHERE = {"default": {"kind": "postgres"}, "doris": {"kind": "doris"}}
 ROUTED = {
     "VERIFY": QUICK,
-    "ROUTING": {"apps": {"notes": "default"}},
+    "ROUTING": {"apps": {"notes": "default", "dbint_observability": "default"}},
     "KAFKA": {"topics": {"wanted-orders": {"partitions": 2}}},
 }
 ROUTERS = ["dbint.django.routers.DatabaseRouter"]
@@ -44,7 +44,8 @@ def prepared(
     directory = tmp_path_factory.mktemp("project")
     with KafkaAdmin(f"{kafka.host}:{kafka.port}") as admin:
         admin.create_topic("wanted-orders", partitions=2)
-    yield Project(directory, EVERYWHERE, ROUTED, ROUTERS, {"DBINT_IN_KUBERNETES": "0"}).migrated()
+    project = Project(directory, EVERYWHERE, ROUTED, ROUTERS, {"DBINT_IN_KUBERNETES": "0"})
+    yield replace(project, apps=(*project.apps, "dbint.django.observability")).migrated()
     with KafkaAdmin(f"{kafka.host}:{kafka.port}") as admin:
         admin.delete_topic("wanted-orders")
 
@@ -144,6 +145,8 @@ def test_everything_is_verified(whole: Whole) -> None:
     assert found["credentials.vault"] == found["models.doris"] == "not_configured"
     for name in ("crud.default", "crud.doris", "pooling.default", "integration.flow", "integration.commit"):
         assert found[name] == "passed"
+    for name in ("events.round_trip", "events.replay", "pooling.core"):
+        assert found[name] == "passed"
     assert outcome.json["leftovers"] == []
     servers = {entry["server"]: entry for entry in outcome.json["summary"]["servers"]}
     assert servers["doris"]["emulated"] is True
@@ -155,6 +158,32 @@ def test_everything_is_verified(whole: Whole) -> None:
     assert flow["rows"] == 24
     assert flow["loads"] == len(flow["labels"]) > 0
     assert outcome.seconds < 25
+
+
+def test_chains_of_the_probes_are_gone(whole: Whole, postgres: Endpoint) -> None:
+    assert whole.outcome.probes["events.round_trip"]["details"]["events"] == 1000
+    with postgres_connection(postgres) as connection:
+        chains = connection.execute("SELECT count(*) FROM dbint.chains WHERE stream LIKE 'dbint_verify%'")
+        assert chains.fetchone() == (0,)
+
+
+def test_events_need_the_ledger(project: Project, postgres: Endpoint) -> None:
+    name = f"dbint_events_{secrets.token_hex(4)}"
+    with postgres_connection(postgres) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            project.databases["default"]["with"] = {"NAME": name}
+            project.write()
+            outcome = project.verify("--postgres")
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    for probe in ("events.round_trip", "events.replay"):
+        result = outcome.probes[probe]
+        assert result["status"] == "failed"
+        assert "no ledger (table dbint.chains)" in result["message"]
+        assert result["advice"] == ["python manage.py migrate dbint_observability --database default"]
+    assert outcome.probes["pooling.core"]["status"] == "passed"
+    assert outcome.json["leftovers"] == []
 
 
 def test_nothing_is_left_and_what_killed_runs_left_is_removed(whole: Whole) -> None:
@@ -410,7 +439,7 @@ def reference_project(postgres: Endpoint, kafka: Endpoint, doris: Endpoint) -> N
     ("arguments", "groups"),
     [
         (["--connections"], {"connections"}),
-        (["--postgres"], {"connections", "crud", "models", "performance", "pooling"}),
+        (["--postgres"], {"connections", "crud", "events", "models", "performance", "pooling"}),
         (["--cross"], {"connections", "integration", "routers"}),
     ],
 )

@@ -23,7 +23,7 @@ from pathlib import Path
 given = json.loads(Path(__file__).with_name("given.json").read_text())
 from dbint.django.databases import doris_database, postgres_database
 SECRET_KEY = "key-of-a-test-project-0123456789"
-INSTALLED_APPS = ["dbint.django", "notes"]
+INSTALLED_APPS = given["apps"]
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DBINT = given["dbint"]
@@ -100,11 +100,12 @@ class Project:
     routers: list[str] = field(default_factory=list)
     environ: dict[str, str] = field(default_factory=dict)
     models: str = models_named("Note")
+    apps: tuple[str, ...] = ("dbint.django", "notes")
 
     def write(self) -> None:
         package = self.directory / "notes"
         (package / "migrations").mkdir(parents=True, exist_ok=True)
-        given = {"databases": self.databases, "dbint": self.dbint, "routers": self.routers}
+        given = {"databases": self.databases, "dbint": self.dbint, "routers": self.routers, "apps": self.apps}
         for path, text in (
             (self.directory / "project_settings.py", SETTINGS),
             (self.directory / "given.json", json.dumps(given)),

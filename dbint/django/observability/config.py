@@ -15,6 +15,8 @@ from dbint.events.config import DatabaseConfig, TableRetention
 # What Django's backend and the layer each decide for themselves.
 _NOT_HANDED_ON = frozenset({"application_name", "connect_timeout", "password", "user", "dbname"})
 
+LEDGER_SCHEMA = "dbint"
+
 
 def database_config() -> DatabaseConfig:
     """The server is that of the alias in which TraceEvent lives; the rest is ``DBINT["EVENTS"]``.
@@ -47,9 +49,12 @@ def database_config() -> DatabaseConfig:
 
 
 def check_events(**_options: Any) -> list[checks.CheckMessage]:
-    """E050: the layer of events cannot be configured as the settings and the environment say."""
+    """E050: the layer of events cannot be configured as the settings and the environment say.
+
+    W051: the database's user is named as the ledger's schema.
+    """
     try:
-        database_config()
+        config = database_config()
     except ImproperlyConfigured:
         return []  # E002 and E003 have it
     except (ConfigurationError, ConnectionDoesNotExist) as error:
@@ -58,6 +63,15 @@ def check_events(**_options: Any) -> list[checks.CheckMessage]:
                 f"The layer of events cannot be configured: {error}",
                 hint='docs/events.md lists the keys of DBINT["EVENTS"] and the variables.',
                 id="dbint.E050",
+            )
+        ]
+    if config.user == LEDGER_SCHEMA:
+        return [
+            checks.Warning(
+                f'The user "{config.user}" has the name of the schema that the ledger of events is in: '
+                "PostgreSQL looks there first, and makes new tables there.",
+                hint="Take another user, or set its search path: ALTER ROLE dbint SET search_path TO public.",
+                id="dbint.W051",
             )
         ]
     return []
