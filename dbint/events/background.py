@@ -26,13 +26,13 @@ class Background(threading.Thread):
         self._layer = ref(layer)
         self._interval = layer.config.health_check_interval
         self._retention_look = min(layer.config.retention_interval, RETENTION_LOOK)
-        self._stop = threading.Event()
+        self._ending = threading.Event()
         self._retention: threading.Thread | None = None
 
     def run(self) -> None:
         next_retention = time.monotonic()
         delay = 0.0
-        while not self._stop.wait(delay):
+        while not self._ending.wait(delay):
             layer = self._layer()
             if layer is None or layer.closed:
                 return
@@ -58,4 +58,4 @@ class Background(threading.Thread):
 
     def stop(self) -> None:
         """Has it end soon; whoever calls does not wait for what it is just doing."""
-        self._stop.set()
+        self._ending.set()

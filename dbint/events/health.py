@@ -4,6 +4,7 @@
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -125,7 +126,8 @@ def _recovering(seen: Observation, previous: DatabaseHealthStatus, good_looks: i
 
 
 def _failed_share(seen: Observation) -> float:
-    if seen.recent_queries < FEW_QUERIES:
+    # While the server is away all of them fail: that has rules of its own.
+    if not seen.reachable or seen.recent_queries < FEW_QUERIES:
         return 0.0
     return seen.recent_failed_queries / seen.recent_queries
 
@@ -193,6 +195,7 @@ class QueryWindow:
         self._clock = clock
         self._lock = threading.Lock()
         self._last: deque[tuple[float, float, bool]] = deque(maxlen=WINDOW)
+        self._since = -math.inf
         self.total = 0
         self.failed = 0
         self.last_error: str | None = None
@@ -229,9 +232,17 @@ class QueryWindow:
         with self._lock:
             return 1000 * sum(one[1] for one in self._last) / len(self._last) if self._last else 0.0
 
+    def forgive(self) -> None:
+        """What has failed until now says nothing of what comes: the server is back."""
+        with self._lock:
+            self._since = self._clock()
+
     def recent(self) -> tuple[int, int]:
-        """How many of the last WINDOW queries ended within RECENT seconds, and how many of these failed."""
-        since = self._clock() - RECENT
+        """How many of the last WINDOW queries ended within RECENT seconds, and how many of these failed.
+
+        Those from before the server came back do not count.
+        """
+        since = max(self._clock() - RECENT, self._since)
         with self._lock:
             found = [succeeded for at, _, succeeded in self._last if at >= since]
         return len(found), found.count(False)

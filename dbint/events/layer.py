@@ -14,8 +14,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +26,7 @@ from psycopg.conninfo import make_conninfo
 
 from dbint import errors
 from dbint._core import BatchWriter, Pool, Stream
-from dbint.breaker import CircuitBreaker
+from dbint.breaker import CircuitBreaker, CircuitState
 from dbint.events import queries, retention, tables
 from dbint.events.background import Background
 from dbint.events.buffer import BatchWriteBuffer
@@ -41,6 +41,7 @@ from dbint.events.health import (
     Observation,
     QueryWindow,
     RecentCount,
+    assess,
 )
 from dbint.events.host import current_host
 from dbint.events.methods import opens, reads, reads_sync, sync_twin
@@ -79,7 +80,7 @@ class DatabaseIntegrationLayer:
             failure_threshold=self.config.failure_threshold,
             recovery_timeout=self.config.recovery_timeout,
             half_open_calls=self.config.success_threshold,
-            record=FAILURES,
+            record=(*FAILURES, errors.OperationalError),
         )
         self._window = QueryWindow()
         self._monitor = HealthMonitor()
@@ -500,7 +501,7 @@ class DatabaseIntegrationLayer:
         """Raises what is wrong with the server or the way to it."""
         _, pool = self._open()
         try:
-            with self._window.timed():
+            with self._window.timed(), self._probe():
                 pool.execute("SELECT 1", timeout=self.config.connect_timeout)
         except errors.Error:
             if self._away_since is None:
@@ -509,7 +510,17 @@ class DatabaseIntegrationLayer:
             raise
         if self._away_since is not None:
             self._away_since, self._recovery_attempts = None, 0
+            self._window.forgive()
             self._reader.drain()
+
+    @contextmanager
+    def _probe(self) -> Iterator[None]:
+        """A permit of the breaker when it wants probes: it closes also where nobody writes or asks."""
+        with ExitStack() as held:
+            if self.breaker.state != CircuitState.CLOSED:
+                with suppress(errors.CircuitOpenError):
+                    held.enter_context(self.breaker.acquire())
+            yield
 
     def _look(self, ping: bool = True) -> DatabaseHealthMetrics:
         """Looks at everything once, and judges."""
@@ -577,6 +588,8 @@ class DatabaseIntegrationLayer:
                 journal_fill_pct=counts.journal_fill_pct,
             )
 
+        if self._closed:  # as its owner wished: nobody has to be told
+            return report(assess(seen, self._monitor.status))
         return self._monitor.judge(seen, report)
 
     def _connections(self, pool: Pool | None) -> tuple[int, int, float]:
