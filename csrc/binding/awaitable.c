@@ -218,6 +218,7 @@ static PyType_Slot completion_slots[] = {
     {Py_tp_dealloc, completion_dealloc},
     {Py_tp_traverse, completion_traverse},
     {Py_tp_clear, completion_clear},
+    {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, completion_next},
     {Py_am_await, Py_NewRef},
     {Py_am_send, completion_am_send},

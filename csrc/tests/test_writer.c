@@ -478,7 +478,7 @@ TEST(who_waits_too_long_is_told) {
     if (test_injected())
         goto done;
     TRY(submit(stream, 'b', 1000, 1, mailbox, &one));
-    CHECK_RC(submit(stream, 'b', 1000, 2, mailbox, &two), DBI_EFULL); /* too many wait */
+    TRY_RC(submit(stream, 'b', 1000, 2, mailbox, &two), DBI_EFULL); /* too many wait */
     CHECK_RC(answer(mailbox, 5000, &user), DBI_EFULL);
     CHECK(user == &one);
     CHECK_INT(view_of(test.writer, "events").rejected, 2);
