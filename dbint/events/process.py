@@ -3,8 +3,11 @@
 import atexit
 import os
 import threading
+from collections.abc import Iterator
 
+from dbint.events.health import DatabaseHealthStatus
 from dbint.events.layer import DatabaseIntegrationLayer, living_layers
+from dbint.metrics import Metric, add_source
 
 _lock = threading.Lock()
 _layer: DatabaseIntegrationLayer | None = None
@@ -46,3 +49,15 @@ def _stop_looking() -> None:
     # The writers drain by themselves. What looks at them should not, while they are taken apart.
     for layer in living_layers():
         layer.stop_looking()
+
+
+def _status_metrics() -> Iterator[Metric]:
+    """The health of each layer at its last look."""
+    for layer in living_layers():
+        name = layer.config.name or layer.config.database
+        for status in () if layer.closed else DatabaseHealthStatus:
+            labels = {"layer": name, "status": str(status)}
+            yield Metric("dbint_events_status", "gauge", labels, float(layer.status is status))
+
+
+add_source(_status_metrics)

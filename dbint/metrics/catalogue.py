@@ -16,6 +16,8 @@ class Entry(NamedTuple):
 _BREAKER = ("breaker",)
 _CLIENT = ("client_id", "client")
 _POOL = ("pool",)
+_WRITER = ("writer",)
+_STREAM = (*_WRITER, "stream")
 
 CATALOGUE: dict[str, Entry] = {
     "dbint_breaker_call_duration_seconds": Entry("histogram", _BREAKER, "Duration of guarded calls."),
@@ -75,6 +77,43 @@ CATALOGUE: dict[str, Entry] = {
     "dbint_pool_utilization_ratio": Entry("gauge", _POOL, "Share of the pool that is in use, 0 to 1."),
     "dbint_pool_waiting": Entry("gauge", _POOL, "Requests that wait for a connection."),
     "dbint_pool_waits_total": Entry("counter", _POOL, "Requests that had to wait for a connection."),
+    "dbint_events_status": Entry(
+        "gauge", ("layer", "status"), "1 for the health that the layer has, else 0."
+    ),
+    "dbint_writer_accepted_total": Entry("counter", _STREAM, "Events taken."),
+    "dbint_writer_adopted_slots": Entry(
+        "gauge", _WRITER, "Journals of dead processes that are being shipped."
+    ),
+    "dbint_writer_ambiguous_resolved_total": Entry(
+        "counter", _STREAM, "Shipments that had landed although the answer was lost."
+    ),
+    "dbint_writer_chains": Entry(
+        "gauge", (*_STREAM, "state"), "Chains of events, by what their shipper does."
+    ),
+    "dbint_writer_damaged_total": Entry(
+        "counter", _STREAM, "Events set aside because the journal was damaged."
+    ),
+    "dbint_writer_dead_total": Entry("counter", _STREAM, "Events that the server refused: dead letters."),
+    "dbint_writer_dropped_total": Entry(
+        "counter", (*_STREAM, "reason"), "Events given up by the policy for a full journal."
+    ),
+    "dbint_writer_failures_total": Entry(
+        "counter", (*_STREAM, "reaction"), "Shipments that failed, by what was done about it."
+    ),
+    "dbint_writer_journal_bytes": Entry("gauge", _WRITER, "Size of the journal on disk."),
+    "dbint_writer_journal_max_bytes": Entry("gauge", _WRITER, "Size that the journal may have."),
+    "dbint_writer_journaled_bytes": Entry("gauge", _STREAM, "Size of the segments of a stream."),
+    "dbint_writer_journaled_rows": Entry("gauge", _STREAM, "Events that have not landed yet."),
+    "dbint_writer_lag_seconds": Entry("gauge", _STREAM, "Age of the oldest event that has not landed."),
+    "dbint_writer_landed_total": Entry("counter", _STREAM, "Events that are in their table."),
+    "dbint_writer_lost_by_server_total": Entry(
+        "counter", _STREAM, "Events that had landed and that the server no longer has."
+    ),
+    "dbint_writer_quarantined_total": Entry("counter", _WRITER, "Parts of the journal that were set aside."),
+    "dbint_writer_recovered_total": Entry("counter", _STREAM, "Events found in the journal, left by others."),
+    "dbint_writer_rejected_total": Entry("counter", _STREAM, "Events refused because the journal was full."),
+    "dbint_writer_shipment_seconds": Entry("histogram", _WRITER, "From BEGIN to COMMIT of a shipment."),
+    "dbint_writer_waiting": Entry("gauge", _STREAM, "Callers that wait for room or for the disk."),
 }
 
 

@@ -41,11 +41,12 @@ def waits() -> Iterator[None]:
     metrics.remove_source(source)
 
 
-def test_the_catalogue_has_the_metrics_of_the_core_and_no_others() -> None:
+def test_the_catalogue_has_the_metrics_of_the_core() -> None:
     texts = [path.read_text() for path in CORE.glob("*.c")]
     assert len(texts) > 10
     names = {name for text in texts for name in re.findall(r'"(dbint_[a-z_]+)"', text)}
-    assert names == set(CATALOGUE)
+    python = {"dbint_events_status"}
+    assert names | python == set(CATALOGUE)
 
 
 def test_what_is_shown_has_the_kind_and_the_labels_that_the_catalogue_says(breaker: CircuitBreaker) -> None:
