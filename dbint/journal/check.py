@@ -7,8 +7,17 @@ from dbint.journal.directory import Chain, Finding, Gap, Slot
 from dbint.journal.segment import SEALED, Broken
 
 
-def check_slot(slot: Slot) -> Iterator[Finding]:
+def check_slot(slot: Slot) -> list[Finding]:
     """What is wrong in a slot. One that a live process owns may be checked while it appends."""
+    findings = list(_look_at(slot))
+    if findings and slot.owner() is not None:
+        # Files come and go between two looks at the directory and into them. Damage stays.
+        again = set(_look_at(slot))
+        findings = [finding for finding in findings if finding in again]
+    return findings
+
+
+def _look_at(slot: Slot) -> Iterator[Finding]:
     contents = slot.read()
     yield from contents.findings
     for chain in contents.chains:

@@ -18,7 +18,6 @@ from dbint.journal.segment import COUNTERS, ENDED, VOID, Broken, Header, NewerVe
 
 _SLOT: Final = re.compile(r"slot-[0-9]{4}")
 _SEGMENT: Final = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{16})\.seg")
-_ATTEMPTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,17 +219,7 @@ class Slot:
             os.close(lock)
 
     def read(self) -> "Contents":
-        """All segments, sorted by chain.
-
-        While a process owns the slot, a file is looked at again before it is called damaged.
-        """
-        for _ in range(_ATTEMPTS - 1):
-            contents = self._read()
-            if not contents.findings or self.owner() is None:
-                return contents
-        return self._read()
-
-    def _read(self) -> "Contents":
+        """All segments, sorted by chain. Of a live slot, what is found may have changed meanwhile."""
         contents = Contents(self)
         groups: dict[UUID, dict[int, Piece | None]] = {}
         spares: dict[UUID, int] = {}

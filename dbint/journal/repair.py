@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from dbint.errors import JournalError
-from dbint.journal.check import check_chain
+from dbint.journal.check import check_slot
 from dbint.journal.directory import Chain, Finding, Gap, Journal, Piece, Slot
 from dbint.journal.rows import Selection
 from dbint.journal.segment import (
@@ -47,10 +47,7 @@ def repair(journal: Journal, *, dry_run: bool) -> Iterator[str]:
     for slot in journal.slots():
         owner = slot.owner()
         if owner is not None:
-            contents = slot.read()
-            if any(finding.damage for finding in contents.findings) or any(
-                finding.damage for chain in contents.chains for finding in check_chain(chain)
-            ):
+            if any(finding.damage for finding in check_slot(slot)):
                 yield f"{slot.path}: left alone, because a live process owns it ({owner})"
             continue
         with slot.taken():

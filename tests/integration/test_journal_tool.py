@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from dbint.journal.resubmit import resubmit
 from dbint.journal.schema import TYPES, Column, Schema
 from dbint.journal.values import decode, split, text
 from stack import Endpoint
+from stack.paths import CHECKOUT
 from tests.faults import Toxiproxy
 from tests.unit import journal_files as files
 
@@ -508,3 +510,45 @@ def test_as_a_program(dead: Dead, postgres: Endpoint, dsn: str) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("1 has landed\n")
+
+
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The reference project's command."""
+    return subprocess.run(
+        [sys.executable, "manage.py", "dbint_journal", *arguments],
+        cwd=CHECKOUT,
+        env={**os.environ, "DBINT_IN_KUBERNETES": "0", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_as_a_django_command(server: psycopg.Connection[Any], dead: Dead) -> None:
+    """The server is the project's, by its alias; the directory the environment's."""
+    dead.add_note(1, "good")
+    done = manage("resubmit", DBINT_JOURNAL_DIR=str(dead.journal))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("1 has landed\n")
+    assert notes(server) == [(1, "good")]
+    listed = json.loads(manage("ls", "-d", str(dead.journal), "--format", "json").stdout)
+    assert [journal["directory"] for journal in listed["journals"]] == [str(dead.journal)]
+    files.segment(dead.journal / "slot-0000", files.rows(1, 1), version=2)
+    assert manage("check", "-d", str(dead.journal)).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("ls", "-d", "/nowhere"), "cannot read the journal /nowhere: No such file or directory"),
+        (("resubmit", "--database", "nobody"), "The connection 'nobody' doesn't exist."),
+        (("resubmit", "--database", "doris"), "the database 'doris' is no PostgreSQL"),
+        (("dump", "--limit", "many"), "argument --limit: 'many' is not a number"),
+    ],
+)
+def test_the_django_command_says_what_is_wrong(dead: Dead, arguments: tuple[str, ...], said: str) -> None:
+    dead.add_note(1, "good")
+    done = manage(*arguments, DBINT_JOURNAL_DIR=str(dead.journal))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
