@@ -13,8 +13,7 @@ static PyObject *row_encoder_new(PyTypeObject *type, PyObject *args, PyObject *k
     dbi_schema *schema;
     row_encoder_object *self;
 
-    if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|$Oz:RowEncoder", names, &columns, &fill, &name))
+    if (state == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "O|$Oz:RowEncoder", names, &columns, &fill, &name))
         return NULL;
     schema = dbi_schema_from_mapping(state, "public", "row", columns);
     if (schema == NULL)
@@ -40,8 +39,8 @@ static PyObject *tuple_take(dbi_frame *frame) {
 
     if (frame == NULL)
         return NULL;
-    bytes = PyBytes_FromStringAndSize((const char *)dbi_frame_row(frame)->bytes,
-                                      (Py_ssize_t)dbi_frame_row(frame)->length);
+    bytes =
+        PyBytes_FromStringAndSize((const char *)dbi_frame_row(frame)->bytes, (Py_ssize_t)dbi_frame_row(frame)->length);
     dbi_frame_done(frame);
     return bytes;
 }
@@ -90,12 +89,8 @@ PyDoc_STRVAR(row_encoder_doc,
              "the stream. Raises ConfigurationError.");
 
 static PyType_Slot row_encoder_slots[] = {
-    {Py_tp_doc, (void *)row_encoder_doc},
-    {Py_tp_new, row_encoder_new},
-    {Py_tp_dealloc, row_encoder_dealloc},
-    {Py_tp_traverse, row_encoder_traverse},
-    {Py_tp_methods, row_encoder_methods},
-    {0, NULL},
+    {Py_tp_doc, (void *)row_encoder_doc},   {Py_tp_new, row_encoder_new},         {Py_tp_dealloc, row_encoder_dealloc},
+    {Py_tp_traverse, row_encoder_traverse}, {Py_tp_methods, row_encoder_methods}, {0, NULL},
 };
 
 static PyType_Spec row_encoder_spec = {

@@ -32,7 +32,7 @@ int dbi_fields_traverse(dbi_fields *fields, visitproc visit, void *arg);
 const dbi_schema *dbi_fields_schema(const dbi_fields *fields);
 
 /* Encodes one event from the arguments of a METH_FASTCALL | METH_KEYWORDS method (no positional ones). The tuple is in
- * the frame, valid until dbi_frame_done. NULL with InvalidEventError, MemoryError, or what code of the user raised, set. */
+ * the frame, valid until dbi_frame_done. NULL with InvalidEventError, or what code of the user raised, set. */
 dbi_frame *dbi_fields_encode(dbi_fields *fields, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 
 /* The same from a mapping of str to values. */

@@ -13,8 +13,8 @@
 
 /* How a character below 128 is written in a string: 0 = as it is, 'u' = \u00XX, else after a backslash. */
 static const char json_escapes[128] = {
-    'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'b', 't', 'n', 'u', 'f', 'r', 'u', 'u',  'u',  'u', 'u', 'u',
-    'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 0,   0,   '"', [92] = '\\',
+    'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'b', 't', 'n', 'u', 'f', 'r', 'u', 'u', 'u', 'u',
+    'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 0,   0,   '"', [92] = '\\',
 };
 
 static dbi_rc json_order(const dbi_json *json, dbi_err *err) {
@@ -214,8 +214,7 @@ static dbi_rc put_wide(dbi_json *json, const void *units, unsigned width, size_t
         if (rc != DBI_OK)
             return rc;
         at = row->bytes + row->length;
-        at = character < 128 && json_escapes[character] != 0 ? put_escape(at, character)
-                                                             : dbi__utf8_put(at, character);
+        at = character < 128 && json_escapes[character] != 0 ? put_escape(at, character) : dbi__utf8_put(at, character);
         json_written(json, at);
     }
     return DBI_OK;
@@ -231,7 +230,8 @@ static dbi_rc json_string(dbi_json *json, const void *units, unsigned width, siz
         return dbi_row_refuse(row, json->column, DBI_EINVAL, err,
                               "character %zu of a string in the JSON is a lone surrogate", bad);
     if (size > JSONB_STRING_MAX || size > row->max)
-        return dbi_row_refuse(row, json->column, DBI_ETOOBIG, err, "a string in the JSON is too large: %zu bytes", size);
+        return dbi_row_refuse(row, json->column, DBI_ETOOBIG, err, "a string in the JSON is too large: %zu bytes",
+                              size);
     if ((rc = dbi__row_reserve(row, json->column, size + 2, err)) != DBI_OK)
         return rc;
     row->bytes[row->length++] = '"';

@@ -1,9 +1,9 @@
 /* json.h - writes one JSON text into a row, as the value of a json or jsonb column.
  *
- * The writer puts the commas and colons, and keeps the rules: one value at the top, keys only in objects and before each
- * of their values, no more than DBI_JSON_DEPTH_MAX levels, no NUL character (jsonb cannot hold it), no lone surrogate.
- * Text is written in UTF-8; only ", \ and control characters are escaped. Failures are the row's: see row.h; a call out
- * of order is DBI_ESTATE.
+ * The writer puts the commas and colons, and keeps the rules: one value at the top, keys only in objects and before
+ * each of their values, no more than DBI_JSON_DEPTH_MAX levels, no NUL character (jsonb cannot hold it), no lone
+ * surrogate. Text is written in UTF-8; only ", \ and control characters are escaped. Failures are the row's: see row.h;
+ * a call out of order is DBI_ESTATE.
  */
 #ifndef DBI_JSON_H
 #define DBI_JSON_H
@@ -13,10 +13,10 @@
 typedef struct dbi_json {
     dbi_row *row;
     const dbi_column *column;
-    size_t at;                                      /* where the value's length goes */
-    unsigned depth;                                 /* open arrays and objects */
-    bool value_follows;                             /* a value may come now: at the top, in an array, after a key */
-    bool comma;                                     /* ... and is not the first of its array or object */
+    size_t at;                                       /* where the value's length goes */
+    unsigned depth;                                  /* open arrays and objects */
+    bool value_follows;                              /* a value may come now: at the top, in an array, after a key */
+    bool comma;                                      /* ... and is not the first of its array or object */
     uint8_t in_object[(DBI_JSON_DEPTH_MAX + 7) / 8]; /* one bit a level */
 } dbi_json;
 

@@ -31,7 +31,7 @@
 /* PostgreSQL counts from 2000-01-01. */
 #define EPOCH_DAYS 10957
 #define EPOCH_MICROS INT64_C(946684800000000)
-#define MICROS_MIN (INT64_C(-211813488000000000) + EPOCH_MICROS) /* 4714-11-24 BC, since 1970; the end is past int64 */
+#define MICROS_MIN (INT64_C(-211813488000000000) + EPOCH_MICROS) /* 4714-11-24 BC; int64 ends before the last */
 #define DAYS_MIN (-2451545 + EPOCH_DAYS)                         /* 4714-11-24 BC */
 #define DAYS_END (INT64_C(2145031949) + EPOCH_DAYS)              /* 5874898-01-01 */
 #define MICROS_PER_DAY INT64_C(86400000000)

@@ -10,8 +10,7 @@
 DBI_NODISCARD dbi_rc dbi__row_grow(dbi_row *row, const dbi_column *column, size_t more, dbi_err *err);
 
 /* Makes room for `more` bytes past the row's length. */
-DBI_NODISCARD static inline dbi_rc dbi__row_reserve(dbi_row *row, const dbi_column *column, size_t more,
-                                                    dbi_err *err) {
+DBI_NODISCARD static inline dbi_rc dbi__row_reserve(dbi_row *row, const dbi_column *column, size_t more, dbi_err *err) {
     return more <= row->capacity - row->length ? DBI_OK : dbi__row_grow(row, column, more, err);
 }
 

@@ -58,11 +58,9 @@ static const struct type_alias {
     const char *alias;
     uint32_t oid;
 } type_aliases[] = {
-    {"bool", 16},          {"int2", 21},           {"int4", 23},
-    {"int", 23},           {"int8", 20},           {"float4", 700},
-    {"float8", 701},       {"float", 701},         {"decimal", 1700},
-    {"varchar", 1043},     {"char", 1042},         {"bpchar", 1042},
-    {"timestamptz", 1184}, {"timestamp", 1114},    {"time", 1083},
+    {"bool", 16},    {"int2", 21},     {"int4", 23},          {"int", 23},         {"int8", 20},
+    {"float4", 700}, {"float8", 701},  {"float", 701},        {"decimal", 1700},   {"varchar", 1043},
+    {"char", 1042},  {"bpchar", 1042}, {"timestamptz", 1184}, {"timestamp", 1114}, {"time", 1083},
 };
 
 static const struct type_row *type_by_oid(uint32_t oid) {
@@ -342,7 +340,7 @@ dbi_rc dbi_column_resolve(dbi_column *column, uint32_t oid, int32_t typmod, char
     const struct type_row *row = value_typtype == 'b' ? type_by_oid(value_oid) : NULL;
 
     if (strlen(type_name) > UINT8_MAX)
-        return dbi_err_set(err, DBI_EINVAL, "column \"%s\": the name of its type, \"%.80s…\", is longer than 255 bytes",
+        return dbi_err_set(err, DBI_EINVAL, "column \"%s\": the name of its type, \"%.80s\", is longer than 255 bytes",
                            column->name, type_name);
     if (row != NULL && (element_oid == 0 || row->array_oid == oid))
         column->type = row->type;
@@ -423,8 +421,8 @@ void dbi_schema_fingerprint(const dbi_schema *schema, uint8_t out[16]) {
 
 /* --- the packed form --- */
 
-#define PACK_HEAD 8      /* magic, version, number of columns */
-#define PACK_COLUMN 19   /* the fixed part of a column */
+#define PACK_HEAD 8    /* magic, version, number of columns */
+#define PACK_COLUMN 19 /* the fixed part of a column */
 
 static uint8_t *pack_number(uint8_t *at, uint32_t number, unsigned bytes) {
     for (unsigned i = 0; i < bytes; i++)

@@ -69,8 +69,7 @@ static uint64_t stamp_next(int64_t wall_ns) {
 
     do
         next = now > last ? now : last + 1;
-    while (!atomic_compare_exchange_weak_explicit(&uuid_last, &last, next, memory_order_relaxed,
-                                                  memory_order_relaxed));
+    while (!atomic_compare_exchange_weak_explicit(&uuid_last, &last, next, memory_order_relaxed, memory_order_relaxed));
     return next;
 }
 

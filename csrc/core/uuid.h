@@ -2,8 +2,9 @@
  *
  * 48 bits of milliseconds since 1970, 12 bits of the fraction of the millisecond (the RFC's method 3), 62 random bits.
  * No two of a process have the same first 60 bits: one that would be no greater than the last takes the last plus one,
- * so ids of a process ascend across its threads, and past a clock that is set back. The random bits come from a generator
- * of each thread, seeded by the kernel, and anew in a forked child: they keep processes apart, and are no secret.
+ * so ids of a process ascend across its threads, and past a clock that is set back. The random bits come from a
+ * generator of each thread, seeded by the kernel, and anew in a forked child: they keep processes apart, and are no
+ * secret.
  */
 #ifndef DBI_UUID_H
 #define DBI_UUID_H

@@ -1,4 +1,4 @@
-/* driver.c - runs a fuzz target without libFuzzer: over files, or over mutations of examples, for ever the same by seed.
+/* driver.c - runs a fuzz target without libFuzzer: over files, or over mutations of examples that a seed repeats
  *
  *     fuzz_schema FILE...                        each file is one input
  *     fuzz_schema --runs 1000000 [--seed 1] [--first 0] [--max-length 4096] [FILE...]
@@ -33,9 +33,10 @@ static bool replaying;
 /* Says which input it was: from a signal handler, or a sanitizer's last words. */
 static void report(void) {
     char text[512];
-    int length = replaying ? snprintf(text, sizeof text, "the input was file %llu\n", number)
-                           : snprintf(text, sizeof text, "repeat with: %s --seed %llu --first %llu --runs 1 --max-length %zu\n",
-                                      program, seed, number, length_max);
+    int length =
+        replaying ? snprintf(text, sizeof text, "the input was file %llu\n", number)
+                  : snprintf(text, sizeof text, "repeat with: %s --seed %llu --first %llu --runs 1 --max-length %zu\n",
+                             program, seed, number, length_max);
 
     if (length > 0)
         (void)!write(STDERR_FILENO, text, (size_t)length);
@@ -86,7 +87,8 @@ static void insert(uint8_t *input, size_t *length, const uint8_t *bytes, size_t 
 }
 
 static void mutate(uint8_t *input, size_t *length) {
-    static const uint8_t odd[] = {0x00, 0x01, 0x7f, 0x80, 0xff, 0xfe, 0x20, '"', '\\', '-', '.', 'e', '0', '9', 0xc0, 0xed};
+    static const uint8_t odd[] = {0x00, 0x01, 0x7f, 0x80, 0xff, 0xfe, 0x20, '"',
+                                  '\\', '-',  '.',  'e',  '0',  '9',  0xc0, 0xed};
     const example *other;
     uint8_t copy[256];
     size_t at = random_below(*length), run;
@@ -258,7 +260,8 @@ int main(int argc, char **argv) {
         __sanitizer_set_death_callback(report);
     (void)signal(SIGABRT, on_abort);
     if (runs == 0 && example_count == 0) {
-        (void)fprintf(stderr, "usage: %s FILE... | --runs N [--seed S] [--first K] [--max-length L] [FILE...]\n", program);
+        (void)fprintf(stderr, "usage: %s FILE... | --runs N [--seed S] [--first K] [--max-length L] [FILE...]\n",
+                      program);
         return 2;
     }
     status = runs != 0 ? run_mutations(first, runs) : run_files();

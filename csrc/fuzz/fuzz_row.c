@@ -1,8 +1,8 @@
 /* fuzz_row.c - values of every type into tuples
  *
  * The input says which columns there are and which values they get. A tuple that the encoder makes must pass a reader
- * that knows only the formats (row.c, row_numeric.c, json.h) and shares no code with the encoder; a value that the encoder
- * refuses must leave it able to go on.
+ * that knows only the formats (row.c, row_numeric.c, json.h) and shares no code with the encoder; a value that the
+ * encoder refuses must leave it able to go on.
  */
 #include "fuzz.h"
 
@@ -66,7 +66,7 @@ static void check_numeric(reader value) {
         if (i == 0)
             first = digit;
     }
-    FUZZ_CHECK(digits == 0 || (first != 0 && digit != 0)); /* none at either end is 0 */
+    FUZZ_CHECK(digits == 0 || (first != 0 && digit != 0));                               /* none at either end is 0 */
     FUZZ_CHECK(digits == 0 || ((int64_t)digits - 1 - weight) * 4 <= (int64_t)scale + 3); /* no digit past the scale */
 }
 
@@ -273,9 +273,9 @@ static void check_tuple(const dbi_column *columns, unsigned count, const dbi_row
 /* --- values from the input --- */
 
 static const char *const types[] = {
-    "bool",    "int2",      "int4",      "int8",          "float4", "float8", "numeric",  "numeric(6,2)", "numeric(3,-2)",
-    "text",    "varchar(5)", "char(3)",  "bytea",         "timestamptz", "timestamp", "date", "uuid",       "json",
-    "jsonb",   "inet",      "cidr",      "time",          "interval",
+    "bool",          "int2", "int4",       "int8",    "float4", "float8",      "numeric",   "numeric(6,2)",
+    "numeric(3,-2)", "text", "varchar(5)", "char(3)", "bytea",  "timestamptz", "timestamp", "date",
+    "uuid",          "json", "jsonb",      "inet",    "cidr",   "time",        "interval",
 };
 #define TYPES (sizeof types / sizeof types[0])
 
@@ -440,7 +440,11 @@ static dbi_rc put_value(fuzz_input *input, dbi_row *row, const dbi_column *colum
     case DBI_TYPE_CIDR:
         bytes = fuzz_bytes(input, 16, &length);
         memcpy(bytes16, bytes, length);
-        return dbi_row_inet(row, column, bytes16, how % 8 == 0 ? how % 32 : how % 2 != 0 ? 4 : 16, fuzz_byte(input), err);
+        return dbi_row_inet(row, column, bytes16,
+                            how % 8 == 0   ? how % 32
+                            : how % 2 != 0 ? 4
+                                           : 16,
+                            fuzz_byte(input), err);
     default:
         return dbi_row_interval(row, column, (int32_t)fuzz_number(input, 4), (int32_t)fuzz_number(input, 4),
                                 (int64_t)fuzz_number(input, 8), err);
@@ -498,23 +502,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     return 0;
 }
 
-/* One column, numbered as in `types`, and its value: see put_value. */
-static const char *const examples[] = {
-    "\x00\x06\x01\x83" "NaN",             "\x00\x06\x01\x89" "-Infinity",
-    "\x00\x07\x01\x88" "Infinity",        "\x00\x07\x01\x87" "9999.99",
-    "\x00\x07\x01\x88" "9999.995",        "\x00\x08\x01\x85" "99949",
-    "\x00\x06\x01\x8b" "+00.0120e-7",     "\x00\x11\x01\x53" "-12.5e-3" "\x09",
-    "\x00\x12\x01\x71" "1.0625E+003" "\x09", "\x00\x0a\x10" "four    ",
+/* One column, by its number in `types`, how its value is made (see put_value), and what of. */
+static const struct fuzz_value {
+    char how[4];
+    const char *text;
+} examples[] = {
+    {"\x06\x01\x83", "NaN"},         {"\x06\x01\x89", "-Infinity"},  {"\x07\x01\x88", "Infinity"},
+    {"\x07\x01\x87", "9999.99"},     {"\x07\x01\x88", "9999.995"},   {"\x08\x01\x85", "99949"},
+    {"\x06\x01\x8b", "+00.0120e-7"}, {"\x11\x01\x53", "-12.5e-3\t"}, {"\x12\x01\x71", "1.0625E+003\t"},
+    {"\x0a\x10", "four    "},
 };
 #define EXAMPLES (sizeof examples / sizeof examples[0])
 
 /* The above; then one column of each type, and of arrays of each, with bytes to make values of. */
 size_t dbi_fuzz_example(unsigned nth, uint8_t *out, size_t capacity) {
-    if (nth < EXAMPLES) { /* the first byte is 0 in each */
-        size_t length = 1 + strlen(examples[nth] + 1);
-
-        memcpy(out, examples[nth], length);
-        return length;
+    if (nth < EXAMPLES) {
+        out[0] = 0;
+        return (size_t)snprintf((char *)out + 1, capacity - 1, "%s%s", examples[nth].how, examples[nth].text) + 1;
     }
     nth -= (unsigned)EXAMPLES;
     if (nth >= 2 * 32 || capacity < 96)

@@ -1,7 +1,7 @@
 /* fuzz_schema.c - packed schemas and declared types
  *
- * The first byte chooses. A packed schema that is let in must pack to the same bytes and be sound; a type that is let in
- * must pack and unpack.
+ * The first byte chooses. A packed schema that is let in must pack to the same bytes and be sound; a type that is let
+ * in must pack and unpack.
  */
 #include "fuzz.h"
 
@@ -72,8 +72,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 static const char *const types[] = {
-    "uuid not null", "timestamp(3) with time zone", "numeric(10,-2)", "character varying(50)[]", "int4 [] not null",
-    "jsonb", "interval(2)", "char(3)", "cidr[]", "double precision",
+    "uuid not null",    "timestamp(3) with time zone",
+    "numeric(10,-2)",   "character varying(50)[]",
+    "int4 [] not null", "jsonb",
+    "interval(2)",      "char(3)",
+    "cidr[]",           "double precision",
 };
 #define TYPES (sizeof types / sizeof types[0])
 
