@@ -78,11 +78,34 @@ TEST(schema_declares_types_as_sql_writes_them) {
     CHECK_STR(declared("int[] not null").type_name, "integer[]");
 }
 
+#define LONGEST_NAME "123456789 123456789 123456789 123456789 123456789 123456789 123"
+
 TEST(schema_refuses_what_it_cannot_declare) {
     static const char *const texts[] = {
-        "", "[]", "not null", "mood", "point", "text(5)", "varchar(0)", "varchar(10485761)", "varchar(-1)", "varchar(x)",
-        "varchar(", "varchar()", "varchar)", "varchar(5)(6)", "varchar(5,6)", "numeric(0)", "numeric(1001)",
-        "numeric(5,1001)", "numeric(1,2,3)", "numeric(123456789)", "timestamp(7)", "interval(9)", "serial", "name",
+        "",
+        "[]",
+        "not null",
+        "mood",
+        "point",
+        "text(5)",
+        "varchar(0)",
+        "varchar(10485761)",
+        "varchar(-1)",
+        "varchar(x)",
+        "varchar(",
+        "varchar()",
+        "varchar)",
+        "varchar(5)(6)",
+        "varchar(5,6)",
+        "numeric(0)",
+        "numeric(1001)",
+        "numeric(5,1001)",
+        "numeric(1,2,3)",
+        "numeric(123456789)",
+        "timestamp(7)",
+        "interval(9)",
+        "serial",
+        "name",
         "a type whose name goes on and on and on and on and on and on and on and on and on",
     };
     dbi_column column;
@@ -93,11 +116,9 @@ TEST(schema_refuses_what_it_cannot_declare) {
         CHECK_HAS(err.msg, "column \"field\"");
     }
     CHECK_RC(dbi_column_declare(&column, "", "text", &err), DBI_EINVAL);
-    CHECK_RC(dbi_column_declare(&column, "a23456789 123456789 123456789 123456789 123456789 123456789 1234", "text", &err),
-             DBI_EINVAL);
+    CHECK_RC(dbi_column_declare(&column, LONGEST_NAME "4", "text", &err), DBI_EINVAL);
     CHECK_HAS(err.msg, "at most 63 bytes");
-    CHECK_RC(dbi_column_declare(&column, "a23456789 123456789 123456789 123456789 123456789 123456789 123", "text", &err),
-             DBI_OK);
+    CHECK_RC(dbi_column_declare(&column, LONGEST_NAME, "text", &err), DBI_OK);
 }
 
 static dbi_rc resolved(dbi_column *column, uint32_t oid, char typtype, uint32_t element_oid, char element_typtype,
@@ -202,17 +223,21 @@ TEST(schema_packs_these_bytes) {
     TRY(dbi_schema_pack(schema, &bytes, &length, NULL));
     CHECK_INT(length, 16 + 19 + 2 + 24);
     CHECK(memcmp(bytes,
-                 "dbis\x01\0"         /* magic, version */
-                 "\x01\0"             /* number of columns */
-                 "\x01" "s"           /* schema */
-                 "\x05" "table"       /* table */
-                 "\xf7\x03\0\0"       /* oid: 1015 */
-                 "\x13\x04\0\0"       /* of the elements: 1043 */
-                 "\0\0\0\0"           /* no domain */
-                 "\x36\0\0\0"         /* typmod: 54 */
-                 "\x07\x01\0"         /* text; array, not nullable; no fill */
-                 "\x01" "c"           /* name */
-                 "\x17" "character varying(50)[]",
+                 "dbis\x01\0" /* magic, version */
+                 "\x01\0"     /* number of columns */
+                 "\x01"
+                 "s" /* schema */
+                 "\x05"
+                 "table"        /* table */
+                 "\xf7\x03\0\0" /* oid: 1015 */
+                 "\x13\x04\0\0" /* of the elements: 1043 */
+                 "\0\0\0\0"     /* no domain */
+                 "\x36\0\0\0"   /* typmod: 54 */
+                 "\x07\x01\0"   /* text; array, not nullable; no fill */
+                 "\x01"
+                 "c" /* name */
+                 "\x17"
+                 "character varying(50)[]",
                  length) == 0);
 done:
     dbi_free(bytes);
@@ -303,18 +328,23 @@ done:
     dbi_schema_free(schema);
 }
 
+static void check_hex(const uint8_t sum[16], const char *expected) {
+    char hex[33];
+
+    for (size_t i = 0; i < 16; i++)
+        (void)snprintf(hex + 2 * i, 3, "%02x", sum[i]);
+    CHECK_STR(hex, expected);
+}
+
 static void check_md5(const char *text, const char *expected) {
     uint8_t sum[16];
-    char hex[33];
     dbi__md5 md5;
 
     dbi__md5_init(&md5);
     for (size_t i = 0; i < strlen(text); i += 7) /* in pieces */
         dbi__md5_add(&md5, text + i, strlen(text) - i < 7 ? strlen(text) - i : 7);
     dbi__md5_end(&md5, sum);
-    for (size_t i = 0; i < sizeof sum; i++)
-        (void)snprintf(hex + 2 * i, 3, "%02x", sum[i]);
-    CHECK_STR(hex, expected);
+    check_hex(sum, expected);
 }
 
 /* RFC 1321, A.5, and lengths around a block. */
@@ -326,19 +356,14 @@ TEST(schema_md5_is_that_of_the_rfc) {
               "57edf4a22be3c955ac49da2e2107b67a");
 }
 
-/* SELECT md5(e'id:2950:-1\nat:1184:3\ngröße:1231:655366\nfield:16433:-1\nemail:16700:-1') */
+/* What PostgreSQL says to SELECT md5(e'id:2950:-1\nat:1184:3\ngröße:1231:655366\nfield:16433:-1\nemail:16700:-1') */
 TEST(schema_fingerprint_is_the_servers) {
     dbi_schema *schema = NULL;
-    uint8_t sum[16], expected[16];
-    const char *text = "id:2950:-1\nat:1184:3\ngröße:1231:655366\nfield:16433:-1\nemail:16700:-1";
-    dbi__md5 md5;
+    uint8_t sum[16];
 
     TRY(example(&schema));
     dbi_schema_fingerprint(schema, sum);
-    dbi__md5_init(&md5);
-    dbi__md5_add(&md5, text, strlen(text));
-    dbi__md5_end(&md5, expected);
-    CHECK(memcmp(sum, expected, sizeof sum) == 0);
+    check_hex(sum, "19ae8812dee50ae3a3e73ff991ac1a8e");
 done:
     dbi_schema_free(schema);
 }
