@@ -172,6 +172,12 @@ void channels_clear(channels *channels) {
     Py_CLEAR(channels->list);
 }
 
+/* In a child they are the parent's, and so are the loops. */
+static bool channels_forked(const channels *channels) {
+    return PyList_GET_SIZE(channels->list) > 0 &&
+           dbi_mailbox_forked(((channel_object *)PyList_GET_ITEM(channels->list, 0))->mailbox);
+}
+
 /* Channels of loops that are closed have nobody to tell: what has arrived is let go of, and the channel when nothing is
  * to come any more. */
 static void channels_sweep(channels *channels) {
@@ -197,6 +203,10 @@ channel_object *channels_find(channels *channels, dbi_state *state, PyObject *ow
 
     if (loop == NULL)
         return NULL;
+    if (channels_forked(channels)) {
+        (void)PyList_SetSlice(channels->list, 0, PyList_GET_SIZE(channels->list), NULL);
+        channel = NULL;
+    }
     if (channel == NULL || channel->loop != loop) {
         channel = NULL;
         for (Py_ssize_t i = 0; i < PyList_GET_SIZE(channels->list) && channel == NULL; i++)
@@ -221,7 +231,7 @@ channel_object *channels_find(channels *channels, dbi_state *state, PyObject *ow
 }
 
 void channels_detach(channels *channels) {
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(channels->list); i++)
+    for (Py_ssize_t i = 0; !channels_forked(channels) && i < PyList_GET_SIZE(channels->list); i++)
         channel_detach((channel_object *)PyList_GET_ITEM(channels->list, i));
     channels->last = NULL;
     (void)PyList_SetSlice(channels->list, 0, PyList_GET_SIZE(channels->list), NULL);

@@ -6,6 +6,7 @@
 
 #include "alloc.h"
 #include "clock.h"
+#include "fork_int.h"
 #include "mailbox.h"
 
 struct dbi_mailbox {
@@ -16,6 +17,7 @@ struct dbi_mailbox {
     size_t waiting;  /* letters arrived and not taken */
     bool owned;
     int fd;
+    uint64_t fork; /* the generation it belongs to */
 };
 
 dbi_rc dbi_mailbox_new(dbi_mailbox **mailbox_out, bool pollable, dbi_err *err) {
@@ -25,6 +27,8 @@ dbi_rc dbi_mailbox_new(dbi_mailbox **mailbox_out, bool pollable, dbi_err *err) {
     *mailbox_out = NULL;
     if (mailbox == NULL)
         return dbi_err_set(err, DBI_ENOMEM, "no memory for a mailbox");
+    dbi__fork_watch();
+    mailbox->fork = dbi__fork_now();
     mailbox->fd = pollable ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
     if (pollable && mailbox->fd < 0) {
         int sys = errno;
@@ -69,9 +73,18 @@ static void mailbox_unlock(dbi_mailbox *mailbox) {
 void dbi_mailbox_free(dbi_mailbox *mailbox) {
     if (mailbox == NULL)
         return;
+    if (dbi_mailbox_forked(mailbox)) {
+        if (mailbox->fd >= 0)
+            (void)close(mailbox->fd);
+        return; /* the rest stays: its lock may have been held at the fork */
+    }
     (void)pthread_mutex_lock(&mailbox->lock);
     mailbox->owned = false;
     mailbox_unlock(mailbox);
+}
+
+bool dbi_mailbox_forked(const dbi_mailbox *mailbox) {
+    return mailbox->fork != dbi__fork_now();
 }
 
 int dbi_mailbox_fd(const dbi_mailbox *mailbox) {
@@ -81,6 +94,8 @@ int dbi_mailbox_fd(const dbi_mailbox *mailbox) {
 size_t dbi_mailbox_pending(dbi_mailbox *mailbox) {
     size_t pending;
 
+    if (dbi_mailbox_forked(mailbox))
+        return 0;
     (void)pthread_mutex_lock(&mailbox->lock);
     pending = mailbox->promised + mailbox->waiting;
     (void)pthread_mutex_unlock(&mailbox->lock);
@@ -139,6 +154,8 @@ static dbi_letter *mailbox_take(dbi_mailbox *mailbox) {
 dbi_letter *dbi_mailbox_take(dbi_mailbox *mailbox) {
     dbi_letter *letters;
 
+    if (dbi_mailbox_forked(mailbox))
+        return NULL;
     (void)pthread_mutex_lock(&mailbox->lock);
     letters = mailbox_take(mailbox);
     (void)pthread_mutex_unlock(&mailbox->lock);

@@ -2,6 +2,9 @@
  *
  * A mailbox has one owner and any number of promised letters. It lives until the owner has let go and the last letter
  * has been delivered or withdrawn: an answer may come long after the event loop that wanted it is gone.
+ *
+ * Fork: in a child, a mailbox of the parent is empty, and all that can be done with it is to free it; its descriptor is
+ * the parent's, too, and is not read.
  */
 #ifndef DBI_MAILBOX_H
 #define DBI_MAILBOX_H
@@ -24,6 +27,7 @@ typedef struct dbi_letter {
 /* With `pollable` it has a descriptor that becomes readable once per batch of letters. */
 DBI_NODISCARD dbi_rc dbi_mailbox_new(dbi_mailbox **mailbox, bool pollable, dbi_err *err);
 void dbi_mailbox_free(dbi_mailbox *mailbox);
+bool dbi_mailbox_forked(const dbi_mailbox *mailbox); /* it is of a parent process */
 int dbi_mailbox_fd(const dbi_mailbox *mailbox); /* -1 when not pollable */
 
 /* Letters promised and not yet taken. @thread any @locks mailbox */
