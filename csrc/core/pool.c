@@ -381,7 +381,8 @@ static dbi_rc pool_try(dbi_pool *pool, dbi_conn **conn, dbi_conn **chain) {
         return DBI_ECLOSED;
     if (now - pool->tidied_at >= TIDY_INTERVAL)
         pool_age(pool, now, chain);
-    while (pool->first_waiter == NULL && pool->lists[DBI__CONN_IDLE].tail != NULL) {
+    /* Nobody is overtaken: while somebody waits, pool_serve has left neither an idle connection nor a place. */
+    while (pool->lists[DBI__CONN_IDLE].tail != NULL) {
         dbi_conn *idle = pool->lists[DBI__CONN_IDLE].tail;
         dbi_conn_close why = pool_judge(pool, idle, now);
 
@@ -393,7 +394,7 @@ static dbi_rc pool_try(dbi_pool *pool, dbi_conn **conn, dbi_conn **chain) {
         }
         pool_retire(pool, idle, why, NULL, chain);
     }
-    if (pool->first_waiter == NULL && pool_places(pool) < pool->config.max_size) {
+    if (pool_places(pool) < pool->config.max_size) {
         pool->opening++;
         pool_gauge(pool);
         return DBI_OK;

@@ -8,7 +8,7 @@
  *     read only          default_transaction_read_only reported as on          late       an answer after 300 ms
  *     copy               takes a COPY and counts its bytes                     copy fatal FATAL in the middle of it
  *     copy error         refuses the COPY's first rows                         copy stall reads nothing of it
- *     copy noise         megabytes of notices before it reads any row
+ *     copy noise         16 MB of notices before it reads any row
  */
 #ifndef DBI_POSTGRES_FAKE_H
 #define DBI_POSTGRES_FAKE_H
@@ -43,8 +43,9 @@ struct fake {
     _Atomic(const char *) password;                    /* NULL = none is asked for */
     void (*on_password)(void *arg, const char *given); /* called before the answer to a password */
     void *arg;
-    atomic_bool mute; /* says nothing from the startup message on */
-    atomic_bool deaf; /* answers no statement any more */
+    atomic_bool mute;   /* says nothing from the startup message on */
+    atomic_bool asleep; /* reads no statement for the time being */
+    atomic_bool deaf;   /* answers no statement any more */
     atomic_int connected, terminated, statements, checks;
     atomic_size_t copied;
     fake_client clients[FAKE_CONNECTIONS];
@@ -97,7 +98,7 @@ static inline void fake_parameter(int fd, const char *name, const char *value) {
 }
 
 static inline void fake_error(int fd, char type, const char *severity, const char *sqlstate, const char *text) {
-    char body[300];
+    char body[5000];
     int size = snprintf(body, sizeof body, "S%s%cV%s%cC%s%cM%s%cDKey (secret)=(row data).%c", severity, 0, severity, 0,
                         sqlstate, 0, text, 0, 0);
 
@@ -148,10 +149,14 @@ static inline bool fake_copy(fake_client *client, const char *how) {
     char type;
 
     fake_send(fd, 'G', "\1\0\0", 3);
-    if (strcmp(how, " noise") == 0)
-        for (int i = 0; i < 20000; i++)
-            fake_error(fd, 'N', "NOTICE", "00000",
-                       "a hundred bytes and more that nobody has asked for, again and again");
+    if (strcmp(how, " noise") == 0) {
+        char text[4097];
+
+        memset(text, '.', sizeof text - 1);
+        text[sizeof text - 1] = '\0';
+        for (int i = 0; i < 4000; i++)
+            fake_error(fd, 'N', "NOTICE", "00000", text);
+    }
     if (strcmp(how, " stall") == 0) {
         fake_stall(fd);
         return false;
@@ -251,17 +256,33 @@ static inline bool fake_startup(fake_client *client) {
     return true;
 }
 
+/* The body of a message; of a long one its beginning. */
+static inline bool fake_body(fake_client *client, char *body, size_t room, size_t size) {
+    static _Thread_local char rest[65536];
+    size_t kept = size < room - 1 ? size : room - 1;
+
+    while (client->server->asleep)
+        sleep_ms(1);
+    if (!fake_read(client->fd, body, kept))
+        return false;
+    body[kept] = '\0';
+    for (size_t left = size - kept, piece; left > 0; left -= piece) {
+        piece = left < sizeof rest ? left : sizeof rest;
+        if (!fake_read(client->fd, rest, piece))
+            return false;
+    }
+    return true;
+}
+
 static inline void *fake_serve(void *arg) {
-    static _Thread_local char body[4096];
     fake_client *client = arg;
     bool open = fake_startup(client);
+    char body[4096];
 
     while (open) {
         unsigned char head[5];
-        size_t size;
 
-        if (!fake_read(client->fd, head, 5) || (size = fake_number(head + 1) - 4) > sizeof body ||
-            !fake_read(client->fd, body, size))
+        if (!fake_read(client->fd, head, 5) || !fake_body(client, body, sizeof body, fake_number(head + 1) - 4))
             break;
         switch (head[0]) {
         case 'Q':
@@ -308,6 +329,9 @@ static inline void fake_up(fake *server) {
     socklen_t size = sizeof name;
 
     server->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* small ones, so that who does not read is noticed soon */
+    CHECK_INT(setsockopt(server->fd, SOL_SOCKET, SO_RCVBUF, &(int){65536}, sizeof(int)), 0);
+    CHECK_INT(setsockopt(server->fd, SOL_SOCKET, SO_SNDBUF, &(int){65536}, sizeof(int)), 0);
     CHECK_INT(bind(server->fd, (struct sockaddr *)&name, size), 0);
     CHECK_INT(listen(server->fd, 128), 0);
     CHECK_INT(getsockname(server->fd, (struct sockaddr *)&name, &size), 0);

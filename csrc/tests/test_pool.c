@@ -429,6 +429,80 @@ done:
     (void)close(pipes[1]);
 }
 
+TEST(what_a_timeout_left_unsent_is_sent_with_the_next_wait) {
+    enum { SIZE = 16000000 };
+    fake server = {0};
+    dbi_pool_config config;
+    dbi_pool *pool = NULL;
+    dbi_conn *conn = NULL;
+    PGresult *result = NULL;
+    char *sql = malloc(SIZE + 1);
+    dbi_err err;
+
+    CHECK(sql != NULL);
+    memset(sql, ' ', SIZE);
+    sql[SIZE] = '\0';
+    fake_up(&server);
+    config = config_for(server.conninfo);
+    TRY(dbi_pool_new(&pool, &config, NULL));
+    TRY(dbi_pool_acquire(pool, &conn, after_ms(15000), -1, NULL));
+    server.asleep = true;
+    CHECK_RC(dbi_conn_send(conn, sql, 0, &err), DBI_ETIMEOUT); /* more than the sockets hold */
+    server.asleep = false;
+    TRY(dbi_conn_result(conn, after_ms(15000), &result, &err));
+    CHECK_INT(PQresultStatus(result), PGRES_COMMAND_OK);
+    PQclear(result);
+    TRY(dbi_conn_result(conn, after_ms(15000), &result, &err));
+    CHECK(result == NULL);
+done:
+    free(sql);
+    dbi_pool_release(pool, conn, DBI_CONN_KEEP, NULL);
+    dbi_pool_free(pool);
+    fake_down(&server);
+}
+
+/* Gives back what the waiting thread waits for, and ends its wait. */
+typedef struct late_gift {
+    dbi_pool *pool;
+    dbi_conn *conn;
+    dbi_conn_end how;
+} late_gift;
+
+static dbi_rc give_and_interrupt(void *arg) {
+    late_gift *gift = arg;
+
+    dbi_pool_release(gift->pool, gift->conn, gift->how, "for the test");
+    gift->conn = NULL;
+    return DBI_EINTR;
+}
+
+TEST(who_is_served_and_does_not_want_it_any_more_leaves_it_to_others) {
+    fake server = {0};
+    dbi_pool_config config;
+    late_gift gift = {0};
+    dbi_interrupt interrupt = {.fd = -1, .check = give_and_interrupt, .arg = &gift};
+    dbi_conn *conn = NULL;
+    dbi_err err;
+
+    fake_up(&server);
+    config = config_for(server.conninfo);
+    config.max_size = 1;
+    TRY(dbi_pool_new(&gift.pool, &config, NULL));
+    for (int discard = 0; discard < 2; discard++) { /* a connection, then a place */
+        gift.how = discard ? DBI_CONN_DISCARD : DBI_CONN_KEEP;
+        TRY(dbi_pool_acquire(gift.pool, &gift.conn, after_ms(5000), -1, NULL));
+        CHECK_RC(dbi_pool_acquire_with(gift.pool, &conn, DBI_FOREVER, &interrupt, &err), DBI_EINTR);
+        CHECK(conn == NULL);
+        CHECK_POOL(gift.pool, !discard, 0);
+        CHECK_INT(view_of(gift.pool).opening, 0);
+    }
+    TRY(once(gift.pool, "any", after_ms(5000), NULL));
+done:
+    dbi_pool_release(gift.pool, gift.conn, DBI_CONN_KEEP, NULL);
+    dbi_pool_free(gift.pool);
+    fake_down(&server);
+}
+
 /* --- waiting for a connection --- */
 
 typedef struct waiter {
@@ -918,7 +992,7 @@ done:
 /* --- COPY --- */
 
 TEST(a_copy_is_sent_and_refused) {
-    enum { SIZE = 3000001 };
+    enum { SIZE = 16000001 };
     fake server = {0};
     dbi_pool_config config;
     dbi_pool *pool = NULL;
@@ -985,7 +1059,7 @@ done:
 }
 
 TEST(a_copy_into_a_server_that_does_not_read_ends_in_a_timeout) {
-    enum { SIZE = 64 << 20 };
+    enum { SIZE = 32 << 20 };
     fake server = {0};
     dbi_pool_config config;
     dbi_pool *pool = NULL;
