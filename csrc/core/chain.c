@@ -73,8 +73,7 @@ static void head_carry(dbi_chain *chain, uint8_t *head, uint64_t salt) {
     head_number(chain, DBI__AT_LANDED, chain->state.landed);
     head_target(chain);
     for (unsigned i = 0; i < DBI__COUNTERS; i++)
-        dbi__store64(head + DBI__AT_COUNTERS + 8 * i,
-                     atomic_load_explicit(&chain->counters[i], memory_order_relaxed), memory_order_relaxed);
+        head_number(chain, DBI__AT_COUNTERS + 8 * i, atomic_load_explicit(&chain->counters[i], memory_order_relaxed));
 }
 
 void dbi_chain_count(dbi_chain *chain, dbi_chain_counter counter, uint64_t n) {
@@ -85,8 +84,7 @@ void dbi_chain_count(dbi_chain *chain, dbi_chain_counter counter, uint64_t n) {
     dbi__spin_lock(chain);
     value = atomic_load_explicit(&chain->counters[counter], memory_order_relaxed) + n;
     atomic_store_explicit(&chain->counters[counter], value, memory_order_relaxed);
-    if (chain->head != NULL)
-        dbi__store64(chain->head + DBI__AT_COUNTERS + 8 * (unsigned)counter, value, memory_order_relaxed);
+    head_number(chain, DBI__AT_COUNTERS + 8 * (unsigned)counter, value);
     dbi__spin_unlock(chain);
 }
 

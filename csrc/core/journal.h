@@ -46,7 +46,7 @@
  *    200    8   synced: offset up to which an fsync is known to have succeeded
  *    208    8   landed*: the last sequence that was seen to land (a hint: the ledger decides)
  *    216   40   zero
- *    256  128   16 counters, cumulative for the chain (dbi_chain_counter, in this order)
+ *    256  128   16 counters*, cumulative for the chain (dbi_chain_counter, in this order)
  *    384  128   name of the stream, UTF-8, padded with zeros, the last byte zero
  *    512    -   meta: what the stream says of itself; opaque here
  *

@@ -157,7 +157,8 @@ static void state_format(const dbi__state *state, uint64_t salt, uint8_t *bytes)
     dbi__put32(bytes + DBI__AT_STATE, state->mark);
     dbi__put32(bytes + DBI__AT_TARGET_CRC, dbi__target_crc(salt, state->target));
     memcpy(bytes + DBI__AT_TARGET, state->target, sizeof state->target);
-    memcpy(bytes + DBI__AT_COUNTERS, state->counters, sizeof state->counters);
+    for (unsigned i = 0, at = DBI__AT_COUNTERS; i < DBI__COUNTERS; i++, at += 8)
+        dbi__put64(bytes + at, dbi__number_pack(salt, at, state->counters[i]));
 }
 
 static void state_parse(dbi__state *state, uint64_t salt, const uint8_t *bytes) {
@@ -170,7 +171,8 @@ static void state_parse(dbi__state *state, uint64_t salt, const uint8_t *bytes) 
     memcpy(state->target, bytes + DBI__AT_TARGET, sizeof state->target);
     if (dbi__get32(bytes + DBI__AT_TARGET_CRC) != dbi__target_crc(salt, state->target))
         memset(state->target, 0, sizeof state->target);
-    memcpy(state->counters, bytes + DBI__AT_COUNTERS, sizeof state->counters);
+    for (unsigned i = 0, at = DBI__AT_COUNTERS; i < DBI__COUNTERS; i++, at += 8)
+        state->counters[i] = dbi__number_unpack(salt, at, dbi__get64(bytes + at));
 }
 
 void dbi__header_format(const dbi__header *header, const void *meta, uint8_t *bytes) {

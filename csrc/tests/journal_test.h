@@ -22,7 +22,7 @@ static inline void place_make(place *at) {
 }
 
 static inline void place_run(const place *at, const char *command) {
-    char line[512];
+    char line[1024];
 
     (void)snprintf(line, sizeof line, "cd %s && %s", at->path, command);
     CHECK_INT(system(line), 0);
