@@ -19,7 +19,7 @@ from dbint.journal.check import check_slot
 from dbint.journal.damage import DamageError
 from dbint.journal.dead import Letter, letters
 from dbint.journal.directory import Journal
-from dbint.journal.listing import as_text, describe
+from dbint.journal.listing import as_text, describe, unanswered
 from dbint.journal.rows import Row, Selection, copy_binary, copy_command, csv, rows
 from dbint.journal.segment import Broken
 from dbint.state import state_directory
@@ -95,7 +95,9 @@ def add_commands(parser: argparse.ArgumentParser, *, standalone: bool) -> None:
     choosing(sub)
     sub.add_argument("--limit", type=_count, help="no more than so many")
     sub.add_argument("--landed", action="store_true", help="also those that have landed and are still kept")
-    sub.add_argument("--dead", action="store_true", help="print the dead letters instead")
+    sub.add_argument(
+        "--dead", action="store_true", help="print the dead letters that wait for somebody instead"
+    )
     sub = command("export", _export, "write the rows that have not landed into a file for COPY")
     choosing(sub)
     sub.add_argument("--landed", action="store_true", help="also those that have landed and are still kept")
@@ -174,7 +176,7 @@ def _journals(options: argparse.Namespace) -> list[Journal]:
     directory: Path = options.directory or Path(
         os.environ.get("DBINT_JOURNAL_DIR") or state_directory("journal")
     )
-    below = sorted(path.parent for path in directory.glob("*/slot-0000"))
+    below = sorted({path.parent for path in directory.glob("*/slot-[0-9][0-9][0-9][0-9]")})
     if below and not any(directory.glob("slot-*")):
         return [Journal(path) for path in below]
     journal = Journal(directory)
@@ -248,7 +250,7 @@ def _dump(options: argparse.Namespace, connect: Connect) -> int:
     code = OK
     journal, selection = _journal(options), _selection(options)
     if options.dead:
-        found: Iterator[Row | Broken | Letter] = (one for one in letters(journal.dead) if selection.has(one))
+        found: Iterator[Row | Broken | Letter] = (one for one in unanswered(journal) if selection.has(one))
     else:
         found = rows(journal, selection, landed=options.landed)
     left = options.limit
@@ -333,48 +335,58 @@ def _output(name: str) -> Iterator[IO[bytes]]:
 
 def _repair(options: argparse.Namespace, connect: Connect) -> int:
     del connect
-    done = [
+    done = (
         line for journal in _journals(options) for line in repair.repair(journal, dry_run=options.dry_run)
-    ]
-    _report(options, done, "nothing is damaged")
+    )
+    _report(options, done, dry_run=options.dry_run, nothing="nothing is damaged")
     return OK
 
 
 def _retarget(options: argparse.Namespace, connect: Connect) -> int:
     del connect
-    done = list(repair.retarget(_journal(options), _selection(options), options.to, dry_run=not options.yes))
-    _report(options, done, "no chain holds events that have not landed")
-    if done and not options.yes:
+    dry_run = not options.yes
+    done = repair.retarget(_journal(options), _selection(options), options.to, dry_run=dry_run)
+    if (
+        _report(options, done, dry_run=dry_run, nothing="no chain holds events that have not landed")
+        and dry_run
+    ):
         options.err.write("nothing was changed: --yes does it\n")
     return OK
 
 
-def _report(options: argparse.Namespace, done: Sequence[str], nothing: str) -> None:
-    if options.format == "json":
-        _write_json(
-            options,
-            {"dry_run": bool(getattr(options, "dry_run", not getattr(options, "yes", True))), "done": done},
-        )
-    else:
-        _write(options, "".join(f"{line}\n" for line in done) or f"{nothing}\n")
+def _report(options: argparse.Namespace, done: Iterator[str], *, dry_run: bool, nothing: str) -> int:
+    """Writes what is done, when it is done: so that it is known even if the next thing fails."""
+    lines = []
+    try:
+        for line in done:
+            lines.append(line)
+            if options.format == "text":
+                _write(options, f"{line}\n")
+    finally:
+        if options.format == "json":
+            _write_json(options, {"dry_run": dry_run, "done": lines})
+    if not lines and options.format == "text":
+        _write(options, f"{nothing}\n")
+    return len(lines)
 
 
 def _resubmit(options: argparse.Namespace, connect: Connect) -> int:
-    journal = _journal(options)
-    selection = _selection(options)
+    journal, selection = _journal(options), _selection(options)
     chosen = [letter for letter in letters(journal.dead) if selection.has(letter)]
-    outcomes = []
-    if chosen:
-        with connect(options) as connection:
-            outcomes = list(resubmit.resubmit(journal.dead, chosen, connection, dry_run=options.dry_run))
-    if options.format == "json":
-        _write_json(
-            options, {"dry_run": options.dry_run, "letters": [outcome.describe() for outcome in outcomes]}
-        )
-    else:
-        for outcome in outcomes:
-            _write(options, f"{outcome}\n")
-        _write(options, f"{resubmit.summary(outcomes)}\n")
+    outcomes: list[resubmit.Outcome] = []
+    try:
+        if chosen:
+            with connect(options) as connection:
+                for outcome in resubmit.resubmit(journal.dead, chosen, connection, dry_run=options.dry_run):
+                    outcomes.append(outcome)
+                    if options.format == "text":
+                        _write(options, f"{outcome}\n")
+    finally:
+        if options.format == "json":
+            described = [outcome.describe() for outcome in outcomes]
+            _write_json(options, {"dry_run": options.dry_run, "letters": described})
+        else:
+            _write(options, f"{resubmit.summary(outcomes)}\n")
     return FOUND if any(outcome.refused for outcome in outcomes) else OK
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from dbint.errors import JournalError
 from dbint.journal.damage import DamageError
 from dbint.journal.schema import Meta, read_meta
-from dbint.journal.segment import COUNTERS, ENDED, VOID, Broken, Header, NewerVersionError, Record, Segment
+from dbint.journal.segment import COUNTERS, Broken, Header, NewerVersionError, Record, Segment
 
 _SLOT: Final = re.compile(r"slot-[0-9]{4}")
 _SEGMENT: Final = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{16})\.seg")
@@ -102,10 +102,6 @@ class Chain:
         return max(self.newest.landed, self.newest.base)
 
     @property
-    def ended(self) -> bool:
-        return self.newest.state == ENDED
-
-    @property
     def counters(self) -> dict[str, int]:
         return dict(zip(COUNTERS, self.newest.counters, strict=True))
 
@@ -128,12 +124,6 @@ class Chain:
                     expected = max(expected, (found.last or found.sequence) + 1)
             expected = max(expected, (piece.last or 0) + 1)
 
-    def records(self) -> Iterator[tuple[Piece, Record]]:
-        """The records that have not landed, without voids."""
-        for piece, found in self.walk():
-            if isinstance(found, Record) and found.kind != VOID and found.sequence > self.landed:
-                yield piece, found
-
     @cached_property
     def last(self) -> int:
         """The last sequence in the newest segment."""
@@ -149,11 +139,7 @@ class Chain:
         """How many sequences in its segments have not landed."""
         ends = [*(piece.last for piece in self.pieces[:-1]), self.last]
         return sum(
-            max(
-                0,
-                (end if end is not None else piece.header.first - 1)
-                - max(piece.header.first - 1, self.landed),
-            )
+            max(0, (end or 0) - max(piece.header.first - 1, self.landed))
             for piece, end in zip(self.pieces, ends, strict=True)
         )
 
@@ -169,11 +155,10 @@ class Chain:
 
 def _uncovered(first: int, last: int, known: range) -> Iterator[tuple[int, int]]:
     """The parts of first..last outside of ``known``."""
-    for begin, end in (
-        ((first, min(last, known.start - 1)), (max(first, known.stop), last)) if known else ((first, last),)
-    ):
-        if begin <= end:
-            yield begin, end
+    parts = [(first, last)]
+    if known:
+        parts = [(first, min(last, known.start - 1)), (max(first, known.stop), last)]
+    yield from (part for part in parts if part[0] <= part[1])
 
 
 @dataclass(frozen=True, slots=True)

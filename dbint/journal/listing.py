@@ -1,12 +1,13 @@
 """What a journal holds, at a glance: for programs and for people."""
 
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from dbint.journal.dead import Done, letters
+from dbint.journal.dead import Done, Letter, letters
 from dbint.journal.directory import Chain, Journal
 
 _COLUMNS: Final = (
@@ -18,10 +19,8 @@ _COLUMNS: Final = (
 def describe(journal: Journal) -> dict[str, Any]:
     """Slots, chains, dead letters, quarantine, as JSON can hold them. Sizes in bytes, times in ISO 8601."""
     slots: list[dict[str, Any]] = []
-    landed: dict[UUID, int] = {}
     for slot in journal.slots():
         contents = slot.read()
-        landed |= {chain.id: chain.landed for chain in contents.chains}
         slots.append(
             {
                 "name": slot.name,
@@ -36,20 +35,21 @@ def describe(journal: Journal) -> dict[str, Any]:
         "directory": str(journal.path),
         "waiting": sum(chain["waiting"] for chain in chains),
         "bytes": sum(chain["bytes"] for chain in chains),
-        "dead_letters": _count_letters(journal, landed),
+        "dead_letters": sum(1 for _ in unanswered(journal)),
         "quarantined": len(journal.quarantined()),
         "slots": slots,
     }
 
 
-def _count_letters(journal: Journal, landed: Mapping[UUID, int]) -> int:
-    """How many dead letters wait for somebody: not resubmitted, and their row is not in the journal, too."""
+def unanswered(journal: Journal) -> Iterator[Letter]:
+    """The dead letters that wait for somebody: not resubmitted, and their row is not in the journal, too."""
+    landed = {chain.id: chain.landed for slot in journal.slots() for chain in slot.read().chains}
     done: dict[UUID, Done] = {}
-    return sum(
-        letter.sequence <= landed.get(letter.chain, letter.sequence)
-        and letter.sequence not in done.setdefault(letter.chain, Done(journal.dead, letter.chain))
-        for letter in letters(journal.dead)
-    )
+    for letter in letters(journal.dead):
+        still_in_journal = letter.sequence > landed.get(letter.chain, letter.sequence)
+        known = done.setdefault(letter.chain, Done(journal.dead, letter.chain))
+        if not still_in_journal and letter.sequence not in known:
+            yield letter
 
 
 def _describe_chain(chain: Chain) -> dict[str, Any]:
@@ -76,11 +76,18 @@ def as_text(journal: Mapping[str, Any]) -> str:
     """The same as a table."""
     lines: list[tuple[str, ...]] = [_COLUMNS]
     for slot in journal["slots"]:
-        owner = slot["owner"] or "none"
+        owner = _owner(slot["owner"])
         lines += [(slot["name"], owner, *_cells(chain)) for chain in slot["chains"]]
         if not slot["chains"]:
             lines.append((slot["name"], owner, "-", *[""] * (len(_COLUMNS) - 3)))
     return _headline(journal) + _table(lines)
+
+
+def _owner(text: str | None) -> str:
+    """What the lock says, with the time as people read it."""
+    if text is None:
+        return "none"
+    return re.sub(r" since (\d{1,18}) us after 1970$", lambda since: f", {age(int(since[1]) / 1e6)}", text)
 
 
 def _headline(journal: Mapping[str, Any]) -> str:

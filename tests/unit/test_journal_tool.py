@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import struct
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -374,16 +375,21 @@ def test_the_slot_of_a_live_process(slot: Path, tool: Tool) -> None:
     path = segment(slot, files.rows(1, 3))
     flip(path, 4096 + 20)
     lock = slot / "lock"
-    lock.write_text("pid 4711\nhost example\n")
+    since = int((time.time() - 300) * 1e6)
+    lock.write_text(f"pid 4711 on example since {since} us after 1970\n")
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         before = path.read_bytes()
-        assert tool.json("ls")["journals"][0]["slots"][0]["owner"] == "pid 4711 host example"
+        assert (
+            tool.json("ls")["journals"][0]["slots"][0]["owner"]
+            == f"pid 4711 on example since {since} us after 1970"
+        )
+        assert "pid 4711 on example, 5 min" in (tool("ls"), tool.out)[1]
         assert tool("check") == 1
         assert tool("repair") == 0
-        assert "left alone, because a live process owns it (pid 4711 host example)" in tool.out
+        assert "left alone, because a live process owns it (pid 4711 on example since" in tool.out
         assert tool("retarget", "--clear", "--yes") == 2
-        assert "belongs to a live process (pid 4711 host example)" in tool.err
+        assert "belongs to a live process (pid 4711 on example since" in tool.err
         assert path.read_bytes() == before
     assert tool.json("ls")["journals"][0]["slots"][0]["owner"] is None
     assert tool("repair") == 0
@@ -611,6 +617,7 @@ def test_dead_letters(slot: Path, tool: Tool) -> None:
     )
     (dead / "README").write_text("not ours")
     assert [one.sequence for one in letters(dead)] == [3, 5, 8]
+    assert tool.sequences("--dead") == [3, 5]
     assert tool.json("ls")["journals"][0]["dead_letters"] == 2  # the row of 8 is still in the journal
     assert "2 dead letters" in (tool("ls"), tool.out)[1]
     assert tool("dump", "--dead", "--limit", "1") == 0
