@@ -535,7 +535,7 @@ static dbi_rc pool_acquire_once(dbi_pool *pool, dbi_conn **conn, int64_t deadlin
         *conn = idle;
     else
         pool_drop(pool, idle, why, NULL);
-    if (why == DBI_CONN_CLOSE_UNRESPONSIVE) { /* each of the others would take as long */
+    if (why == DBI_CONN_CLOSE_UNRESPONSIVE && rc == DBI_OK) { /* it had all its time, and so would each of the others */
         dbi_conn *chain = NULL;
 
         (void)pthread_mutex_lock(&pool->lock);
