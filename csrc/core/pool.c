@@ -505,13 +505,16 @@ static dbi_rc pool_vet(dbi_pool *pool, dbi_conn *conn, int64_t deadline, dbi_con
             *why = DBI_CONN_CLOSE_READ_ONLY;
         return DBI_OK;
     }
-    *why = rc == DBI_ETIMEOUT    ? DBI_CONN_CLOSE_UNRESPONSIVE
-           : dbi_conn_lost(conn) ? DBI_CONN_CLOSE_LOST
-                                 : DBI_CONN_CLOSE_DISCARDED;
-    if (rc == DBI_EINTR || rc == DBI_EFORK || (rc == DBI_ETIMEOUT && dbi_clock_left(NULL, deadline) == 0) ||
-        *why == DBI_CONN_CLOSE_DISCARDED)
-        return rc;
-    return DBI_OK;
+    if (rc == DBI_ETIMEOUT) {
+        *why = DBI_CONN_CLOSE_UNRESPONSIVE;
+        return dbi_clock_left(NULL, deadline) > 0 ? DBI_OK : rc;
+    }
+    if (rc != DBI_EFORK && dbi_conn_lost(conn)) {
+        *why = DBI_CONN_CLOSE_LOST;
+        return DBI_OK;
+    }
+    *why = DBI_CONN_CLOSE_DISCARDED;
+    return rc;
 }
 
 /* One attempt: DBI_OK with *conn = NULL means to try again. */
