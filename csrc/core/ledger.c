@@ -86,12 +86,20 @@ static bool has_shape(const PGresult *answer, int rows, int columns) {
 }
 
 dbi_rc dbi__ledger_server(const PGresult *answer, uint8_t identity[16], int64_t *version, dbi_err *err) {
-    const char *id, *number;
+    const char *id, *number, *recovery;
+    bool standby;
 
-    if (!has_shape(answer, 1, 2) || (id = field(answer, 0, 0)) == NULL || (number = field(answer, 0, 1)) == NULL ||
-        !uuid_parse(id, identity) || !integer_parse(number, 1, INT32_MAX, version))
+    if (!has_shape(answer, 1, 3) || (id = field(answer, 0, 0)) == NULL || (number = field(answer, 0, 1)) == NULL ||
+        (recovery = field(answer, 0, 2)) == NULL || !uuid_parse(id, identity) ||
+        !integer_parse(number, 1, INT32_MAX, version) || !boolean_parse(recovery, &standby))
         return not_understood(err, "its identity (dbint.server)");
-    return DBI_OK;
+    if (!standby)
+        return DBI_OK;
+    /* What it says of the ledger may be long out of date: it must not be taken for what the server has lost. */
+    (void)dbi_err_set(err, DBI_ESERVER, "the server is a standby: it is read-only, and knows the ledger only as it was");
+    if (err != NULL)
+        strcpy(err->sqlstate, "25006");
+    return DBI_ESERVER;
 }
 
 dbi_rc dbi__ledger_entry(const PGresult *answer, dbi_ledger_entry *entry, dbi_err *err) {
@@ -347,7 +355,7 @@ static dbi_rc prepare_failed(dbi_rc rc, dbi_err *err, const char *advice) {
 
 static dbi_rc server_read(dbi_conn *conn, int64_t deadline, uint8_t identity[16], int64_t *version, dbi_err *err) {
     PGresult *answer = NULL;
-    dbi_rc rc = dbi_conn_exec(conn, "SELECT identity, version FROM dbint.server", deadline, &answer, err);
+    dbi_rc rc = dbi_conn_exec(conn, "SELECT identity, version, pg_is_in_recovery() FROM dbint.server", deadline, &answer, err);
 
     if (rc == DBI_OK)
         rc = dbi__ledger_server(answer, identity, version, err);

@@ -5,8 +5,8 @@
  *     dbint.chains   one row per chain: the last sequence that has been committed (`last`), and how many rows up to there
  *                    went to the dead letters instead (`dead`).
  *     dbint.guard(identity, relation, fingerprint, names)
- *                    begins a shipment: is this the right database (else SQLSTATE DBI03), and is the table still what the
- *                    rows were encoded for (else DBI02)? Locks the table ROW EXCLUSIVE, so that it stays so. Raises
+ *                    begins a shipment: is this the right database (else SQLSTATE DBI03), no standby (else 25006), and is
+ *                    the table still what the rows were encoded for (else DBI02)? Locks the table ROW EXCLUSIVE, so that it stays so. Raises
  *                    synchronous_commit to `on` where it is weaker. Answers with the pid of the backend.
  *     dbint.advance(chain, expected, new, dead)
  *                    ends a shipment: moves the chain on from `expected` to `new`, or raises DBI01.
@@ -45,8 +45,8 @@
 const char *dbi_ledger_sql(void);
 
 /* Makes sure that the ledger is installed in the right version, and reads the identity. With `install` it is installed or
- * brought up to date where that is needed and allowed. DBI_EHELD: not installed, too old, too new, or no right to use
- * it: the message says what to run. @thread as the conn */
+ * brought up to date where that is needed and allowed. DBI_ESERVER with 25006: a standby. DBI_EHELD: not installed, too
+ * old, too new, or no right to use it: the message says what to run. @thread as the conn */
 DBI_NODISCARD dbi_rc dbi_ledger_prepare(dbi_conn *conn, bool install, int64_t deadline, uint8_t identity[16],
                                         dbi_err *err);
 

@@ -8,7 +8,8 @@
 
 void dbi__uuid_text(const uint8_t id[16], char text[DBI__UUID_TEXT_SIZE]);
 
-/* Each takes the answer to its question and gives DBI_ESERVER, saying what does not fit, for any other. */
+/* Each takes the answer to its question and gives DBI_ESERVER, saying what does not fit, for any other; server also
+ * that with SQLSTATE 25006 for a standby. */
 DBI_NODISCARD dbi_rc dbi__ledger_server(const PGresult *answer, uint8_t identity[16], int64_t *version, dbi_err *err);
 DBI_NODISCARD dbi_rc dbi__ledger_entry(const PGresult *answer, dbi_ledger_entry *entry, dbi_err *err);
 DBI_NODISCARD dbi_rc dbi__ledger_number(const PGresult *answer, int64_t *number, dbi_err *err);

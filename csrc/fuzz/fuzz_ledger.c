@@ -11,7 +11,7 @@
 #include "ledger_int.h"
 #include "shipment_int.h"
 
-static const int widths[] = {2, 3, 1, DBI__COLUMNS_FIELDS};
+static const int widths[] = {3, 3, 1, DBI__COLUMNS_FIELDS};
 enum { TRY_SERVER, TRY_ENTRY, TRY_NUMBER, TRY_COLUMNS, TRY_LINE, TRY_LETTER, TRIES };
 
 static PGresult *answer_make(fuzz_input *input, int columns) {
@@ -216,7 +216,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     return 0;
 }
 
-static const char *const server[] = {"01234567-89ab-cdef-fedc-ba9876543210", "1", NULL};
+static const char *const server[] = {"01234567-89ab-cdef-fedc-ba9876543210", "1", "f", NULL};
 static const char *const entry[] = {"9223372036854775807", "17", "1769860800000000", NULL};
 static const char *const one[] = {"-42", NULL};
 static const char *const columns[] = {

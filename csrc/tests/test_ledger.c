@@ -27,7 +27,7 @@ static PGresult *answer_make(int columns, const char *const *fields) {
 static const uint8_t id[16] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10};
 
 TEST(an_identity_is_read_and_written_as_the_server_does) {
-    PGresult *answer = ANSWER(2, ID, "1");
+    PGresult *answer = ANSWER(3, ID, "1", "f");
     char text[DBI__UUID_TEXT_SIZE];
     uint8_t identity[16];
     int64_t version = 0;
@@ -51,19 +51,31 @@ TEST(an_identity_of_another_shape_is_refused) {
     dbi_err err;
 
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        PGresult *answer = ANSWER(2, wrong[i][0], wrong[i][1]);
+        PGresult *answer = ANSWER(3, wrong[i][0], wrong[i][1], "f");
 
         CHECK_RC(dbi__ledger_server(answer, identity, &version, &err), DBI_ESERVER);
         CHECK_HAS(err.msg, "dbint.server");
         PQclear(answer);
     }
-    PGresult *none = answer_make(2, (const char *const[]){NO});
-    PGresult *two = ANSWER(2, ID, "1", ID, "1");
+    PGresult *none = answer_make(3, (const char *const[]){NO});
+    PGresult *two = ANSWER(3, ID, "1", "f", ID, "1", "f");
     CHECK_RC(dbi__ledger_server(none, identity, &version, NULL), DBI_ESERVER);
     CHECK_RC(dbi__ledger_server(two, identity, &version, NULL), DBI_ESERVER);
     CHECK_RC(dbi__ledger_server(NULL, identity, &version, NULL), DBI_ESERVER);
     PQclear(none);
     PQclear(two);
+}
+
+TEST(a_standby_is_not_asked_about_the_ledger) {
+    PGresult *answer = ANSWER(3, ID, "1", "t");
+    uint8_t identity[16];
+    int64_t version;
+    dbi_err err;
+
+    CHECK_RC(dbi__ledger_server(answer, identity, &version, &err), DBI_ESERVER);
+    CHECK_STR(err.sqlstate, "25006");
+    CHECK_HAS(err.msg, "standby");
+    PQclear(answer);
 }
 
 TEST(an_entry_is_found_or_not) {
