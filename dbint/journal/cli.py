@@ -21,6 +21,7 @@ from dbint.journal.dead import Letter, letters
 from dbint.journal.directory import Journal
 from dbint.journal.listing import as_text, describe, unanswered
 from dbint.journal.rows import Row, Selection, copy_binary, copy_command, csv, rows
+from dbint.journal.salvage import salvaged
 from dbint.journal.segment import Broken
 from dbint.state import state_directory
 
@@ -79,6 +80,11 @@ def add_commands(parser: argparse.ArgumentParser, *, standalone: bool) -> None:
             "--to", dest="last", type=_count, metavar="SEQUENCE", help="only up to this sequence"
         )
 
+    def which_rows(sub: argparse.ArgumentParser) -> None:
+        which = sub.add_mutually_exclusive_group()
+        which.add_argument("--landed", action="store_true", help="also what has landed and is still kept")
+        which.add_argument("--quarantine", action="store_true", help="what is whole in quarantine instead")
+
     def connecting(sub: argparse.ArgumentParser) -> None:
         if standalone:
             sub.add_argument(
@@ -94,13 +100,13 @@ def add_commands(parser: argparse.ArgumentParser, *, standalone: bool) -> None:
     sub = command("dump", _dump, "print the rows that have not landed")
     choosing(sub)
     sub.add_argument("--limit", type=_count, help="no more than so many")
-    sub.add_argument("--landed", action="store_true", help="also those that have landed and are still kept")
+    which_rows(sub)
     sub.add_argument(
         "--dead", action="store_true", help="print the dead letters that wait for somebody instead"
     )
     sub = command("export", _export, "write the rows that have not landed into a file for COPY")
     choosing(sub)
-    sub.add_argument("--landed", action="store_true", help="also those that have landed and are still kept")
+    which_rows(sub)
     sub.add_argument("--as", dest="form", choices=("csv", "binary"), default="csv", help="default: csv")
     sub.add_argument("--output", required=True, metavar="FILE", help="a new file, or - for stdout")
     sub = command("repair", _repair, "put what is damaged into quarantine, so that the rest can be shipped")
@@ -252,7 +258,7 @@ def _dump(options: argparse.Namespace, connect: Connect) -> int:
     if options.dead:
         found: Iterator[Row | Broken | Letter] = (one for one in unanswered(journal) if selection.has(one))
     else:
-        found = rows(journal, selection, landed=options.landed)
+        found = _found(options)
     left = options.limit
     for one in found:
         if isinstance(one, Broken):
@@ -272,6 +278,13 @@ def _dump(options: argparse.Namespace, connect: Connect) -> int:
             refused = f" refused by {one.sqlstate}: {one.message}" if isinstance(one, Letter) else ""
             _write(options, f"{one.chain.hex[:8]} {one.sequence} {one.stream}{refused} {what}\n")
     return code
+
+
+def _found(options: argparse.Namespace) -> Iterator[Row | Broken]:
+    journal, selection = _journal(options), _selection(options)
+    if options.quarantine:
+        return salvaged(journal, selection)
+    return rows(journal, selection, landed=options.landed)
 
 
 def _describe_row(one: Row | Letter) -> dict[str, Any]:
@@ -298,7 +311,7 @@ def _export(options: argparse.Namespace, connect: Connect) -> int:
 
     def chosen() -> Iterator[Row]:
         nonlocal code, last
-        for found in rows(_journal(options), _selection(options), landed=options.landed):
+        for found in _found(options):
             if isinstance(found, Broken):
                 code = FOUND
                 _fail(options, f"damage at sequence {found.sequence}: {found.why} (see check)")

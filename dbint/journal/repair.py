@@ -117,7 +117,7 @@ class _Surgeon:
             last = broken.last
             if last is None:
                 last = segment.guess_last(broken.offset, broken.sequence)
-            target = self._quarantine_path(f"{piece.path.name}.{broken.offset}")
+            target = self._quarantine_path(f"{piece.path.name}.{broken.offset}.part")
             if self._dry_run:
                 return last, target
             self._copy(segment, broken, target)
@@ -170,7 +170,7 @@ class _Surgeon:
         quarantine = self._journal.quarantine
         if not self._dry_run:
             quarantine.mkdir(mode=0o700, exist_ok=True)
-        names = (f"{self._slot.name}.{name}" + (f".{number}" if number else "") for number in count())
+        names = (name if number == 1 else f"{name}.{number}" for number in count(1))
         return next(quarantine / one for one in names if not os.path.lexists(quarantine / one))
 
     def _explain(self, target: Path, source: Path, what: str) -> None:

@@ -62,6 +62,14 @@ class Meta:
     schema: Schema
 
 
+def meta_length(data: bytes) -> int:
+    """How many bytes of ``data`` are a meta, by what it says itself. Raises DamageError."""
+    if len(data) < _META.size:
+        raise DamageError(f"{len(data)} bytes are no meta")
+    _, _, name_length, schema_length, _ = _META.unpack_from(data)
+    return _META.size + int(name_length) + int(schema_length)
+
+
 def read_meta(data: bytes) -> Meta:
     """Reads a segment's meta. Raises DamageError."""
     if len(data) < _META.size:

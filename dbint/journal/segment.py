@@ -22,7 +22,7 @@ META_AT: Final = 512
 META_MAX: Final = 1 << 20
 NAME_AT: Final = 384
 _FIXED: Final = struct.Struct("<8sII16sQQ16sQQIIB3xI")
-_RECORD: Final = struct.Struct("<IIIHH")
+RECORD: Final = struct.Struct("<IIIHH")
 VOID: Final = 0
 KINDS: Final = {VOID: "void", 1: "row", 2: "kafka"}
 DURABILITIES: Final = {1: "process", 2: "interval", 3: "sync"}
@@ -142,7 +142,15 @@ def _fits(data: bytes, meta_length: int, crc: int) -> bool:
     return len(data) == META_AT + meta_length and header_crc(data) == crc
 
 
-def _padded(length: int) -> int:
+def record_crc(salt: bytes, sequence: int, head: bytes, body: bytes) -> int:
+    """The CRC of a record with these first 16 bytes and this body."""
+    (kind,) = struct.unpack_from("<H", head, 12)
+    counted = body if kind != VOID else body[:8]
+    return crc32c(head[:4] + head[8:16] + salt + struct.pack("<Q", sequence), crc32c(counted))
+
+
+def padded(length: int) -> int:
+    """What a body of that length takes in the file."""
     return (length + 7) // 8 * 8
 
 
@@ -267,7 +275,7 @@ class Segment:
 
     def _holds_something(self) -> bool:
         header = self.header
-        return header.published > header.records_at or any(self.read(header.records_at, _RECORD.size))
+        return header.published > header.records_at or any(self.read(header.records_at, RECORD.size))
 
     def check_use(self) -> None:
         """Raises DamageError for a segment with records that does not say where they begin."""
@@ -284,39 +292,36 @@ class Segment:
         return found
 
     def _record_at(self, offset: int, sequence: int) -> Record | str:
-        head = self._ahead(offset, _RECORD.size)
-        if len(head) < _RECORD.size:
+        head = self._ahead(offset, RECORD.size)
+        if len(head) < RECORD.size:
             return "the file ends"
-        length, crc, low, kind, zero = _RECORD.unpack(head)
-        if _padded(length) > self.size - offset - _RECORD.size:
+        length, crc, low, kind, zero = RECORD.unpack(head)
+        if padded(length) > self.size - offset - RECORD.size:
             return f"a body of {length} bytes does not fit into the file"
         if kind not in KINDS:
             return f"a record of kind {kind}"
         if low != sequence & 0xFFFFFFFF or zero:
             return f"not the record {sequence}"
-        body = self._ahead(offset + _RECORD.size, length)
+        body = self._ahead(offset + RECORD.size, length)
         if len(body) != length:
             return "the file ends in a body"
-        if crc != self._record_crc(sequence, head, body):
+        if crc != record_crc(self.header.salt, sequence, head, body):
             return "the record does not fit its CRC"
         last = sequence
         if kind == VOID and length >= 8:
             (last,) = struct.unpack_from("<Q", body)
             if not sequence <= last <= _SEQUENCE_MAX:
                 return f"a void from {sequence} to {last}"
-        return Record(offset, _RECORD.size + _padded(length), sequence, last, kind, body)
-
-    def _record_crc(self, sequence: int, head: bytes, body: bytes) -> int:
-        (kind,) = struct.unpack_from("<H", head, 12)
-        counted = body if kind != VOID else body[:8]
-        return crc32c(head[:4] + head[8:16] + self.header.salt + struct.pack("<Q", sequence), crc32c(counted))
+        return Record(offset, RECORD.size + padded(length), sequence, last, kind, body)
 
     def void(self, length: int, sequence: int, last: int) -> bytes:
         """What is written over the start of ``length`` bytes to make them a void, up to sequence ``last``."""
-        size = length - _RECORD.size
+        size = length - RECORD.size
         body = struct.pack("<Q", last)[:size]
-        head = _RECORD.pack(size, 0, sequence & 0xFFFFFFFF, VOID, 0)
-        return head[:4] + struct.pack("<I", self._record_crc(sequence, head, body)) + head[8:] + body
+        head = RECORD.pack(size, 0, sequence & 0xFFFFFFFF, VOID, 0)
+        return (
+            head[:4] + struct.pack("<I", record_crc(self.header.salt, sequence, head, body)) + head[8:] + body
+        )
 
     def replay(self, last: int | None) -> Iterator[Record | Broken]:
         """All records in order, voids included, and what is broken in between.
@@ -346,21 +351,21 @@ class Segment:
 
     def guess_last(self, at: int, sequence: int) -> int:
         """The last sequence written from ``at`` on, by lengths and sequences alone; at least ``sequence``."""
-        last, head = sequence - 1, self.read(at, _RECORD.size)
-        while len(head) == _RECORD.size:
-            length, _, low, kind, _ = _RECORD.unpack(head)
+        last, head = sequence - 1, self.read(at, RECORD.size)
+        while len(head) == RECORD.size:
+            length, _, low, kind, _ = RECORD.unpack(head)
             if low != last + 1 & 0xFFFFFFFF or kind not in KINDS or kind == VOID:
                 break
-            at, last = at + _RECORD.size + _padded(length), last + 1
-            head = self.read(at, _RECORD.size)
+            at, last = at + RECORD.size + padded(length), last + 1
+            head = self.read(at, RECORD.size)
         return max(last, sequence)
 
     def _after(self, at: int) -> int | None:
         """Where the next record begins, by the length of the one at ``at``."""
-        head = self.read(at, _RECORD.size)
-        if len(head) < _RECORD.size:
+        head = self.read(at, RECORD.size)
+        if len(head) < RECORD.size:
             return None
-        following: int = at + _RECORD.size + _padded(_RECORD.unpack(head)[0])
+        following: int = at + RECORD.size + padded(RECORD.unpack(head)[0])
         return following if following < self.size else None
 
     def _end(self, at: int, sequence: int, last: int | None, why: str) -> Iterator[Broken]:
