@@ -23,7 +23,7 @@ MUTE = 0.04
 
 # Of a stream's snapshot.
 OUTCOMES = ("landed", "journaled", "dead", "damaged", "lost_by_server")
-COUNTED = ("damaged", "lost_by_server", "ambiguous_commits_resolved")
+COUNTED = ("damaged", "lost_by_server")
 
 LANDED = f"""
 SELECT caller, number, unit, payload, count(DISTINCT event_id), count(*) FROM {TABLE} GROUP BY 1, 2, 3, 4
@@ -55,7 +55,8 @@ class EventsScenario(StackScenario):
         self.proxy = Toxiproxy(f"http://{proxies.host}:{proxies.port}").proxy(
             self.endpoint.host, self.endpoint.port
         )
-        self.journal, self.report = self.directory / "journal", self.directory / "report.json"
+        self.journal, self.reports = self.directory / "journal", self.directory / "reports"
+        self.reports.mkdir()
         with self.connect() as connection:
             connection.execute(DEFINITION)
 
@@ -78,7 +79,7 @@ class EventsScenario(StackScenario):
             f"host={self.proxy.host} port={self.proxy.port} dbname={credentials['database']} "
             f"user={credentials['username']}"
         )
-        paths = (str(self.journal), str(self.report))
+        paths = (str(self.journal), str(self.reports))
         return python("tests.crash.victims.events", str(witness), conninfo, *paths)
 
     def victim_environment(self) -> dict[str, str]:
@@ -113,17 +114,19 @@ class EventsScenario(StackScenario):
             if not is_poison(*numbers(name)[1:])
         ]
         found.journaled = set(self.journaled(wrong))
-        counted = self.reports(wrong)
-        found.ambiguous_resolved = counted["ambiguous_commits_resolved"]
+        counted = self.counted(wrong)
+        found.ambiguous_resolved = sum(
+            int(path.read_text(encoding="ascii")) for path in self.reports.glob("resolved-*[0-9]")
+        )
         found.dropped = {name: counted[name] for name in ("dropped", "damaged")}
         found.lost_by_server = counted["lost_by_server"]
         found.wrong = wrong[:20]
         return found
 
-    def reports(self, wrong: list[str]) -> dict[str, int]:
+    def counted(self, wrong: list[str]) -> dict[str, int]:
         """The sums of what the last victim's writers say of their streams."""
         sums: Counter[str] = Counter()
-        for snapshot in json.loads(self.report.read_text(encoding="utf-8")):
+        for snapshot in json.loads((self.reports / "last.json").read_text(encoding="utf-8")):
             for name, stream in snapshot["streams"].items():
                 dropped = sum(stream["dropped"].values())
                 taken = stream["accepted"] + stream["recovered"]

@@ -1,11 +1,12 @@
-"""Writes numbered events by the batch writer: arguments WITNESS CONNINFO JOURNAL REPORT.
+"""Writes numbered events by the batch writer: arguments WITNESS CONNINFO JOURNAL REPORTS.
 
 Threads write by ``write_sync``, coroutines by ``await write``; some with durability "process", some with
 "sync". A victim has one batch writer or two, each with a slot of the journal of its own, so that a victim
 with one finds what a dead one with two has left, and adopts it. The callers wait while much is on its way:
 what they get accepted shows that events land.
 
-After a SIGTERM it waits until the journal is empty and writes its last snapshots into the file REPORT. The
+After a SIGTERM it waits until the journal is empty and writes its last snapshots into REPORTS/last.json. What
+it knows of resolved shipments stands in a file there at any time: a killed victim cannot tell any more. The
 password comes in the environment (``PGPASSWORD``).
 """
 
@@ -19,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 from dbint._core import BatchWriter, CircuitBreaker, Pool, Stream
 from tests.crash.victims.event import COLUMNS, FILL, TABLE, UNITS, payload
@@ -36,8 +38,8 @@ ADOPT_EVERY = 0.5
 class Load:
     """The callers of one victim."""
 
-    def __init__(self, stop: Stop, reporter: Reporter, writers: list[BatchWriter]) -> None:
-        self.stop, self.reporter, self.writers = stop, reporter, writers
+    def __init__(self, stop: Stop, reporter: Reporter, writers: list[BatchWriter], reports: Path) -> None:
+        self.stop, self.reporter, self.writers, self.reports = stop, reporter, writers, reports
         self.resume = reporter.resume()
         self.full = threading.Event()
 
@@ -86,12 +88,13 @@ class Load:
                 await asyncio.sleep(LOOK)
 
     def watch(self) -> None:
-        """Keep an eye on the backlog."""
+        """Look at the backlog, and tell how many shipments without an answer turned out to have landed."""
         while not self.stop.asked:
-            if backlog(self.writers) > BACKLOG:
+            if total(self.writers, "journaled") > BACKLOG:
                 self.full.set()
             else:
                 self.full.clear()
+            tell_resolved(self.writers, self.reports)
             time.sleep(LOOK)
 
     def run(self) -> None:
@@ -121,9 +124,17 @@ class Load:
         )
 
 
-def backlog(writers: list[BatchWriter]) -> int:
-    """Events that have not landed, as far as these writers know."""
-    return sum(stream["journaled"] for writer in writers for stream in writer.snapshot()["streams"].values())
+def total(writers: list[BatchWriter], figure: Literal["journaled", "ambiguous_commits_resolved"]) -> int:
+    """The sum of a figure over all streams, as far as these writers know."""
+    return sum(stream[figure] for writer in writers for stream in writer.snapshot()["streams"].values())
+
+
+def tell_resolved(writers: list[BatchWriter], reports: Path) -> None:
+    """Into a file of this victim's own, whole at any moment."""
+    if count := total(writers, "ambiguous_commits_resolved"):
+        path = reports / f"resolved-{os.getpid()}"
+        path.with_suffix(".new").write_text(str(count), encoding="ascii")
+        path.with_suffix(".new").rename(path)
 
 
 def drain(writers: list[BatchWriter]) -> None:
@@ -131,7 +142,7 @@ def drain(writers: list[BatchWriter]) -> None:
     deadline = time.monotonic() + DRAIN_SECONDS
     quiet_since = time.monotonic()
     while time.monotonic() < deadline:
-        if backlog(writers):
+        if total(writers, "journaled"):
             quiet_since = time.monotonic()
         elif time.monotonic() - quiet_since > 3 * ADOPT_EVERY:
             return
@@ -140,7 +151,7 @@ def drain(writers: list[BatchWriter]) -> None:
         time.sleep(LOOK)
 
 
-def main(witness: str, conninfo: str, journal: str, report: str) -> None:
+def main(witness: str, conninfo: str, journal: str, reports: str) -> None:
     """Go on where the witness says, until SIGTERM."""
     stop = Stop()
     reporter = Reporter(Path(witness))
@@ -155,9 +166,11 @@ def main(witness: str, conninfo: str, journal: str, report: str) -> None:
             )
             for name in ("first", "second")[: random.choice((1, 2))]
         ]
-        Load(stop, reporter, writers).run()
+        Load(stop, reporter, writers, Path(reports)).run()
         drain(writers)
-        Path(report).write_text(json.dumps([writer.snapshot() for writer in writers]), encoding="utf-8")
+        tell_resolved(writers, Path(reports))
+        last = json.dumps([writer.snapshot() for writer in writers])
+        Path(reports, "last.json").write_text(last, encoding="utf-8")
 
 
 if __name__ == "__main__":
