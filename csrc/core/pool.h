@@ -47,11 +47,11 @@ typedef dbi_rc (*dbi_credentials_fn)(void *arg, int64_t deadline, dbi_credential
 /* Times in nanoseconds. Strings are copied. */
 typedef struct dbi_pool_config {
     const char *name;               /* in metrics and messages */
-    const char *conninfo;           /* libpq's "host=… dbname=…" or URI; may hold no password */
+    const char *conninfo;           /* libpq's "host=… dbname=…" or URI; need hold no password */
     uint32_t min_size;              /* this many are kept, however long they are idle */
     uint32_t max_size;              /* 1 to DBI_POOL_SIZE_MAX */
     uint32_t max_waiting;           /* threads that wait for a connection; the next one is refused (DBI_EFULL) */
-    int64_t connect_timeout;        /* for each host of the conninfo, authentication included */
+    int64_t connect_timeout;        /* for each host of the conninfo, with all its addresses and authentication */
     int64_t max_age;                /* since it was opened; DBI_FOREVER = no limit */
     double max_age_jitter;          /* 0 to 1: each connection's max_age is shortened by a random part of this share */
     uint64_t max_queries;           /* statements on one connection; 0 = no limit */

@@ -61,7 +61,7 @@ static dbi_rc once(dbi_pool *pool, const char *sql, int64_t deadline, dbi_err *e
     return rc;
 }
 
-/* Until `*count` is at least `wanted`: what a server thread does is seen a little later. */
+/* What another thread does is seen a little later. */
 #define UNTIL(condition)                                                                                               \
     do {                                                                                                               \
         int64_t until_ = after_ms(5000);                                                                               \
