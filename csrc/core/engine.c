@@ -16,6 +16,36 @@ static int64_t earlier(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+/* -- the age of rows ---------------------------------------------------------------------------------------------- */
+
+/* Forgets what has landed, and takes down that rows up to `last` are there now. */
+static void marks_move(dbi__marks *marks, uint64_t landed, uint64_t last, int64_t now) {
+    unsigned gone = 0;
+
+    while (gone < marks->count && marks->all[gone].sequence <= landed)
+        gone++;
+    marks->count -= gone;
+    memmove(marks->all, marks->all + gone, marks->count * sizeof marks->all[0]);
+    if (marks->count == 0)
+        marks->apart = 0;
+    if (last <= (marks->count > 0 ? marks->all[marks->count - 1].sequence : landed))
+        return;
+    if (marks->count > 0 && now - marks->all[marks->count - 1].at < marks->apart) {
+        marks->all[marks->count - 1].sequence = last;
+        return;
+    }
+    if (marks->count == DBI__MARKS) {
+        marks->count /= 2;
+        for (unsigned i = 0; i < marks->count; i++) {
+            marks->all[i].at = marks->all[2 * i].at;
+            marks->all[i].sequence = marks->all[2 * i + 1].sequence;
+        }
+        marks->apart = (now - marks->all[0].at) / (DBI__MARKS / 2);
+    }
+    marks->all[marks->count].sequence = last;
+    marks->all[marks->count++].at = now;
+}
+
 /* -- duties ------------------------------------------------------------------------------------------------------- */
 
 void dbi__duty_count(const dbi__duty *duty, dbi_stream_view *view) {
@@ -40,8 +70,8 @@ void dbi__duty_count(const dbi__duty *duty, dbi_stream_view *view) {
         return;
     view->chains++;
     view->journaled_bytes += chain.bytes;
-    if (chain.held > 0 && chain.oldest_wall_us != 0) {
-        int64_t age = (dbi_clock_wall_us() - chain.oldest_wall_us) * DBI_NS_PER_US;
+    if (chain.held > 0) {
+        int64_t age = duty->marks.count > 0 ? dbi_clock_now(NULL) - duty->marks.all[0].at : 0;
 
         if (age > view->oldest_ns)
             view->oldest_ns = age;
@@ -125,6 +155,11 @@ static dbi_rc duty_new(dbi__engine *engine, dbi_chain *chain, dbi_err *err) {
     for (int i = 0; i < DBI_CHAIN_COUNTER_COUNT; i++)
         duty->base_counts[i] = dbi_chain_counted(chain, (dbi_chain_counter)i);
     duty->landed = view.landed;
+    if (view.held > 0) { /* about as old as their segment; a clock that was set back does not make them younger */
+        int64_t age = (dbi_clock_wall_us() - view.oldest_wall_us) * DBI_NS_PER_US;
+
+        marks_move(&duty->marks, view.landed, view.last, dbi_clock_now(NULL) - (age > 0 ? age : 0));
+    }
     duty->not_before = INT64_MIN;
     duty->number = ++engine->duty_number;
     duty->next = engine->duties;
@@ -195,15 +230,12 @@ static bool duty_due(dbi__duty *duty, int64_t now, int64_t *when) {
     uint64_t last = dbi_chain_last(duty->chain), waiting = last > duty->landed ? last - duty->landed : 0;
     int64_t due = duty->ran ? dbi_shipper_due(duty->shipper) : DBI_FOREVER;
 
+    marks_move(&duty->marks, duty->landed, last, now);
     if (duty->busy)
         return false;
-    if (waiting == 0)
-        duty->seen_at = 0;
-    else if (duty->seen_at == 0)
-        duty->seen_at = now;
     if (!duty->held_up && waiting > 0) {
         bool whole = duty->asked > duty->landed || stream == NULL || waiting >= stream->config.batch_size;
-        int64_t ripe = whole ? now : duty->seen_at + stream->config.batch_timeout;
+        int64_t ripe = whole ? now : duty->marks.all[0].at + stream->config.batch_timeout;
 
         due = earlier(due, ripe > duty->not_before ? ripe : duty->not_before);
     }
@@ -249,7 +281,6 @@ static void duty_run(dbi__engine *engine, dbi__duty *duty) {
     duty->ran = true;
     duty->held_up = rc != DBI_OK;
     duty->landed = view.landed;
-    duty->seen_at = 0;
     /* Nothing came of it, and nothing was wrong: no reason to be called again at once. */
     duty->not_before =
         rc == DBI_OK && duty->landed == before ? dbi_clock_now(NULL) + engine->writer->config.tick : INT64_MIN;

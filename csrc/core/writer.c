@@ -282,6 +282,7 @@ dbi_rc dbi_writer_seal(dbi_writer *writer, dbi_err *err) {
     (void)pthread_mutex_lock(&engine->lock);
     (void)pthread_cond_signal(&engine->keep); /* answers those who wait for room */
     (void)pthread_mutex_unlock(&engine->lock);
+    dbi_writer_retry(writer); /* one more attempt for what waits for one */
     return DBI_OK;
 }
 

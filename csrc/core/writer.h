@@ -74,7 +74,7 @@ DBI_NODISCARD dbi_rc dbi_writer_flush_later(dbi_writer *writer, int64_t deadline
 /* Takes the flush back; *left as of now. False: it is over, the receipt comes. @thread any @locks writer */
 bool dbi_writer_flush_withdraw(dbi_writer *writer, const void *user, uint64_t *left);
 
-/* Takes no more events; what was taken goes on being shipped. Those who wait for room get DBI_ECLOSED. The first half of
+/* Takes no more events; what was taken goes on being shipped, at once where it waited for another attempt. Those who wait for room get DBI_ECLOSED. The first half of
  * closing, for a caller who waits in a way of his own in between. DBI_ECLOSED: it was called before. @thread any */
 DBI_NODISCARD dbi_rc dbi_writer_seal(dbi_writer *writer, dbi_err *err);
 

@@ -101,6 +101,18 @@ typedef struct dbi__tally {
     char name[DBI_STREAM_NAME_SIZE];
 } dbi__tally;
 
+/* When rows were first seen: those up to `sequence`, and past the mark before, not later than `at`. Few marks are kept:
+ * when they become too many, every other one goes, and from then on they lie further apart. */
+#define DBI__MARKS 32
+typedef struct dbi__marks {
+    struct {
+        uint64_t sequence;
+        int64_t at;
+    } all[DBI__MARKS]; /* of rows that have not landed, oldest first */
+    unsigned count;
+    int64_t apart; /* new ones, at least */
+} dbi__marks;
+
 /* One chain and how it is to be shipped. */
 typedef struct dbi__duty {
     struct dbi__duty *next;
@@ -113,7 +125,7 @@ typedef struct dbi__duty {
     uint64_t base_counts[DBI_CHAIN_COUNTER_COUNT]; /* what it had counted by then */
     uint64_t landed;    /* as of the last run */
     uint64_t asked;     /* to be shipped without delay up to here: a flush wants it */
-    int64_t seen_at;    /* when rows that have not landed were first seen; 0 = there were none */
+    dbi__marks marks;   /* how old the rows are that have not landed */
     int64_t not_before; /* a run to which nothing came is not repeated at once */
     bool busy;          /* a thread ships it */
     bool ran;

@@ -300,6 +300,32 @@ done:
     teardown(&test);
 }
 
+TEST(the_age_is_that_of_the_oldest_that_has_not_landed) {
+    dbi_stream_config config = defaults(DBI_DURABILITY_PROCESS);
+    int64_t deadline = after_ms(10000);
+    dbi_stream *stream;
+    fixture test = {0};
+
+    TRY(setup(&test, 0));
+    TRY(stream_open(&test, &stream, &config, "events"));
+    CHECK_INT(view_of(test.writer, "events").oldest_ns, -1);
+    TRY(put(stream, 'a', 10, 1));
+    for (uint32_t i = 0; i < 100; i++) { /* more than there are marks */
+        (void)usleep(3000);
+        TRY(put(stream, 'a', 10, i));
+    }
+    CHECK_WITHIN(view_of(test.writer, "events").oldest_ns, 200 * DBI_NS_PER_MS, 9000 * DBI_NS_PER_MS);
+    land(stream);
+    TRY(put(stream, 'a', 10, 1));
+    do { /* the next attempt, which fails, sees what has landed */
+        CHECK(dbi_clock_left(NULL, deadline) > 0);
+        dbi_writer_retry(test.writer);
+        (void)usleep(5000);
+    } while (view_of(test.writer, "events").oldest_ns > 150 * DBI_NS_PER_MS);
+done:
+    teardown(&test);
+}
+
 /* -- lanes -------------------------------------------------------------------------------------------------------- */
 
 TEST(lanes_take_turns_in_runs) {
