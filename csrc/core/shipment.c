@@ -86,6 +86,9 @@ static dbi_rc rows_send(dbi__shipment *shipment, row_range range, dbi_err *err) 
     shipment->records->at = range.at;
     shipment->records->next = range.next;
     for (uint64_t i = 0; rc == DBI_OK && i < range.count && dbi_records_next(shipment->records, &record); i++) {
+        if (record.kind != DBI_RECORD_ROW) /* the connection is given up in its COPY: this does not happen */
+            return dbi_err_set(err, DBI_ECORRUPT, "record %" PRIu64 " is of kind %u, and no row", record.sequence,
+                               record.kind);
         shipment->sent += record.length;
         rc = sink_put(&sink, record.body, record.length, err);
     }
@@ -134,6 +137,8 @@ static dbi_rc message_run(dbi__shipment *shipment, row_range range, bool commits
             if (rc == DBI_OK) { /* from here on the server goes on to COMMIT by itself */
                 shipment->committing = commits;
                 rc = dbi_conn_copy_end(conn, NULL, soon(shipment), err);
+                if (rc == DBI_OK && commits)
+                    shipment->meanwhile(shipment->meanwhile_arg);
             }
             break;
         case PGRES_FATAL_ERROR:

@@ -38,6 +38,8 @@ typedef struct dbi__shipment {
     double bad_share; /* of seen + count: see too_many */
     uint64_t seen, seen_bad; /* rows of recent shipments, and how many were refused */
     dbi_dead *dead;
+    void (*meanwhile)(void *arg); /* called when the server has all rows, before it is waited for */
+    void *meanwhile_arg;
     /* what came of it */
     bool committing; /* the server may have been told to commit */
     bool committed;

@@ -15,6 +15,7 @@
 #define CONFIRM_AGAIN_NS (5 * DBI_NS_PER_S)
 #define CONFIRM_TRIES 3u
 #define BATCH_MIN ((size_t)4096)
+#define RUN_NS DBI_NS_PER_S /* with a backlog, a run goes on with the next shipment for so long */
 #define RECENT_ROWS 1000u /* bad_rows_share is judged over about so many */
 
 struct dbi_shipper {
@@ -38,6 +39,7 @@ struct dbi_shipper {
     uint64_t ledger_last; /* while met */
     uint64_t ledger_dead; /* as last known */
     dbi_records records;
+    dbi_records ahead; /* the next ones, read while the server was busy with these */
     uint8_t *meta; /* that the schema was read from */
     size_t meta_length;
     dbi_schema *schema;
@@ -474,6 +476,29 @@ static bool is_server_error(dbi_rc rc, const dbi_conn *conn, const dbi_err *err,
     return rc == DBI_ESERVER && !dbi_conn_lost(conn) && dbi_reaction_of(err->sqlstate) == reaction;
 }
 
+/* While the server works on one full shipment, the next is read: it need not wait for the disk. What goes wrong here is
+ * met again by whoever reads next. */
+static void records_read_ahead(void *arg) {
+    dbi_shipper *shipper = arg;
+    const dbi_records *records = &shipper->records;
+
+    if (records->length < shipper->limit / 2 ||
+        dbi_chain_read(shipper->config.chain, records->last, shipper->limit, &shipper->ahead, NULL) != DBI_OK)
+        shipper->ahead.count = 0;
+}
+
+/* True: the records that were read ahead are those to be shipped now. */
+static bool records_shift(dbi_shipper *shipper) {
+    dbi_records done = shipper->records;
+
+    if (shipper->ahead.count == 0 || shipper->ahead.first > shipper->ahead.last)
+        return false;
+    shipper->records = shipper->ahead;
+    shipper->ahead = done;
+    shipper->ahead.count = 0;
+    return true;
+}
+
 static dbi_rc records_ship(dbi_shipper *shipper, dbi_conn *conn, dbi_err *err) {
     dbi__shipment *shipment = &shipper->shipment;
     dbi_rc rc;
@@ -490,6 +515,8 @@ static dbi_rc records_ship(dbi_shipper *shipper, dbi_conn *conn, dbi_err *err) {
     shipment->seen = shipper->recent;
     shipment->seen_bad = shipper->recent_bad;
     shipment->dead = shipper->dead;
+    shipment->meanwhile = records_read_ahead;
+    shipment->meanwhile_arg = shipper;
     shipment->committing = shipment->committed = false;
     shipment->bad = shipment->copies = shipment->bytes = 0;
     rc = dbi__shipment_send(shipment, err);
@@ -498,12 +525,18 @@ static dbi_rc records_ship(dbi_shipper *shipper, dbi_conn *conn, dbi_err *err) {
         if (rc == DBI_OK)
             rc = dbi__shipment_send(shipment, err);
     }
+    (void)pthread_mutex_lock(&shipper->lock);
+    shipper->view.attempts++;
+    (void)pthread_mutex_unlock(&shipper->lock);
     if (is_server_error(rc, conn, err, DBI_REACTION_ROW) && shipper->records.count > 0) {
         (void)pthread_mutex_lock(&shipper->lock);
         shipper->view.reactions[DBI_REACTION_ROW]++;
         (void)pthread_mutex_unlock(&shipper->lock);
         rc = dbi__shipment_bisect(shipment, err);
     }
+    (void)pthread_mutex_lock(&shipper->lock);
+    shipper->view.copies += shipment->copies;
+    (void)pthread_mutex_unlock(&shipper->lock);
     return rc;
 }
 
@@ -547,40 +580,60 @@ static void records_landed(dbi_shipper *shipper, int64_t began) {
                                    .count = records->count - shipment->bad});
 }
 
+static void limit_set(dbi_shipper *shipper, size_t limit) {
+    shipper->limit = limit;
+    shipper->small_until = after(shipper, shipper->config.small_for);
+    (void)pthread_mutex_lock(&shipper->lock);
+    shipper->view.batch_bytes = limit;
+    (void)pthread_mutex_unlock(&shipper->lock);
+}
+
+/* Halves what is sent at once. False: it is one row already. */
+static bool limit_halve(dbi_shipper *shipper) {
+    size_t sent = shipper->records.length < shipper->limit ? shipper->records.length : shipper->limit;
+
+    if (shipper->records.count <= 1)
+        return false;
+    limit_set(shipper, sent / 2 > BATCH_MIN ? sent / 2 : BATCH_MIN);
+    return true;
+}
+
+static void limit_grow(dbi_shipper *shipper) {
+    size_t most = shipper->config.batch_bytes;
+
+    if (shipper->limit < most && now(shipper) >= shipper->small_until)
+        limit_set(shipper, shipper->limit > most / 2 ? most : shipper->limit * 2);
+}
+
 /* Everything that needs the connection. *sent: a shipment was under way when it failed. */
 static dbi_rc attempt(dbi_shipper *shipper, dbi_conn *conn, int cancel_fd, bool *sent, dbi_err *err) {
-    dbi_record record;
-    int64_t began;
-    dbi_rc rc;
+    int64_t until = dbi_clock_deadline(NULL, RUN_NS), began;
+    dbi_rc rc = DBI_OK;
 
     if (!shipper->met) {
         rc = ledger_meet(shipper, conn, cancel_fd, err);
         if (rc == DBI_OK)
             rc = records_read(shipper, err);
-        if (rc != DBI_OK)
+        if (rc != DBI_OK || !has_records(shipper))
             return rc;
     }
-    if (!has_records(shipper))
-        return DBI_OK;
-    if (shipper->records.count > 0) {
-        rc = schema_read(shipper, err);
-        if (rc == DBI_OK)
+    do {
+        if (shipper->records.count > 0)
+            rc = schema_read(shipper, err);
+        if (rc == DBI_OK && shipper->records.count > 0)
             rc = plan_have(shipper, NULL, err);
         if (rc != DBI_OK)
             return rc;
-    }
-    shipper->records.at = 0;
-    shipper->records.next = shipper->records.first;
-    while (dbi_records_next(&shipper->records, &record))
-        if (record.kind != DBI_RECORD_ROW)
-            return dbi_err_set(err, DBI_ECORRUPT, "record %" PRIu64 " is of kind %u, and no row", record.sequence,
-                               record.kind);
-    *sent = true;
-    began = dbi_clock_now(NULL);
-    rc = records_ship(shipper, conn, err);
-    if (rc == DBI_OK)
+        *sent = true;
+        began = dbi_clock_now(NULL);
+        rc = records_ship(shipper, conn, err);
+        if (rc != DBI_OK)
+            return rc;
+        *sent = false;
         records_landed(shipper, began);
-    return rc;
+        limit_grow(shipper);
+    } while (dbi_clock_left(NULL, until) > 0 && !dbi_conn_lost(conn) && records_shift(shipper));
+    return DBI_OK;
 }
 
 /* --- reactions --- */
@@ -641,31 +694,6 @@ static int64_t backoff(const dbi_shipper *shipper) {
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
         random = (uint64_t)dbi_clock_now(NULL);
     return (int64_t)(random % (uint64_t)limit);
-}
-
-static void limit_set(dbi_shipper *shipper, size_t limit) {
-    shipper->limit = limit;
-    shipper->small_until = after(shipper, shipper->config.small_for);
-    (void)pthread_mutex_lock(&shipper->lock);
-    shipper->view.batch_bytes = limit;
-    (void)pthread_mutex_unlock(&shipper->lock);
-}
-
-/* Halves what is sent at once. False: it is one row already. */
-static bool limit_halve(dbi_shipper *shipper) {
-    size_t sent = shipper->records.length < shipper->limit ? shipper->records.length : shipper->limit;
-
-    if (shipper->records.count <= 1)
-        return false;
-    limit_set(shipper, sent / 2 > BATCH_MIN ? sent / 2 : BATCH_MIN);
-    return true;
-}
-
-static void limit_grow(dbi_shipper *shipper) {
-    size_t most = shipper->config.batch_bytes;
-
-    if (shipper->limit < most && now(shipper) >= shipper->small_until)
-        limit_set(shipper, shipper->limit > most / 2 ? most : shipper->limit * 2);
 }
 
 /* What is to be known anew before the next attempt, and how long until then: 0 = at once. */
@@ -795,27 +823,74 @@ static dbi_rc look(dbi_shipper *shipper, int cancel_fd, bool *found, dbi_err *er
     return rc;
 }
 
+/* Whether a run may do anything now. A kick is taken, whatever comes of it. */
+static bool may_run(dbi_shipper *shipper, dbi_ship_next *next) {
+    bool kicked, waits;
+
+    (void)pthread_mutex_lock(&shipper->lock);
+    kicked = shipper->kicked;
+    shipper->kicked = false;
+    waits = !kicked && now(shipper) < shipper->due &&
+            (shipper->view.state == DBI_SHIP_HELD || shipper->view.state == DBI_SHIP_BACKING_OFF);
+    *next = (dbi_ship_next){.at = shipper->due, .more = waits};
+    (void)pthread_mutex_unlock(&shipper->lock);
+    if (kicked) {
+        shipper->failures = 0;
+        shipper->recent = shipper->recent_bad = 0;
+    }
+    return !waits;
+}
+
+static dbi_rc permit_get(dbi_shipper *shipper, dbi_permit *permit, dbi_ship_next *next, dbi_err *err) {
+    dbi_breaker *breaker = shipper->config.breaker;
+    int64_t retry = 0;
+
+    if (breaker == NULL || dbi_breaker_acquire(breaker, permit, &retry) == DBI_OK)
+        return DBI_OK;
+    (void)dbi_err_set(err, DBI_EOPEN, "the circuit breaker \"%s\" is open: the server has failed too often",
+                      dbi_breaker_name(breaker));
+    if (retry > shipper->config.backoff_max)
+        retry = shipper->config.backoff_max; /* others may close it sooner */
+    put_off(shipper, after(shipper, retry), next, err);
+    return DBI_EOPEN;
+}
+
+/* What comes of a run that had a connection, or tried to get one. */
+static dbi_rc conclude(dbi_shipper *shipper, dbi_rc rc, bool lost, bool sent, dbi_permit *permit, dbi_ship_next *next,
+                       dbi_err *err) {
+    dbi_reaction reaction = reaction_to(rc, err, lost);
+
+    if (shipper->config.breaker != NULL)
+        dbi_breaker_done(shipper->config.breaker, permit, outcome_of(rc, err, reaction));
+    switch (rc) {
+    case DBI_OK:
+        next->more = dbi_chain_last(shipper->config.chain) > shipper->ledger_last;
+        next->at = next->more ? 0 : shipper->confirm_at;
+        idle(shipper, next);
+        break;
+    case DBI_EINTR: /* as if the connection had been lost: nothing more is known of the shipment */
+        if (sent)
+            (void)react(shipper, DBI_REACTION_RECONNECT, true, err);
+        put_off(shipper, 0, next, err);
+        break;
+    case DBI_ECLOSED:
+    case DBI_EFORK:
+        put_off(shipper, DBI_FOREVER, next, err);
+        break;
+    default:
+        failed(shipper, reaction, sent, next, err);
+    }
+    return rc;
+}
+
 static dbi_rc run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_err *err) {
     dbi_permit permit = {0};
     dbi_conn *conn = NULL;
-    dbi_reaction reaction;
-    int64_t retry = 0;
-    bool early, kicked, found = false, sent = false, lost;
+    bool found = false, sent = false, lost;
     dbi_rc rc;
 
-    (void)pthread_mutex_lock(&shipper->lock);
-    early = !shipper->kicked && now(shipper) < shipper->due &&
-            (shipper->view.state == DBI_SHIP_HELD || shipper->view.state == DBI_SHIP_BACKING_OFF);
-    *next = (dbi_ship_next){.at = shipper->due, .more = early};
-    kicked = !early && shipper->kicked;
-    if (!early)
-        shipper->kicked = false;
-    (void)pthread_mutex_unlock(&shipper->lock);
-    if (early)
+    if (!may_run(shipper, next))
         return DBI_OK;
-    if (kicked)
-        shipper->failures = 0, shipper->recent = shipper->recent_bad = 0;
-
     rc = look(shipper, cancel_fd, &found, err);
     if (rc != DBI_OK) {
         failed(shipper, reaction_to(rc, err, false), false, next, err);
@@ -826,52 +901,23 @@ static dbi_rc run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_
         idle(shipper, next);
         return DBI_OK;
     }
-    if (shipper->config.breaker != NULL && dbi_breaker_acquire(shipper->config.breaker, &permit, &retry) != DBI_OK) {
-        if (retry > shipper->config.backoff_max)
-            retry = shipper->config.backoff_max; /* others may close it sooner */
-        rc = dbi_err_set(err, DBI_EOPEN, "the circuit breaker \"%s\" is open: the server has failed too often",
-                         dbi_breaker_name(shipper->config.breaker));
-        put_off(shipper, after(shipper, retry), next, err);
+    rc = permit_get(shipper, &permit, next, err);
+    if (rc != DBI_OK)
         return rc;
-    }
     (void)pthread_mutex_lock(&shipper->lock);
     if (shipper->view.state != DBI_SHIP_HELD)
         state_enter(shipper, DBI_SHIP_SHIPPING, "");
     (void)pthread_mutex_unlock(&shipper->lock);
-
     rc = dbi_pool_acquire(shipper->config.pool, &conn, dbi_clock_deadline(NULL, shipper->config.connect_timeout),
                           cancel_fd, err);
     if (rc == DBI_OK)
         rc = attempt(shipper, conn, cancel_fd, &sent, err);
     lost = conn != NULL && dbi_conn_lost(conn);
-    reaction = rc != DBI_OK ? reaction_to(rc, err, lost) : DBI_REACTION_HOLD;
-    if (rc == DBI_OK)
-        limit_grow(shipper);
-    (void)pthread_mutex_lock(&shipper->lock);
-    shipper->view.attempts += sent;
-    shipper->view.copies += sent ? shipper->shipment.copies : 0;
-    (void)pthread_mutex_unlock(&shipper->lock);
-    dbi_pool_release(shipper->config.pool, conn,
-                     rc == DBI_OK || (rc != DBI_EINTR && reaction != DBI_REACTION_RECONNECT) ? DBI_CONN_KEEP
-                                                                                             : DBI_CONN_DISCARD,
-                     rc != DBI_OK ? err->msg : NULL);
-    if (shipper->config.breaker != NULL)
-        dbi_breaker_done(shipper->config.breaker, &permit, outcome_of(rc, err, reaction));
-    if (rc == DBI_OK) {
-        *next = (dbi_ship_next){.more = dbi_chain_last(shipper->config.chain) > shipper->ledger_last};
-        next->at = next->more ? 0 : shipper->confirm_at;
-        idle(shipper, next);
-    } else if (rc == DBI_EINTR) {
-        /* As if the connection had been lost: nothing more is known of the shipment. */
-        if (sent)
-            (void)react(shipper, DBI_REACTION_RECONNECT, true, err);
-        put_off(shipper, 0, next, err);
-    } else if (rc == DBI_ECLOSED || rc == DBI_EFORK) {
-        put_off(shipper, DBI_FOREVER, next, err);
-    } else {
-        failed(shipper, reaction, sent, next, err);
-    }
-    return rc;
+    if (rc == DBI_OK || (rc != DBI_EINTR && reaction_to(rc, err, lost) != DBI_REACTION_RECONNECT))
+        dbi_pool_release(shipper->config.pool, conn, DBI_CONN_KEEP, NULL);
+    else
+        dbi_pool_release(shipper->config.pool, conn, DBI_CONN_DISCARD, err->msg);
+    return conclude(shipper, rc, lost, sent, &permit, next, err);
 }
 
 dbi_rc dbi_shipper_run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_err *err) {
@@ -879,5 +925,6 @@ dbi_rc dbi_shipper_run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next,
     dbi_rc rc = run(shipper, cancel_fd, next, err != NULL ? err : &local);
 
     dbi_records_free(&shipper->records); /* there are more chains than threads that ship them */
+    dbi_records_free(&shipper->ahead);
     return rc;
 }

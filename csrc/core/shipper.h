@@ -160,10 +160,11 @@ typedef struct dbi_ship_next {
     bool more;   /* records are known to wait */
 } dbi_ship_next;
 
-/* One attempt at one shipment: what is ready of one segment, up to batch_bytes. Called too early (before next->at, for
- * what is held or backs off) it does nothing. DBI_OK: it landed, or there was nothing to do. Otherwise the attempt failed
- * and *err says how; the shipper has already decided what to do about it, and *next says when. DBI_EINTR: cancel_fd
- * became readable. Waits for the server. @thread one at a time @locks none while waiting */
+/* One attempt at one shipment: what is ready of one segment, up to batch_bytes; with a backlog, as many as land within a
+ * second. Called too early (before next->at, for what is held or backs off) it does nothing. DBI_OK: it landed, or there
+ * was nothing to do. Otherwise the attempt failed and *err says how; the shipper has already decided what to do about it,
+ * and *next says when. DBI_EINTR: cancel_fd became readable. Waits for the server. @thread one at a time @locks none
+ * while waiting */
 DBI_NODISCARD dbi_rc dbi_shipper_run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_err *err);
 
 /* Forgets the back-off and the hold: somebody repaired it. @thread any @locks shipper */
