@@ -436,16 +436,15 @@ int64_t dbi__chain_kept(const dbi_chain *chain, size_t *index) {
     return 0;
 }
 
-/* Notes which segments the ledger is past. */
+/* Notes which segments the ledger is past. Not the active one: it will hold more. */
 static void chain_mark_landed(dbi_chain *chain) {
-    uint64_t last = dbi_chain_last(chain);
     int64_t now = 0;
 
     for (size_t i = 0; i < chain->segment_count; i++) {
         dbi__segment *segment = chain->segments[i];
 
         if (atomic_load_explicit(&segment->first, memory_order_acquire) == 0 ||
-            dbi__segment_last(segment, last) > chain->met)
+            atomic_load_explicit(&segment->last, memory_order_acquire) > chain->met)
             break;
         if (segment->landed_at != 0)
             continue;

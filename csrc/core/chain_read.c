@@ -66,6 +66,11 @@ static dbi_rc reader_open(dbi_chain *chain, const read_source *source, const cha
     }
     if (source->memory == NULL) {
         reader->fd = dbi__fd_open(chain->slot->directory, name, O_RDONLY, 0);
+        if (reader->fd < 0 && errno == ENOENT && source->active) { /* deleted: what is open is still there */
+            dbi__lock(&chain->lock);
+            reader->fd = chain->active->header.number == source->number ? dbi__fd_dup(chain->active->fd) : -1;
+            dbi__unlock(&chain->lock);
+        }
         if (reader->fd < 0)
             return dbi__journal_sys(err, errno, "cannot open journal segment %s/%s/%s", chain->journal->path,
                                     chain->slot->name, name);

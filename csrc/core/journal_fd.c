@@ -33,31 +33,44 @@ static void fds_watch(void) {
     (void)pthread_atfork(fds_before_fork, fds_in_parent, fds_in_child);
 }
 
+/* Room for one more, under the lock; false when memory is out. */
+static bool fds_reserve(void) {
+    size_t capacity = fds_capacity != 0 ? fds_capacity * 2 : 16;
+    int *grown;
+
+    if (fds_count < fds_capacity)
+        return true;
+    grown = dbi_realloc(fds, capacity * sizeof *fds);
+    if (grown == NULL)
+        return false;
+    fds = grown;
+    fds_capacity = capacity;
+    return true;
+}
+
+/* The table does not outlive the last descriptor. Under the lock. */
+static void fds_shrink(void) {
+    if (fds_count > 0)
+        return;
+    dbi_free(fds);
+    fds = NULL;
+    fds_capacity = 0;
+}
+
+/* Opens `name`, or (NULL) what `directory` is, once more. */
 static int fd_open(int directory, const char *name, int flags, mode_t mode) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     int fd = -1, sys = ENOMEM;
 
     (void)pthread_once(&once, fds_watch);
     dbi__lock(&fds_lock);
-    if (fds_count == fds_capacity) {
-        size_t capacity = fds_capacity != 0 ? fds_capacity * 2 : 16;
-        int *grown = dbi_realloc(fds, capacity * sizeof *fds);
-
-        if (grown == NULL)
-            goto done;
-        fds = grown;
-        fds_capacity = capacity;
+    if (fds_reserve()) {
+        fd = name != NULL ? openat(directory, name, flags | O_CLOEXEC, mode) : fcntl(directory, F_DUPFD_CLOEXEC, 0);
+        sys = errno;
+        if (fd >= 0)
+            fds[fds_count++] = fd;
     }
-    fd = openat(directory, name, flags | O_CLOEXEC, mode);
-    sys = errno;
-    if (fd >= 0)
-        fds[fds_count++] = fd;
-done:
-    if (fds_count == 0) {
-        dbi_free(fds);
-        fds = NULL;
-        fds_capacity = 0;
-    }
+    fds_shrink();
     dbi__unlock(&fds_lock);
     errno = sys;
     return fd;
@@ -65,6 +78,10 @@ done:
 
 int dbi__fd_open(int directory, const char *name, int flags, mode_t mode) {
     return fd_open(directory, name, flags | O_NOFOLLOW, mode);
+}
+
+int dbi__fd_dup(int fd) {
+    return fd_open(fd, NULL, 0, 0);
 }
 
 int dbi__fd_open_followed(const char *directory) {
@@ -81,11 +98,7 @@ void dbi__fd_close(int *fd) {
             (void)close(*fd);
             break;
         }
-    if (fds_count == 0) {
-        dbi_free(fds);
-        fds = NULL;
-        fds_capacity = 0;
-    }
+    fds_shrink();
     dbi__unlock(&fds_lock);
     *fd = -1;
 }

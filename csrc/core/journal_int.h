@@ -20,7 +20,7 @@ struct statfs;
 /* What the operating system does for the journal, so that tests can let it fail. */
 typedef struct dbi__journal_os {
     int (*sync)(int fd);
-    int (*allocate)(int fd, off_t size); /* blocks for all of the file: 0 or -1 and errno */
+    int (*allocate)(int fd, off_t size); /* as fallocate */
     void *(*map)(size_t size, int fd);   /* shared and writable, or anonymous for -1; MAP_FAILED and errno */
     int (*filesystem)(int fd, struct statfs *found);
     void (*boot)(uint8_t boot[16]);
@@ -32,6 +32,7 @@ extern dbi__journal_os dbi__journal_os_calls;
 
 /* As openat, with O_CLOEXEC and O_NOFOLLOW. -1 and errno. @locks descriptors */
 int dbi__fd_open(int directory, const char *name, int flags, mode_t mode);
+int dbi__fd_dup(int fd);
 int dbi__fd_open_followed(const char *directory); /* a directory by its path, through symbolic links */
 void dbi__fd_close(int *fd); /* -1 is allowed, and is what it leaves */
 

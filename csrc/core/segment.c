@@ -20,29 +20,8 @@ _Static_assert(sizeof(_Atomic uint64_t) == 8, "fields of a mapped header are sto
 
 /* -- the operating system ------------------------------------------------------------------------------------------ */
 
-static int os_allocate_by_writing(int fd, off_t size) {
-    static const uint8_t zeros[65536];
-
-    for (off_t at = 0; at < size;) {
-        size_t step = size - at < (off_t)sizeof zeros ? (size_t)(size - at) : sizeof zeros;
-
-        if (!dbi__pwrite(fd, zeros, step, (uint64_t)at))
-            return -1;
-        at += (off_t)step;
-    }
-    return 0;
-}
-
-/* glibc's posix_fallocate would write one byte a block where the file system cannot: that is for us to do, in full. */
 static int os_allocate(int fd, off_t size) {
-    int rc;
-
-    do
-        rc = fallocate(fd, 0, 0, size);
-    while (rc != 0 && errno == EINTR);
-    if (rc != 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
-        return os_allocate_by_writing(fd, size);
-    return rc;
+    return fallocate(fd, 0, 0, size);
 }
 
 static void *os_map(size_t size, int fd) {
@@ -335,6 +314,31 @@ size_t dbi__void_format(uint8_t bytes[24], uint64_t size, uint64_t salt, uint64_
 
 /* -- file and mapping ---------------------------------------------------------------------------------------------- */
 
+static int allocate_by_writing(int fd, off_t size) {
+    static const uint8_t zeros[65536];
+
+    for (off_t at = 0; at < size;) {
+        size_t step = size - at < (off_t)sizeof zeros ? (size_t)(size - at) : sizeof zeros;
+
+        if (!dbi__pwrite(fd, zeros, step, (uint64_t)at))
+            return -1;
+        at += (off_t)step;
+    }
+    return 0;
+}
+
+/* Where the file system cannot, all of the file is written: posix_fallocate of glibc would write one byte a block. */
+static int segment_allocate(int fd, off_t size) {
+    int rc;
+
+    do
+        rc = dbi__journal_os_calls.allocate(fd, size);
+    while (rc != 0 && errno == EINTR);
+    if (rc != 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
+        return allocate_by_writing(fd, size);
+    return rc;
+}
+
 void dbi__segment_name(const uint8_t id[16], uint64_t number, const char *ending, char name[DBI__FILE_NAME]) {
     static const char digits[] = "0123456789abcdef";
 
@@ -388,7 +392,7 @@ dbi_rc dbi__segment_make(dbi__segment **made, int directory, const dbi__header *
             goto failed;
         unlinked = false;
         what = "allocate";
-        if (dbi__journal_os_calls.allocate(segment->fd, (off_t)header->size) != 0)
+        if (segment_allocate(segment->fd, (off_t)header->size) != 0)
             goto failed;
     }
     what = "map";

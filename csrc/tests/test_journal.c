@@ -299,6 +299,27 @@ done:
     place_remove(&at);
 }
 
+/* all of the active segment has landed, then more is appended to it */
+TEST(a_segment_has_landed_when_it_is_full) {
+    dbi_journal *journal = NULL;
+    dbi_chain *chain = NULL;
+    reading found;
+    place at;
+
+    place_make(&at);
+    TRY(small_open(&at, &journal));
+    TRY(dbi_journal_chain(journal, &stream, &chain, NULL));
+    TRY(append_range(chain, 1, 10));
+    dbi_chain_landed(chain, 10);
+    TRY(append_range(chain, 11, 300));
+    TRY(dbi_journal_tend(journal, NULL, NULL));
+    TRY(read_all(chain, 10, &found));
+    CHECK_INT(found.count, 290);
+done:
+    dbi_journal_free(journal);
+    place_remove(&at);
+}
+
 TEST(the_cap_holds_and_kept_segments_go_first) {
     dbi_journal *journal = NULL;
     dbi_chain *chain = NULL;

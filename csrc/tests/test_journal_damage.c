@@ -479,7 +479,7 @@ done:
     place_remove(&at);
 }
 
-TEST(truncated_files) {
+TEST_WITH(truncated_files, .unswept = "20 runs of the same") {
     static const off_t sizes[] = {0, 100, 511, 512, 519, 4096, 4100, 4500, 5000, 8192};
 
     for (size_t which = 0; which < 2; which++)
