@@ -34,7 +34,7 @@ from dbint.journal.segment import (
 
 _STEP: Final = 1 << 20
 _END: Final = b"END!"
-_DAMAGED_AT: Final = COUNTERS_AT + 8 * COUNTERS.index("damaged")
+_DAMAGED: Final = COUNTERS.index("damaged")
 
 
 def repair(journal: Journal, *, dry_run: bool) -> Iterator[str]:
@@ -107,7 +107,7 @@ class _Surgeon:
         yield from self._account_for(chain, gaps)
         with Segment(chain.pieces[-1].path, writable=not self._dry_run) as newest:
             if lost and not self._dry_run:
-                _add(newest, _DAMAGED_AT, lost)
+                _count_damaged(newest, lost)
             if cut and chain.newest.state != ENDED and not self._dry_run:
                 _write(newest, STATE_AT, _END)
 
@@ -148,7 +148,7 @@ class _Surgeon:
             return
         if not self._dry_run:
             with Segment(chain.pieces[-1].path, writable=True) as newest:
-                _add(newest, _DAMAGED_AT, last - first + 1)
+                _count_damaged(newest, last - first + 1)
                 salt = newest.header.salt
                 if known:
                     first, last = min(first, known.start), max(last, known.stop - 1)
@@ -220,9 +220,10 @@ def _retarget_chain(chain: Chain, identity: UUID | None) -> None:
             _write(segment, TARGET_CRC_AT, struct.pack("<I", target_crc(salt, target)) + target.bytes)
 
 
-def _add(segment: Segment, offset: int, number: int) -> None:
-    (before,) = struct.unpack("<Q", segment.read(offset, 8))
-    _write(segment, offset, struct.pack("<Q", (before + number) % (1 << 64)))
+def _count_damaged(segment: Segment, number: int) -> None:
+    total = segment.header.counters[_DAMAGED] + number
+    offset = COUNTERS_AT + 8 * _DAMAGED
+    _write(segment, offset, struct.pack("<Q", seal(segment.header.salt, offset, total)))
 
 
 def _write(segment: Segment, offset: int, data: bytes) -> None:

@@ -31,13 +31,13 @@ COUNTERS: Final = (
     *("dropped_oldest", "dropped_full", "damaged", "dead", "lost_by_server"),
     "ambiguous_commits_resolved",
 )
-_COUNTER_PLACES: Final = 16
 _SEQUENCE_MAX: Final = (1 << 48) - 1
 _WINDOW: Final = 256 << 10
 
-# Where the checked numbers are (journal.h marks them by a star).
+# Where the checked numbers are (journal.h marks them by a star), and the rest of what changes.
 FIRST_AT, BASE_AT, UNMET_AT, MISSING_FROM_AT, MISSING_TO_AT, LANDED_AT = 128, 136, 144, 152, 160, 208
-STATE_AT, TARGET_CRC_AT, TARGET_AT, PUBLISHED_AT, SYNCED_AT, COUNTERS_AT = 168, 172, 176, 192, 200, 256
+COUNTERS_AT = 256
+STATE_AT, TARGET_CRC_AT, TARGET_AT, PUBLISHED_AT, SYNCED_AT = 168, 172, 176, 192, 200
 
 
 class NewerVersionError(DamageError):
@@ -256,7 +256,7 @@ class Segment:
             target=target if target.int and fits else None,
             published=published,
             synced=synced,
-            counters=struct.unpack_from(f"<{_COUNTER_PLACES}Q", data, COUNTERS_AT)[: len(COUNTERS)],
+            counters=tuple(number_at(COUNTERS_AT + 8 * place) for place in range(len(COUNTERS))),
         )
 
     @property

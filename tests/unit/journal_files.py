@@ -96,7 +96,8 @@ def segment(
         "<QQ", end if published is None else published, records_at if synced is None else synced
     )
     head += checked(208, landed) + bytes(40)
-    head += struct.pack("<16Q", *counters, *[0] * (16 - len(counters))) + padded + meta
+    head += b"".join(checked(256 + 8 * place, value) for place, value in enumerate(counters))
+    head = head.ljust(384, b"\0") + padded + meta
     data = (head.ljust(records_at, b"\0") + b"".join(records)).ljust(size, b"\0")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / f"{chain.hex}.{number:016x}.seg"
