@@ -3,7 +3,11 @@
 #include <ftw.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <linux/seccomp.h>
 
 #include "test.h"
 #include "writer_int.h"
@@ -204,6 +208,44 @@ TEST(events_in_memory_are_taken_and_counted) {
 TEST(events_on_disk_are_taken_and_counted) {
     check_taking(DBI_DURABILITY_PROCESS);
 }
+
+#ifndef TEST_SANITIZED
+/* From the prctl on, the kernel kills this thread at any system call but read, write and exit. */
+static void *append_without_the_kernel(void *arg) {
+    dbi_stream *stream = arg;
+    atomic_uint *taken = &stream->turn; /* unused by a stream of one lane */
+
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0)
+        return NULL;
+    for (uint32_t i = 0; i < 2000; i++)
+        if (put(stream, 'a', 100, i) == DBI_OK)
+            atomic_fetch_add(taken, 1);
+    (void)syscall(SYS_exit, 0);
+    return NULL;
+}
+
+TEST(an_append_makes_no_system_call) {
+    dbi_stream_config config = defaults(DBI_DURABILITY_PROCESS);
+    dbi_stream *stream;
+    fixture test = {0};
+    pthread_t thread;
+
+    TRY(setup(&test, 0));
+    dbi_writer_free(test.writer);
+    test.writer = NULL;
+    test.config.journal.segment_min = 1 << 20;
+    test.config.journal.segment_max = 1 << 20;
+    TRY(dbi_writer_new(&test.writer, &test.config, NULL));
+    TRY(stream_open(&test, &stream, &config, "events"));
+    TRY(put(stream, 'a', 100, 0)); /* starts the threads */
+    CHECK_INT(pthread_create(&thread, NULL, append_without_the_kernel, stream), 0);
+    CHECK_INT(pthread_join(thread, NULL), 0);
+    CHECK_INT(atomic_load(&stream->turn), 2000);
+    CHECK_INT(view_of(test.writer, "events").accepted, 2001);
+done:
+    teardown(&test);
+}
+#endif
 
 TEST(what_a_closed_writer_left_is_recovered) {
     dbi_stream_config config = defaults(DBI_DURABILITY_PROCESS);
