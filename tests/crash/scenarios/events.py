@@ -2,16 +2,15 @@
 
 import json
 import os
-import struct
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
-from dbint.journal.dead import letters
-from dbint.journal.directory import Journal
 from tests.crash.account import Found, Promise, item
 from tests.crash.frame import CrashError, python
 from tests.crash.scenarios.base import StackScenario
@@ -113,7 +112,7 @@ class EventsScenario(StackScenario):
             for name in found.dead_lettered
             if not is_poison(*numbers(name)[1:])
         ]
-        found.journaled = set(self.journaled(wrong))
+        found.journaled = set(self.journaled())
         counted = self.counted(wrong)
         found.ambiguous_resolved = sum(
             int(path.read_text(encoding="ascii")) for path in self.reports.glob("resolved-*[0-9]")
@@ -144,36 +143,27 @@ class EventsScenario(StackScenario):
 
     def dead_letters(self, wrong: list[str]) -> Iterator[int]:
         """The name of each event that is a dead letter."""
-        ids: Counter[bytes] = Counter()
-        for letter in letters(Journal(self.journal).dead):
-            event_id, name = parse(letter.row)
-            ids[event_id] += 1
-            yield name
+        ids: Counter[str] = Counter()
+        for row in self.rows("--dead"):
+            ids[row["event_id"]] += 1
+            yield item(row["caller"], row["number"], row["unit"])
         wrong += [
-            f"event {event_id.hex()} is a dead letter {count} times"
-            for event_id, count in ids.items()
-            if count > 1
+            f"event {event_id} is a dead letter {count} times" for event_id, count in ids.items() if count > 1
         ]
 
-    def journaled(self, wrong: list[str]) -> Iterator[int]:
-        """The name of each event that has not landed, and what is damaged."""
-        for slot in Journal(self.journal).slots():
-            contents = slot.read()
-            wrong += [str(finding) for finding in contents.findings if finding.damage]
-            for chain in contents.chains:
-                for _, record in chain.records():
-                    yield parse(record.body)[1]
+    def journaled(self) -> Iterator[int]:
+        """The name of each event that has not landed."""
+        for row in self.rows():
+            yield item(row["caller"], row["number"], row["unit"])
 
-
-def parse(row: bytes) -> tuple[bytes, int]:
-    """Id and name of an event, from its tuple of COPY BINARY: id, time, caller, number, unit, payload."""
-    fields, at = [], 2
-    while at < len(row):
-        (length,) = struct.unpack_from(">i", row, at)
-        fields.append(row[at + 4 : at + 4 + length])
-        at += 4 + length
-    caller, number, unit = (int.from_bytes(field) for field in fields[2:5])
-    return fields[0], item(caller, number, unit)
+    def rows(self, *options: str) -> Iterator[dict[str, Any]]:
+        """What the journal's tool prints; damage makes it fail."""
+        command = python("dbint.journal", "dump", "--directory", str(self.journal), "--format", "json")
+        done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CrashError(f"the journal's tool: status {done.returncode}\n{done.stderr[-2000:]}")
+        for line in done.stdout.splitlines():
+            yield json.loads(line)["row"]
 
 
 def words(name: int) -> str:
