@@ -5,7 +5,7 @@
  *     error CODE         ErrorResponse with that SQLSTATE, and a DETAIL        begin      ready, in a transaction
  *     fatal              FATAL 57P01, and the connection closed                rows N     N rows of one column
  *     reset              the connection reset                                  stall      nothing, ever
- *     read only          default_transaction_read_only reported as on          late       an answer after 300 ms
+ *     read only          default_transaction_read_only reported as on          late       an answer after 500 ms
  *     copy               takes a COPY and counts its bytes                     copy fatal FATAL in the middle of it
  *     copy error         refuses the COPY's first rows                         copy stall reads nothing of it
  *     copy noise         16 MB of notices before it reads any row
@@ -215,7 +215,7 @@ static inline bool fake_statement(fake_client *client, const char *sql) {
         if (strcmp(sql, "read only") == 0)
             fake_parameter(fd, "default_transaction_read_only", "on");
         if (strcmp(sql, "late") == 0)
-            sleep_ms(300);
+            sleep_ms(500);
         fake_done(fd, "DONE", strcmp(sql, "begin") == 0 ? 'T' : 'I');
     }
     return true;

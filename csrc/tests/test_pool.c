@@ -250,6 +250,7 @@ TEST(a_host_that_does_not_answer_leaves_time_for_the_next) {
     dbi_pool *pool = NULL;
     char conninfo[200];
     int64_t started;
+    int asked;
     dbi_err err;
 
     fake_up(&away);
@@ -261,22 +262,21 @@ TEST(a_host_that_does_not_answer_leaves_time_for_the_next) {
     config = config_for(conninfo);
     TRY(dbi_pool_new(&pool, &config, NULL));
     started = dbi_clock_now(NULL);
-    TRY(once(pool, "any", after_ms(600), &err)); /* refused at once; half of the time; up */
-    CHECK_WITHIN((dbi_clock_now(NULL) - started) / MS, 290, 600);
+    TRY(once(pool, "any", after_ms(2000), &err)); /* refused at once; half of the time; up */
+    CHECK_WITHIN((dbi_clock_now(NULL) - started) / MS, 990, 2000);
     dbi_pool_free(pool);
     pool = NULL;
 
-    config.connect_timeout = 50 * MS;
+    config.connect_timeout = 300 * MS;
     TRY(dbi_pool_new(&pool, &config, NULL));
-    TRY(once(pool, "reset", after_ms(5000), &err) == DBI_EUNREACHABLE ? DBI_OK : err.rc);
-    started = dbi_clock_now(NULL);
+    TRY_RC(once(pool, "reset", after_ms(5000), &err), DBI_EUNREACHABLE);
+    asked = away.count;
     TRY(once(pool, "any", after_ms(5000), &err)); /* the host that answered last is tried first */
-    CHECK_WITHIN((dbi_clock_now(NULL) - started) / MS, 0, 45);
+    CHECK_INT(away.count, asked);
     dbi_pool_free(pool);
     pool = NULL;
 
     server.password = "right";
-    config.conninfo = conninfo;
     TRY(dbi_pool_new(&pool, &config, NULL));
     TRY_RC(once(pool, "any", after_ms(5000), &err), DBI_EAUTH); /* says more than "unreachable" */
     CHECK_HAS(err.msg, "port 1 failed: Connection refused; ");
@@ -549,7 +549,7 @@ TEST(who_waits_longest_is_served_first) {
     config.max_waiting = 6;
     TRY(dbi_pool_new(&pool, &config, NULL));
     TRY(dbi_pool_acquire(pool, &conn, after_ms(5000), -1, NULL));
-    line_up(&line[0], pool, after_ms(50), 1); /* gives up, and leaves the line in order */
+    line_up(&line[0], pool, after_ms(2000), 1); /* gives up, and leaves the line in order */
     for (uint32_t i = 1; i < 6; i++)
         line_up(&line[i], pool, after_ms(15000), i + 1);
     CHECK_RC(dbi_pool_acquire(pool, &none, after_ms(5000), -1, &err), DBI_EFULL);
@@ -812,7 +812,7 @@ TEST(idle_connections_are_asked_whether_they_live) {
     fake_up(&server);
     config = config_for(server.conninfo);
     config.check_after_idle = 10 * S;
-    config.connect_timeout = 300 * MS;
+    config.connect_timeout = 1 * S;
     TRY(dbi_pool_new(&pool, &config, NULL));
     TRY(once(pool, "any", after_ms(5000), NULL));
     clock_advance(9 * S);

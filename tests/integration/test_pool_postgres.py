@@ -193,21 +193,21 @@ def test_the_session_notices_a_client_that_has_gone(postgres: Endpoint) -> None:
 
 
 def test_connections_end_by_age_by_statements_and_by_idleness(postgres: Endpoint) -> None:
-    with Pool(conninfo_of(postgres), max_age=0.2, max_age_jitter=0) as pool:
+    with Pool(conninfo_of(postgres), max_age=0.5, max_age_jitter=0) as pool:
         first = backend(pool)
         assert backend(pool) == first
-        time.sleep(0.25)
+        time.sleep(0.6)
         assert backend(pool) != first
         assert pool.snapshot()["closed_by"]["age"] == 1
     with Pool(conninfo_of(postgres), max_queries=2) as pool:
         pids = [backend(pool) for _ in range(4)]
         assert pids[0] == pids[1] != pids[2] == pids[3]
         assert pool.snapshot()["closed_by"]["queries"] == 2
-    with Pool(conninfo_of(postgres), min_size=1, max_idle=0.2) as pool:
-        with busy(pool, 3, seconds=0.3):
+    with Pool(conninfo_of(postgres), min_size=1, max_idle=1) as pool:
+        with busy(pool, 3, seconds=0.5):
             pass
         assert pool.snapshot()["size"] == 3
-        time.sleep(0.25)
+        time.sleep(1.1)
         pool.tidy()
         snapshot = pool.snapshot()
         assert (snapshot["size"], snapshot["closed_by"]["idle"]) == (1, 2)
@@ -292,7 +292,7 @@ def test_a_wrong_password_is_told_and_not_shown(role: Role) -> None:
 
 def test_too_many_connections(role: Role) -> None:
     role.alter("CONNECTION LIMIT 1")
-    with Pool(role.conninfo()) as pool, busy(pool, 1, seconds=1):
+    with Pool(role.conninfo()) as pool, busy(pool, 1, seconds=2):
         with pytest.raises(OperationalError, match="too many connections for role") as caught:
             pool.execute("SELECT 1")
         assert (caught.value.sqlstate, caught.value.code) == ("53300", "DBI_ESERVER")
@@ -420,7 +420,7 @@ def test_fifty_threads_are_served_in_the_order_of_their_coming(postgres: Endpoin
 
 
 def test_who_waits_too_long_gives_up(postgres: Endpoint) -> None:
-    with Pool(conninfo_of(postgres), max_size=1, min_size=1, name="busy") as pool, busy(pool, 1, seconds=1):
+    with Pool(conninfo_of(postgres), max_size=1, min_size=1, name="busy") as pool, busy(pool, 1, seconds=2):
         with pytest.raises(DeadlineError, match=r'pool "busy": .* \(1 of 1 in use, 0 others waiting\)'):
             pool.execute("SELECT 1", timeout=0.1)
         with pytest.raises(DeadlineError, match="1 connections are still in use"):
