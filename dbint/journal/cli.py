@@ -1,6 +1,7 @@
 """The command line: ``python -m dbint.journal COMMAND``, and ``manage.py dbint_journal COMMAND``."""
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -141,6 +142,9 @@ def _count(text: str) -> int:
 
 def run(options: argparse.Namespace, connect: Connect) -> int:
     """Does what the options say; errors become one line. ``options`` have the streams ``out`` and ``err``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever a row holds, and wherever it is shown
     try:
         code: int = options.do(options, connect)
         options.out.flush()
@@ -275,7 +279,9 @@ def _dump(options: argparse.Namespace, connect: Connect) -> int:
             _write(options, json.dumps(described, ensure_ascii=False) + "\n")
         else:
             what = json.dumps(described.get("row", described.get("error")), ensure_ascii=False)
-            refused = f" refused by {one.sqlstate}: {one.message}" if isinstance(one, Letter) else ""
+            refused = ""
+            if isinstance(one, Letter):
+                refused = f" refused by {one.sqlstate}: {' '.join(one.message.split())}"
             _write(options, f"{one.chain.hex[:8]} {one.sequence} {one.stream}{refused} {what}\n")
     return code
 

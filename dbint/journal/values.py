@@ -299,20 +299,30 @@ def _json_text(kind: str, data: bytes) -> str:
 def _json(kind: str) -> Callable[[bytes], Value]:
     def read(data: bytes) -> Value:
         try:
-            # Numbers that Python's float would change keep their digits as text.
-            return json.loads(_json_text(kind, data), parse_float=_exact, parse_constant=_no_constant)
+            return json.loads(
+                _json_text(kind, data),
+                parse_float=_float_or_text,
+                parse_int=_int_or_text,
+                parse_constant=_refuse,
+            )
         except (json.JSONDecodeError, RecursionError) as error:
             raise DamageError(f"not JSON ({type(error).__name__})") from None
 
     return read
 
 
-def _exact(number: str) -> float | str:
+def _float_or_text(number: str) -> float | str:
+    """What would become infinite stays text."""
     value = float(number)
     return value if math.isfinite(value) else number
 
 
-def _no_constant(word: str) -> Value:
+def _int_or_text(number: str) -> int | str:
+    """What Python does not convert, for want of time, stays text."""
+    return int(number) if len(number) <= 4000 else number
+
+
+def _refuse(word: str) -> Value:
     raise DamageError(f"{word} in JSON")
 
 

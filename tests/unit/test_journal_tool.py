@@ -6,6 +6,7 @@ import os
 import struct
 import time
 import uuid
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from dbint.journal.dead import letters
 from dbint.journal.directory import Journal
 from dbint.journal.rows import Row, Selection, rows
 from dbint.journal.salvage import salvaged
-from dbint.journal.schema import read_meta
+from dbint.journal.schema import TYPES, Column, read_meta
+from dbint.journal.values import decode_field, text
 from tests.unit import journal_files as files
 from tests.unit.journal_files import CHAIN, META, record, segment
 
@@ -536,6 +538,55 @@ def test_columns_that_are_nonsense(junk: bytes) -> None:
             read_meta(files.pack_meta("s", schema))
         except DamageError:
             continue
+
+
+def column(kind: str, *, array: bool) -> Column:
+    return Column("c", kind, kind, 0, 0, 0, -1, array, nullable=True, fill="none")
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    kind=st.sampled_from(TYPES),
+    array=st.booleans(),
+    data=st.binary(max_size=40) | st.binary(min_size=4, max_size=4) | st.binary(min_size=8, max_size=8),
+)
+def test_values_that_are_nonsense(kind: str, array: bool, data: bytes) -> None:
+    """Whatever the bytes are: DamageError, or a value that JSON and CSV can hold."""
+    one = column(kind, array=array)
+    try:
+        value = decode_field(one, data)
+    except DamageError:
+        with pytest.raises(DamageError):
+            text(one, data)
+        return
+    json.dumps(value, allow_nan=False)
+    assert isinstance(text(one, data), str)
+
+
+@given(st.integers(-(2**31) + 1, 2**31 - 2))
+def test_dates_are_those_of_the_calendar(days: int) -> None:
+    """As Python has them where it has any; beyond that the day after is a later one."""
+    value = decode_field(column("date", array=False), struct.pack(">i", days))
+    ordinal = days + date(2000, 1, 1).toordinal()
+    if 1 <= ordinal <= date.max.toordinal():
+        assert value == date.fromordinal(ordinal).isoformat()
+    else:
+        assert value.endswith(" BC") == (ordinal < 1)
+
+
+def test_json_that_python_finds_too_much(slot: Path, tool: Tool) -> None:
+    """A lone surrogate, numbers of thousands of digits, and nesting that is deeper than Python's stack."""
+    meta = files.pack_meta("s", files.pack_schema([("j", 13, 114, "json")]))
+    texts = [b'"\\ud800"', b"1" * 5000, b"-1e999", b"[" * 100_000 + b"]" * 100_000, b"NaN"]
+    records = [
+        record(number, struct.pack(">hi", 1, len(data)) + data) for number, data in enumerate(texts, 1)
+    ]
+    segment(slot, records, meta=meta, size=1 << 18)
+    assert tool("dump", "--format", "json") == 1
+    found = [json.loads(line) for line in tool.out.splitlines()]
+    assert [one.get("row", {}).get("j") for one in found[:3]] == ["\ud800", "1" * 5000, "-1e999"]
+    assert found[3]["error"] == 'field "j" (json): not JSON (RecursionError)'
+    assert found[4]["error"] == 'field "j" (json): NaN in JSON'
 
 
 # Taking rows out
