@@ -2,8 +2,8 @@
  *
  * Nearly always the work is done when the call returns: then it is the one Completion without a future, for which
  * `await` is two C calls. Where something is waited for, it is a Completion around a future of the running loop.
- * Both have what a coroutine has, so that asyncio.create_task() and its kin take them, awaited or not: the event is taken
- * by the call, not by the await.
+ * Both have what a coroutine has, so that asyncio.create_task() and its kin take them. The event is taken by the call, not
+ * by the await.
  */
 #include "writer_type.h"
 
@@ -80,7 +80,8 @@ static void completion_dealloc(completion_object *self) {
     Py_DECREF(type);
 }
 
-PyDoc_STRVAR(settled_doc, "_settled($self, future, /)\n--\n\nThe future is done: takes the event back if it was cancelled.");
+PyDoc_STRVAR(settled_doc, "_settled($self, future, /)\n--\n\n"
+                          "The future is done: takes the event back if it was cancelled.");
 
 /* What has not happened yet is taken back; its letter, which will not come, gives back what it holds. */
 static PyObject *completion_settled(completion_object *self, PyObject *future) {

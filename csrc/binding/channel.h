@@ -2,8 +2,8 @@
  *
  * A channel is a mailbox of the core and the loop that reads it: its descriptor is registered with the loop once, and
  * each wake-up resolves all futures whose letters have arrived. A letter's `user` is a reference to its future. Every
- * promised letter also holds a reference to the owner (a producer, a writer), so that the owner outlives it; the channel
- * itself holds none. All is called with the GIL held.
+ * promised letter also holds a reference to the owner (a producer, a writer), so that the owner outlives it; the
+ * channel itself holds none. All is called with the GIL held.
  */
 #ifndef DBI_CHANNEL_H
 #define DBI_CHANNEL_H

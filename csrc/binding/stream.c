@@ -187,7 +187,7 @@ static dbi_rc receipt_slice(void *arg, int64_t deadline, dbi_err *err) {
     return wait->receipt != NULL ? DBI_OK : dbi_err_set(err, DBI_ETIMEOUT, "the event still waits");
 }
 
-/* Waits until the event is taken; gives the frame back. A signal's exception takes an event back that waits for room. */
+/* Waits until the event is taken; gives the frame back. A signal's exception takes one back that waits for room. */
 static PyObject *event_wait(stream_object *self, event *event) {
     receipt_wait wait = {0};
     PyObject *result = NULL;

@@ -296,14 +296,15 @@ PyDoc_STRVAR(
     "       batch_size=100, batch_timeout=1.0, lanes=1, lane_key=None, when_full='block', block_timeout=None,\n"
     "       timeout=5.0)\n--\n\n"
     "Open a stream of events into a table: 'schema.table', or 'table' as search_path finds it.\n\n"
-    "columns maps names to types as SQL writes them, and needs no server; a sequence of names, or None for all\n"
-    "that an event gives, asks the server for the types, for at most timeout seconds, or takes them as they were when\n"
-    "it was last asked. fill maps a column that an event need not give to what it then gets: 'null', 'uuid7', 'now'.\n"
-    "durability: 'memory' is lost with the process; 'process' survives its death; 'interval' also that of the machine,\n"
-    "but for the last sync_interval seconds; 'sync' waits for the disk. Rows are shipped when there are batch_size of\n"
-    "them, or after batch_timeout seconds. lanes are shipped side by side and keep order only in themselves: rows that\n"
-    "agree in the column lane_key share one. when_full: 'block' waits, block_timeout seconds at most, 'reject' raises\n"
-    "QueueFullError, 'drop_oldest' gives up what has waited longest. The same name gives the same stream again.\n\n"
+    "columns maps names to types as SQL writes them, and needs no server; a sequence of names, or None for all that\n"
+    "an event gives, asks the server for the types, for at most timeout seconds, or takes them as they were when it\n"
+    "was last asked. fill maps a column that an event need not give to what it then gets: 'null', 'uuid7', 'now'.\n"
+    "durability: 'memory' is lost with the process; 'process' survives its death; 'interval' also that of the\n"
+    "machine, but for the last sync_interval seconds; 'sync' waits for the disk. Rows are shipped when there are\n"
+    "batch_size of them, or after batch_timeout seconds. lanes are shipped side by side and keep order only in\n"
+    "themselves: rows that agree in the column lane_key share one. when_full: 'block' waits, block_timeout seconds\n"
+    "at most, 'reject' raises QueueFullError, 'drop_oldest' gives up what has waited longest. The same name gives\n"
+    "the same stream again.\n\n"
     "Raises ConfigurationError; UnreachableError where the columns are not known and the server is away.");
 
 static PyObject *writer_stream(writer_object *self, PyObject *args, PyObject *kwargs) {
@@ -434,7 +435,7 @@ static bool deadline_read(const dbi_state *state, PyObject *value, int64_t other
 
 PyDoc_STRVAR(flush_doc, "flush($self, timeout=None)\n--\n\n"
                         "Wait until all events taken so far have landed, timeout seconds at most.\n\n"
-                        "Returns how many have not: 0 = all have. They stay in the journal and are still on their way.");
+                        "Returns how many have not: 0 = all have. They stay in the journal, and on their way.");
 
 static PyObject *writer_flush(writer_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     static const dbi_params params = {.func = "flush", .positional = 1, .names = {"timeout", NULL}};
@@ -594,6 +595,7 @@ static PyObject *seconds_or_none(int64_t ns) {
 }
 
 static PyObject *chain_dict(const dbi_chain_report *report) {
+    const dbi_err *error = &report->ship.last_error;
     PyObject *dict = PyDict_New();
     char id[33];
 
@@ -606,7 +608,7 @@ static PyObject *chain_dict(const dbi_chain_report *report) {
           put(dict, "landed", number(report->chain.landed)) && put(dict, "bytes", number(report->chain.bytes)) &&
           put(dict, "state", PyUnicode_FromString(dbi_ship_state_text(report->ship.state))) &&
           put(dict, "reason", text_or_none(report->ship.why)) &&
-          put(dict, "last_error", text_or_none(report->ship.last_error.rc != DBI_OK ? report->ship.last_error.msg : "")) &&
+          put(dict, "last_error", text_or_none(error->rc != DBI_OK ? error->msg : "")) &&
           put(dict, "retry_in", seconds_or_none(report->retry_ns)) &&
           put(dict, "attempts", number(report->ship.attempts))))
         Py_CLEAR(dict);
@@ -654,7 +656,8 @@ static void figures_reset(figures *figures) {
 }
 
 static bool figures_take(writer_object *self, figures *figures) {
-    size_t streams = dbi_writer_streams(self->writer, NULL, 0) + 4, chains = dbi_writer_chains(self->writer, NULL, 0) + 8;
+    size_t streams = dbi_writer_streams(self->writer, NULL, 0) + 4; /* room for some that come meanwhile */
+    size_t chains = dbi_writer_chains(self->writer, NULL, 0) + 8;
 
     figures->streams = PyMem_Calloc(streams, sizeof *figures->streams);
     figures->chains = PyMem_Calloc(chains, sizeof *figures->chains);
@@ -713,8 +716,8 @@ static PyObject *journal_dict(writer_object *self) {
 PyDoc_STRVAR(writer_snapshot_doc,
              "snapshot($self, /)\n--\n\n"
              "What the writer knows: its journal, the breaker, and for each stream, those of other processes that it\n"
-             "adopted included, what became of its events: accepted + recovered = landed + journaled + dead + dropped +\n"
-             "damaged + lost_by_server, and who ships them: the state of each chain, why it waits, the last error.");
+             "adopted included, what became of its events: accepted + recovered = landed + journaled + dead +\n"
+             "dropped + damaged + lost_by_server, and the state of each chain: why it waits, the last error.");
 
 static PyObject *writer_snapshot(writer_object *self, PyObject *Py_UNUSED(ignored)) {
     PyObject *dict = PyDict_New(), *streams = PyDict_New();
@@ -834,8 +837,8 @@ PyDoc_STRVAR(writer_doc,
              "Takes events into a journal on disk and lands each of them in PostgreSQL exactly once.\n\n"
              "directory holds the journal of one target database, for any number of processes. max_bytes caps what\n"
              "this process puts there. Landed segments are kept for keep_seconds, up to keep_bytes, for a server that\n"
-             "is restored to an older state. shippers is how many threads send; times are in seconds. The threads start\n"
-             "with the first event. In a forked child the writer begins afresh, with a slot of its own.\n\n"
+             "is restored to an older state. shippers is how many threads send; they start with the first event. Times\n"
+             "are in seconds. In a forked child the writer begins afresh, with a slot of its own.\n\n"
              "Raises ConfigurationError; OperationalError where the directory cannot be used.");
 
 static PyType_Slot writer_slots[] = {

@@ -482,9 +482,11 @@ dbi_rc dbi__engine_start(dbi__engine *engine, dbi_err *err) {
     (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (engine->shippers_run == 0)
         return rc;
-    for (const dbi_stream *stream = atomic_load(&engine->writer->streams); stream != NULL; stream = stream->next)
-        if (stream->config.durability >= DBI_DURABILITY_INTERVAL && (rc = dbi__engine_start_syncer(engine, err)) != DBI_OK)
+    for (const dbi_stream *stream = atomic_load(&engine->writer->streams); stream != NULL; stream = stream->next) {
+        rc = stream->config.durability >= DBI_DURABILITY_INTERVAL ? dbi__engine_start_syncer(engine, err) : DBI_OK;
+        if (rc != DBI_OK)
             return rc;
+    }
     atomic_store(&engine->state, DBI__ENGINE_RUNNING);
     return DBI_OK;
 }

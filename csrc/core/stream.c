@@ -415,7 +415,7 @@ static dbi_rc wish_queue(dbi_stream *stream, dbi__engine *engine, dbi__wish *wis
         return dbi_err_set(err, DBI_EFULL, "stream \"%s\" is full, and %u events wait for room already", stream->name,
                            config->waiting_max);
     wish->state = DBI__WISH_WAITING;
-    wish->deadline = config->block_timeout == DBI_FOREVER ? DBI_FOREVER : dbi_clock_deadline(NULL, config->block_timeout);
+    wish->deadline = dbi_clock_deadline(NULL, config->block_timeout);
     atomic_fetch_add_explicit(&stream->waiting_count, 1, memory_order_release);
     wishes_add(&stream->waiting, wish);
     (void)pthread_cond_signal(&engine->keep);

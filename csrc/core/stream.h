@@ -67,10 +67,10 @@ void dbi_stream_defaults(dbi_stream_config *config);
  * writer lives. @thread any @locks none */
 const dbi_schema *dbi_stream_schema(const dbi_stream *stream);
 
-/* Takes one event, encoded by `schema`, which dbi_stream_schema gave. DBI_OK: it is kept as the stream's durability says,
- * but for DBI_DURABILITY_SYNC, where it is kept as for PROCESS. No system call, no wait, no allocation while the journal
- * has a segment ready. DBI_EFULL; DBI_ETOOBIG; DBI_ECLOSED. In a forked child the first call opens a journal of the
- * child's own, and may fail as opening one can. @thread any, but one at a time with another schema @locks chain */
+/* Takes one event, encoded by `schema`, which dbi_stream_schema gave. DBI_OK: it is kept as the stream's durability
+ * says, but for DBI_DURABILITY_SYNC, where it is kept as for PROCESS. No system call, no wait, no allocation while the
+ * journal has a segment ready. DBI_EFULL; DBI_ETOOBIG; DBI_ECLOSED. In a forked child the first call opens a journal of
+ * the child's own, and may fail as opening one can. @thread any, but one at a time with another schema @locks chain */
 DBI_NODISCARD dbi_rc dbi_stream_append(dbi_stream *stream, const dbi_schema *schema, const void *tuple, size_t length,
                                        dbi_err *err);
 

@@ -65,7 +65,7 @@ static void engine_name_slot(dbi__engine *engine) {
                    view.slot);
 }
 
-/* The engine of this process, with the chains of all streams. In a child, what waited for the parent is the parent's. */
+/* The engine of this process, with the chains of all streams. In a child, what waits for the parent is the parent's. */
 static dbi_rc engine_new(dbi__engine **engine_out, dbi_writer *writer, dbi__engine *forebear, dbi_err *err) {
     dbi__engine *engine = dbi_calloc(1, sizeof *engine);
     dbi_rc rc;

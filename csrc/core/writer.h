@@ -66,16 +66,17 @@ DBI_NODISCARD dbi_rc dbi_writer_start(dbi_writer *writer, dbi_err *err);
  * when they are held or the server is away: then at the deadline, with DBI_ETIMEOUT. @thread any @locks writer */
 DBI_NODISCARD dbi_rc dbi_writer_flush(dbi_writer *writer, int64_t deadline, uint64_t *left, dbi_err *err);
 
-/* The same for an event loop: a receipt comes to the mailbox when it is done, its err DBI_ETIMEOUT at the deadline. `user`
- * comes back in it, and names it until then. @thread any @locks writer */
+/* The same for an event loop: a receipt comes to the mailbox when it is done, its err DBI_ETIMEOUT at the deadline.
+ * `user` comes back in it, and names it until then. @thread any @locks writer */
 DBI_NODISCARD dbi_rc dbi_writer_flush_later(dbi_writer *writer, int64_t deadline, dbi_mailbox *mailbox, void *user,
                                             dbi_err *err);
 
 /* Takes the flush back; *left as of now. False: it is over, the receipt comes. @thread any @locks writer */
 bool dbi_writer_flush_withdraw(dbi_writer *writer, const void *user, uint64_t *left);
 
-/* Takes no more events; what was taken goes on being shipped, at once where it waited for another attempt. Those who wait for room get DBI_ECLOSED. The first half of
- * closing, for a caller who waits in a way of his own in between. DBI_ECLOSED: it was called before. @thread any */
+/* Takes no more events; what was taken goes on being shipped, at once where it waited for another attempt. Those who
+ * wait for room get DBI_ECLOSED. The first half of closing, for a caller who waits in a way of his own in between.
+ * DBI_ECLOSED: it was called before. @thread any */
 DBI_NODISCARD dbi_rc dbi_writer_seal(dbi_writer *writer, dbi_err *err);
 
 /* Seals it, flushes until the deadline, ends the threads and gives up the slot. *left (may be NULL) = rows that stay in

@@ -258,7 +258,8 @@ DBI_NODISCARD dbi_rc dbi__stream_changed(dbi_stream *stream, const dbi_schema *s
  * @thread keeper, or the one that closes after it @locks engine held; let go of in between */
 void dbi__stream_take_waiting(dbi_stream *stream, dbi__engine *engine);
 
-/* fsync of all lanes, and the answers to those who wait for it. @thread syncer @locks engine held; let go of in between */
+/* fsync of all lanes, and the answers to those who wait for it. @thread syncer, or the one that closes after it
+ * @locks engine held; let go of in between */
 void dbi__stream_sync(dbi_stream *stream, dbi__engine *engine);
 
 void dbi__receipt_deliver(dbi_receipt *receipt);

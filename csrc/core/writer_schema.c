@@ -187,6 +187,22 @@ static dbi_rc answer_read(const question *asked, dbi_schema **schema, dbi_err *e
 
 /* -- asking ------------------------------------------------------------------------------------------------------- */
 
+/* What the answer tells of the server: a table that is not there is an answer, too. */
+static dbi_outcome outcome_of(dbi_rc rc) {
+    switch (rc) {
+    case DBI_OK:
+    case DBI_EINVAL:
+        return DBI_OUTCOME_SUCCEEDED;
+    case DBI_ENOMEM:
+    case DBI_ECLOSED:
+    case DBI_EFULL:
+    case DBI_EINTR:
+        return DBI_OUTCOME_IGNORED;
+    default:
+        return DBI_OUTCOME_FAILED;
+    }
+}
+
 static dbi_rc server_ask(const dbi_writer *writer, const char *nspname, const char *relname, const char *const *names,
                          size_t count, int64_t deadline, const dbi_interrupt *interrupt, dbi_schema **schema,
                          dbi_err *err) {
@@ -201,11 +217,8 @@ static dbi_rc server_ask(const dbi_writer *writer, const char *nspname, const ch
     if (rc == DBI_OK)
         rc = dbi_ledger_schema(conn, nspname, relname, names, count, deadline, schema, err);
     dbi_pool_release(writer->config.pool, conn, DBI_CONN_KEEP, NULL);
-    if (breaker != NULL) /* a table that is not there is an answer, too */
-        dbi_breaker_done(breaker, &permit,
-                         rc == DBI_OK || rc == DBI_EINVAL                        ? DBI_OUTCOME_SUCCEEDED
-                         : rc == DBI_ENOMEM || rc == DBI_ECLOSED || rc == DBI_EFULL || rc == DBI_EINTR ? DBI_OUTCOME_IGNORED
-                                                                                 : DBI_OUTCOME_FAILED);
+    if (breaker != NULL)
+        dbi_breaker_done(breaker, &permit, outcome_of(rc));
     return rc;
 }
 

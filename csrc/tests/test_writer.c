@@ -1,4 +1,4 @@
-/* test_writer.c - taking events, waiting, flushing, closing, forking: all that needs no server. The pool leads nowhere. */
+/* test_writer.c - taking events, waiting, flushing, closing, forking: what needs no server. Its pool leads nowhere. */
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
