@@ -218,6 +218,10 @@ dbi_rc dbi_row_int(dbi_row *row, const dbi_column *column, int64_t value, dbi_er
     return DBI_OK;
 }
 
+/* PostgreSQL knows one NaN, and its own has these bits. */
+#define NAN_BITS4 UINT32_C(0x7fc00000)
+#define NAN_BITS8 UINT64_C(0x7ff8000000000000)
+
 dbi_rc dbi_row_double(dbi_row *row, const dbi_column *column, double value, dbi_err *err) {
     float narrow = (float)value;
     uint32_t bits4;
@@ -231,10 +235,10 @@ dbi_rc dbi_row_double(dbi_row *row, const dbi_column *column, double value, dbi_
         if ((isfinite(value) && isinf(narrow)) || (fpclassify(value) != FP_ZERO && fpclassify(narrow) == FP_ZERO))
             return out_of_range(row, column, err);
         memcpy(&bits4, &narrow, sizeof bits4);
-        at = dbi__put32(at, bits4);
+        at = dbi__put32(at, isnan(value) ? NAN_BITS4 : bits4);
     } else {
         memcpy(&bits8, &value, sizeof bits8);
-        at = dbi__put64(at, bits8);
+        at = dbi__put64(at, isnan(value) ? NAN_BITS8 : bits8);
     }
     dbi__row_close(row, at);
     return DBI_OK;

@@ -72,6 +72,16 @@ done:
     dbi_row_free(&row);
 }
 
+TEST(row_writes_every_nan_as_the_servers) {
+    ROW_CASE;
+    TRY(PUT(dbi_row_double, "float8", copysign(NAN, -1)));
+    CHECK_FIELD(&row, "\x7f\xf8\0\0\0\0\0\0");
+    TRY(PUT(dbi_row_double, "float4", copysign(NAN, -1)));
+    CHECK_FIELD(&row, "\x7f\xc0\0\0");
+done:
+    dbi_row_free(&row);
+}
+
 TEST(row_refuses_numbers_out_of_range) {
     ROW_CASE;
     REFUSED(DBI_EINVAL, "smallint (-32768 to 32767)", dbi_row_int, "int2", 32768);
