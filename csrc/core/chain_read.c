@@ -113,26 +113,26 @@ static size_t chain_find(const dbi_chain *chain, uint64_t from, uint64_t last) {
  * DBI_ECORRUPT, once, for a gap. chain.lock is held. */
 static dbi_rc chain_pin(dbi_chain *chain, uint64_t *from, read_source *source, bool *nothing, dbi_err *err) {
     uint64_t last, at, gap;
-    dbi__segment *segment;
+    const dbi__segment *active, *segment;
     size_t index;
 
     chain->reading = 0;
     dbi__spin_lock(chain);
     last = chain->next - 1;
     at = chain->at;
-    source->active = false;
-    segment = chain->active;
+    active = chain->active;
     dbi__spin_unlock(chain);
     *nothing = true;
-    if (chain->gone || *from > last)
+    if (chain->gone)
         return DBI_OK;
-    index = chain_find(chain, *from, last);
-    if (index == chain->segment_count)
-        return DBI_OK;
-    source->active = chain->segments[index] == segment;
-    segment = chain->segments[index];
-    source->first = atomic_load_explicit(&segment->first, memory_order_acquire);
-    if (source->first > *from) {
+    for (;;) {
+        if (*from > last || (index = chain_find(chain, *from, last)) == chain->segment_count)
+            return DBI_OK;
+        source->active = chain->segments[index] == active;
+        segment = chain->segments[index];
+        source->first = atomic_load_explicit(&segment->first, memory_order_acquire);
+        if (source->first <= *from)
+            break;
         gap = dbi__chain_unexplained(chain, *from, source->first - 1);
         if (gap > 0) {
             uint64_t to = source->first - 1;
@@ -145,7 +145,7 @@ static dbi_rc chain_pin(dbi_chain *chain, uint64_t *from, read_source *source, b
                                (unsigned long long)*from, (unsigned long long)to, chain->name, chain->journal->path,
                                (unsigned long long)gap);
         }
-        *from = source->first;
+        *from = source->first; /* and look again: this one may be empty */
     }
     *nothing = false;
     chain->reading = segment->header.number;
