@@ -160,13 +160,13 @@ static dbi_rc message_run(dbi__shipment *shipment, row_range range, bool commits
     return rc;
 }
 
-/* After an error of the server: out of the failed transaction, so that the connection can be used again. */
+/* Out of a transaction that did not come to its end, so that the connection can be used again. Where that fails, or the
+ * connection is in the middle of a statement, the pool closes it. */
 static void transaction_end(dbi__shipment *shipment) {
-    if (dbi_conn_lost(shipment->conn) || PQtransactionStatus(dbi_conn_pq(shipment->conn)) != PQTRANS_INERROR)
-        return;
-    /* When this fails, the pool closes the connection: it is given back within a transaction. */
-    if (dbi_conn_exec(shipment->conn, "ROLLBACK", soon(shipment), NULL, NULL) != DBI_OK)
-        return;
+    PGTransactionStatusType status = PQtransactionStatus(dbi_conn_pq(shipment->conn));
+
+    if (!dbi_conn_lost(shipment->conn) && (status == PQTRANS_INERROR || status == PQTRANS_INTRANS))
+        (void)!dbi_conn_exec(shipment->conn, "ROLLBACK", soon(shipment), NULL, NULL);
 }
 
 static dbi_rc staging_make(dbi__shipment *shipment, dbi_err *err) {
@@ -284,36 +284,23 @@ static row_range range_split(dbi_records *records, row_range *range) {
     return head;
 }
 
-/* The range holds a row that is refused. Where its first half can be landed the row is in the second, which need not be
- * tried as a whole. As deep as the logarithm of the count. */
-static dbi_rc bisection_split(bisecting *bisection, row_range range, dbi_err *err) {
-    while (range.count > 1) {
-        row_range head = range_split(bisection->shipment->records, &range);
-        dbi_rc rc = bisection_try(bisection, head, err);
+/* Lands the good rows of the range. `refused`: as a whole it is known to be. When the first half could be landed, the rest
+ * is what was refused, and need not be tried as a whole. As deep as the logarithm of the count. */
+static dbi_rc bisection_go(bisecting *bisection, row_range range, bool refused, dbi_err *err) {
+    uint32_t before = bisection->bad_count;
+    row_range head;
+    dbi_rc rc;
 
-        if (rc == DBI_OK)
-            continue;
-        if (!is_rows_fault(bisection->shipment, rc, err))
-            return rc;
-        rc = head.count > 1 ? bisection_split(bisection, head, err) : bisection_refused(bisection, head, err);
-        if (rc != DBI_OK)
-            return rc;
+    if (!refused || range.count == 1) { /* a single row has yet to hear what it is refused for */
         rc = bisection_try(bisection, range, err);
-        if (rc == DBI_OK)
-            return DBI_OK;
-        if (!is_rows_fault(bisection->shipment, rc, err))
+        if (rc == DBI_OK || !is_rows_fault(bisection->shipment, rc, err))
             return rc;
         if (range.count == 1)
             return bisection_refused(bisection, range, err);
     }
-    /* One is left. What it is refused for has yet to be heard: the error was that of the whole. */
-    {
-        dbi_rc rc = bisection_try(bisection, range, err);
-
-        if (rc == DBI_OK || !is_rows_fault(bisection->shipment, rc, err))
-            return rc;
-        return bisection_refused(bisection, range, err);
-    }
+    head = range_split(bisection->shipment->records, &range);
+    rc = bisection_go(bisection, head, false, err);
+    return rc == DBI_OK ? bisection_go(bisection, range, bisection->bad_count == before, err) : rc;
 }
 
 /* Half of what came lately is refused: then it is not the rows. */
@@ -365,7 +352,7 @@ dbi_rc dbi__shipment_bisect(dbi__shipment *shipment, dbi_err *err) {
     dbi__text_put(&shipment->sql, "SAVEPOINT dbint");
     rc = message_run(shipment, none, false, err);
     if (rc == DBI_OK)
-        rc = bisection_split(&bisection, all, err);
+        rc = bisection_go(&bisection, all, true, err);
     if (rc == DBI_OK && bisection.bad_count > 0)
         rc = bisection_judge(&bisection, err);
     if (rc == DBI_OK)
@@ -377,8 +364,8 @@ dbi_rc dbi__shipment_bisect(dbi__shipment *shipment, dbi_err *err) {
     }
     if (rc == DBI_OK)
         shipment->bad = bisection.bad_count;
-    else if (!dbi_conn_lost(shipment->conn)) /* held, or the dead letters could not be written: the server waits */
-        (void)!dbi_conn_exec(shipment->conn, "ROLLBACK", soon(shipment), NULL, NULL);
+    else
+        transaction_end(shipment);
     dbi_free(bisection.bad);
     return rc;
 }

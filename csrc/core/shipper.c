@@ -181,6 +181,13 @@ static void tell(const dbi_shipper *shipper, dbi_ship_event event) {
         shipper->config.on_event(shipper->config.on_event_arg, &event);
 }
 
+/* Adds to a counter of the view. @locks shipper */
+static void count(dbi_shipper *shipper, uint64_t *counter, uint64_t n) {
+    (void)pthread_mutex_lock(&shipper->lock);
+    *counter += n;
+    (void)pthread_mutex_unlock(&shipper->lock);
+}
+
 /* The one place where the state changes. @locks shipper held */
 static void state_enter(dbi_shipper *shipper, dbi_ship_state state, const char *why) {
     dbi_ship_view *view = &shipper->view;
@@ -388,9 +395,7 @@ static dbi_rc ledger_meet(dbi_shipper *shipper, dbi_conn *conn, int cancel_fd, d
     if (shipper->unsettled) {
         rc = dbi_ledger_end_shipments(conn, shipper->id, cancel_fd, dbi_clock_deadline(NULL, END_SHIPMENTS_NS), &ended,
                                       &left, err);
-        (void)pthread_mutex_lock(&shipper->lock);
-        shipper->view.backends_ended += ended;
-        (void)pthread_mutex_unlock(&shipper->lock);
+        count(shipper, &shipper->view.backends_ended, ended);
         if (rc != DBI_OK)
             return rc;
     }
@@ -411,13 +416,14 @@ static dbi_rc ledger_meet(dbi_shipper *shipper, dbi_conn *conn, int cancel_fd, d
         landed_unseen(shipper, &before, &entry);
     else if (rc == DBI_OK && entry.last < before.landed)
         rewound(shipper, &before, &entry);
-    if (rc == DBI_OK)
-        rc = dbi_dead_load(shipper->dead, entry.last, err);
     if (rc != DBI_OK)
         return rc;
     shipper->ledger_last = entry.last;
     shipper->ledger_dead = entry.dead;
     dead_count(shipper);
+    rc = dbi_dead_load(shipper->dead, entry.last, err);
+    if (rc != DBI_OK)
+        return rc;
     shipper->unsettled = false;
     shipper->met = true;
     (void)pthread_mutex_lock(&shipper->lock);
@@ -525,18 +531,12 @@ static dbi_rc records_ship(dbi_shipper *shipper, dbi_conn *conn, dbi_err *err) {
         if (rc == DBI_OK)
             rc = dbi__shipment_send(shipment, err);
     }
-    (void)pthread_mutex_lock(&shipper->lock);
-    shipper->view.attempts++;
-    (void)pthread_mutex_unlock(&shipper->lock);
+    count(shipper, &shipper->view.attempts, 1);
     if (is_server_error(rc, conn, err, DBI_REACTION_ROW) && shipper->records.count > 0) {
-        (void)pthread_mutex_lock(&shipper->lock);
-        shipper->view.reactions[DBI_REACTION_ROW]++;
-        (void)pthread_mutex_unlock(&shipper->lock);
+        count(shipper, &shipper->view.reactions[DBI_REACTION_ROW], 1);
         rc = dbi__shipment_bisect(shipment, err);
     }
-    (void)pthread_mutex_lock(&shipper->lock);
-    shipper->view.copies += shipment->copies;
-    (void)pthread_mutex_unlock(&shipper->lock);
+    count(shipper, &shipper->view.copies, shipment->copies);
     return rc;
 }
 
@@ -663,6 +663,8 @@ static dbi_reaction reaction_to(dbi_rc rc, const dbi_err *err, bool lost) {
 
 /* Only what the server or the way to it is to blame for counts against it. */
 static dbi_outcome outcome_of(dbi_rc rc, const dbi_err *err, dbi_reaction reaction) {
+    static const char *const server[] = {"53", "58", "XX"};
+
     if (rc == DBI_OK)
         return DBI_OUTCOME_SUCCEEDED;
     if (rc == DBI_EINTR)
@@ -672,9 +674,10 @@ static dbi_outcome outcome_of(dbi_rc rc, const dbi_err *err, dbi_reaction reacti
     case DBI_REACTION_HALVE:
         return DBI_OUTCOME_FAILED;
     case DBI_REACTION_RETRY:
-        return strncmp(err->sqlstate, "5", 1) == 0 && strncmp(err->sqlstate, "55", 2) != 0 ? DBI_OUTCOME_FAILED
-               : strncmp(err->sqlstate, "XX", 2) == 0                                     ? DBI_OUTCOME_FAILED
-                                                                                          : DBI_OUTCOME_IGNORED;
+        for (size_t i = 0; i < sizeof server / sizeof *server; i++)
+            if (strncmp(err->sqlstate, server[i], 2) == 0)
+                return DBI_OUTCOME_FAILED;
+        return DBI_OUTCOME_IGNORED;
     case DBI_REACTION_HOLD:
         return DBI_OUTCOME_IGNORED;
     default:
@@ -696,18 +699,18 @@ static int64_t backoff(const dbi_shipper *shipper) {
     return (int64_t)(random % (uint64_t)limit);
 }
 
+/* The shipment that was under way may have landed or not. */
+static void doubt(dbi_shipper *shipper) {
+    shipper->met = false;
+    shipper->unsettled = true;
+    count(shipper, &shipper->view.ambiguous, shipper->shipment.committing);
+}
+
 /* What is to be known anew before the next attempt, and how long until then: 0 = at once. */
-static int64_t react(dbi_shipper *shipper, dbi_reaction reaction, bool sent, const dbi_err *err) {
+static int64_t react(dbi_shipper *shipper, dbi_reaction reaction, const dbi_err *err) {
     bool first = shipper->failures++ == 0 || shipper->last != reaction; /* the second time, it did not help */
 
     shipper->last = reaction;
-    if (sent && reaction == DBI_REACTION_RECONNECT) {
-        shipper->met = false;
-        shipper->unsettled = true;
-        (void)pthread_mutex_lock(&shipper->lock);
-        shipper->view.ambiguous += shipper->shipment.committing;
-        (void)pthread_mutex_unlock(&shipper->lock);
-    }
     switch (reaction) {
     case DBI_REACTION_LEDGER:
         shipper->met = false;
@@ -719,11 +722,10 @@ static int64_t react(dbi_shipper *shipper, dbi_reaction reaction, bool sent, con
         return limit_halve(shipper) ? 0 : backoff(shipper);
     case DBI_REACTION_HOLD:
         plan_drop(shipper); /* somebody may repair the table */
-        if (strcmp(err->sqlstate, DBI_SQLSTATE_TARGET) == 0) {
-            shipper->met = false;
-            return first ? 0 : shipper->config.hold_retry;
-        }
-        return shipper->config.hold_retry;
+        if (strcmp(err->sqlstate, DBI_SQLSTATE_TARGET) != 0)
+            return shipper->config.hold_retry;
+        shipper->met = false; /* who it is instead is told by the ledger */
+        return first ? 0 : shipper->config.hold_retry;
     default:
         return backoff(shipper);
     }
@@ -731,7 +733,8 @@ static int64_t react(dbi_shipper *shipper, dbi_reaction reaction, bool sent, con
 
 /* --- running --- */
 
-static void idle(dbi_shipper *shipper, dbi_ship_next *next) {
+/* Nothing is in the way any more. */
+static void ready(dbi_shipper *shipper, const dbi_ship_next *next) {
     bool released = shipper->held;
 
     shipper->held = false;
@@ -744,9 +747,9 @@ static void idle(dbi_shipper *shipper, dbi_ship_next *next) {
         tell(shipper, (dbi_ship_event){.kind = DBI_SHIP_EVENT_RELEASED});
 }
 
-static void failed(dbi_shipper *shipper, dbi_reaction reaction, bool sent, dbi_ship_next *next, const dbi_err *err) {
+static void failed(dbi_shipper *shipper, dbi_reaction reaction, dbi_ship_next *next, const dbi_err *err) {
     dbi_ship_view *view = &shipper->view;
-    int64_t wait = react(shipper, reaction, sent, err);
+    int64_t wait = react(shipper, reaction, err);
     bool holds = reaction == DBI_REACTION_HOLD && wait > 0, told;
 
     next->at = wait > 0 ? after(shipper, wait) : 0;
@@ -783,11 +786,12 @@ static void put_off(dbi_shipper *shipper, int64_t at, dbi_ship_next *next, const
 /* Looks whether what landed last is still there: a server that failed over may have lost it while the journal keeps it. */
 static void confirm(dbi_shipper *shipper, int cancel_fd) {
     dbi_breaker *breaker = shipper->config.breaker;
+    dbi_circuit circuit = breaker != NULL ? dbi_breaker_state(breaker) : DBI_CIRCUIT_CLOSED;
     dbi_conn *conn = NULL;
     dbi_err err;
     dbi_rc rc = DBI_EOPEN;
 
-    if (breaker == NULL || dbi_breaker_state(breaker) == DBI_CIRCUIT_CLOSED)
+    if (circuit != DBI_CIRCUIT_OPEN && circuit != DBI_CIRCUIT_FORCED_OPEN)
         rc = dbi_pool_acquire(shipper->config.pool, &conn,
                               dbi_clock_deadline(NULL, shipper->config.connect_timeout), cancel_fd, &err);
     if (rc == DBI_OK)
@@ -862,15 +866,17 @@ static dbi_rc conclude(dbi_shipper *shipper, dbi_rc rc, bool lost, bool sent, db
 
     if (shipper->config.breaker != NULL)
         dbi_breaker_done(shipper->config.breaker, permit, outcome_of(rc, err, reaction));
+    if (sent && (rc == DBI_EINTR || (rc != DBI_OK && reaction == DBI_REACTION_RECONNECT)))
+        doubt(shipper);
+    if (sent && rc == DBI_ETIMEOUT)
+        (void)limit_halve(shipper); /* a server that is slow, and not stalled, would never come to an end of it */
     switch (rc) {
     case DBI_OK:
         next->more = dbi_chain_last(shipper->config.chain) > shipper->ledger_last;
         next->at = next->more ? 0 : shipper->confirm_at;
-        idle(shipper, next);
+        ready(shipper, next);
         break;
-    case DBI_EINTR: /* as if the connection had been lost: nothing more is known of the shipment */
-        if (sent)
-            (void)react(shipper, DBI_REACTION_RECONNECT, true, err);
+    case DBI_EINTR:
         put_off(shipper, 0, next, err);
         break;
     case DBI_ECLOSED:
@@ -878,7 +884,7 @@ static dbi_rc conclude(dbi_shipper *shipper, dbi_rc rc, bool lost, bool sent, db
         put_off(shipper, DBI_FOREVER, next, err);
         break;
     default:
-        failed(shipper, reaction, sent, next, err);
+        failed(shipper, reaction, next, err);
     }
     return rc;
 }
@@ -893,12 +899,12 @@ static dbi_rc run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_
         return DBI_OK;
     rc = look(shipper, cancel_fd, &found, err);
     if (rc != DBI_OK) {
-        failed(shipper, reaction_to(rc, err, false), false, next, err);
+        failed(shipper, reaction_to(rc, err, false), next, err);
         return rc;
     }
     if (!found) {
         *next = (dbi_ship_next){.at = shipper->confirm_at};
-        idle(shipper, next);
+        ready(shipper, next);
         return DBI_OK;
     }
     rc = permit_get(shipper, &permit, next, err);
@@ -922,8 +928,12 @@ static dbi_rc run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_
 
 dbi_rc dbi_shipper_run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_err *err) {
     dbi_err local;
-    dbi_rc rc = run(shipper, cancel_fd, next, err != NULL ? err : &local);
+    dbi_rc rc;
 
+    if (err == NULL)
+        err = &local;
+    dbi_err_reset(err);
+    rc = run(shipper, cancel_fd, next, err);
     dbi_records_free(&shipper->records); /* there are more chains than threads that ship them */
     dbi_records_free(&shipper->ahead);
     return rc;

@@ -790,6 +790,25 @@ CASE(a_cancelled_shipment_is_sent_in_halves) {
     world_end(&world);
 }
 
+CASE(a_server_slower_than_anybody_waits_gets_less_at_once) {
+    test_world world;
+
+    world_begin(&world, "CREATE TABLE shop.orders (id int8, name text, v int4);"
+                        "CREATE FUNCTION shop.slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
+                        "PERFORM pg_sleep(0.005); RETURN NULL; END$$;"
+                        "CREATE TRIGGER slow AFTER INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION shop.slow()");
+    dbi_shipper_free(world.shipper);
+    world.config.stall_timeout = DBI_NS_PER_S;
+    shipper_open(&world);
+    rows(&world, 1, 600);
+    for (int i = 0; i < 20 && (run(&world) != DBI_OK || world.next.more); i++)
+        forward(DBI_NS_PER_S);
+    CHECK_SQL("600", "SELECT count(*) FROM shop.orders");
+    CHECK(world.view.ambiguous >= 2 && world.view.backends_ended >= 2);
+    CHECK_STR(ledger_last(), "600");
+    world_end(&world);
+}
+
 CASE(a_conflict_is_tried_again_after_a_while) {
     test_world world;
 
@@ -1095,6 +1114,34 @@ CASE(a_breaker_counts_servers_and_not_rows) {
     dbi_shipper_free(world.shipper);
     world.shipper = NULL;
     dbi_breaker_free(breaker);
+    world_end(&world);
+}
+
+/* Each allocation on the way fails once, in one shipment after the other, bad rows and a changed table included. */
+CASE(no_memory_loses_and_repeats_nothing) {
+    uint64_t nth = 0, reached;
+    int64_t sent = 0;
+    test_world world;
+
+    world_begin(&world, "CREATE TABLE shop.orders (id int4, name text, v int4 CHECK (v % 10 <> 0))");
+    do {
+        restart(&world); /* so that everything is learnt anew */
+        rows(&world, sent + 1, sent + 20);
+        sent += 20;
+        dbi_alloc_fail_nth(++nth);
+        for (int i = 0; i < 3; i++) {
+            (void)run(&world);
+            forward(31 * DBI_NS_PER_S);
+        }
+        reached = dbi_alloc_count();
+        dbi_alloc_fail_nth(0);
+        drain(&world);
+    } while (nth <= reached);
+    CHECK(nth > 20);
+    CHECK_INT(number(sql("SELECT count(*) FROM shop.orders")), sent * 9 / 10);
+    CHECK_INT(number(sql("SELECT count(DISTINCT id) FROM shop.orders")), sent * 9 / 10);
+    CHECK_INT(number(sql("SELECT dead FROM dbint.chains")), sent / 10);
+    CHECK_INT(number(ledger_last()), sent);
     world_end(&world);
 }
 

@@ -1,6 +1,8 @@
 /* test_shipper.c - what a shipper decides without a server; server_shipper.c has the rest */
 #include "shipper.h"
 
+#include <stdlib.h>
+
 #include "shipment_int.h"
 #include "test.h"
 
@@ -165,6 +167,70 @@ TEST(a_configuration_that_cannot_work_is_refused) {
     REFUSED(bad_rows_share, 0, "bad_rows_share");
     REFUSED(bad_rows_share, 1.1, "bad_rows_share");
     CHECK(shipper == NULL);
+}
+
+/* A chain in memory with some records in it, which nothing has to understand as long as no server answers. */
+static dbi_rc chain_make(dbi_journal **journal, dbi_chain **chain, const char *directory) {
+    dbi_journal_config config;
+    dbi_chain_config lane = {.name = "orders", .durability = DBI_DURABILITY_MEMORY};
+    dbi_rc rc;
+
+    dbi_journal_defaults(&config);
+    config.directory = directory;
+    rc = dbi_journal_open(journal, &config, NULL);
+    if (rc == DBI_OK)
+        rc = dbi_journal_chain(*journal, &lane, chain, NULL);
+    return rc;
+}
+
+TEST(a_server_that_is_not_there_is_asked_less_and_less_often) {
+    char directory[] = "/tmp/dbint-shipper-XXXXXX", command[64];
+    dbi_journal *journal = NULL;
+    dbi_shipper *shipper = NULL;
+    dbi_pool *pool = NULL;
+    dbi_chain *chain;
+    dbi_pool_config pool_config;
+    dbi_shipper_config config;
+    dbi_ship_next next;
+    dbi_ship_view view;
+    dbi_err err = {0};
+
+    CHECK(mkdtemp(directory) != NULL);
+    dbi_pool_defaults(&pool_config);
+    pool_config.conninfo = "host=127.0.0.1 port=1";
+    TRY(dbi_pool_new(&pool, &pool_config, NULL));
+    TRY(chain_make(&journal, &chain, directory));
+    dbi_shipper_defaults(&config);
+    config.chain = chain;
+    config.pool = pool;
+    config.dead_directory = "/nowhere";
+    config.backoff_min = DBI_NS_PER_MS;
+    config.backoff_max = 2 * DBI_NS_PER_MS;
+    TRY(dbi_shipper_new(&shipper, &config, NULL));
+    TRY(dbi_shipper_run(shipper, -1, &next, &err));
+    CHECK(next.at == DBI_FOREVER && !next.more);
+    TRY(dbi_chain_append(chain, DBI_RECORD_ROW, "x", 1, NULL, NULL));
+    for (int i = 0; i < 4; i++) {
+        dbi_shipper_kick(shipper);
+        TRY_RC(dbi_shipper_run(shipper, -1, &next, &err), DBI_EUNREACHABLE);
+        CHECK(next.more);
+        CHECK_WITHIN(next.at - dbi_clock_now(NULL), -DBI_NS_PER_S, 2 * DBI_NS_PER_MS);
+    }
+    dbi_shipper_view(shipper, &view);
+    CHECK_INT(view.state, DBI_SHIP_BACKING_OFF);
+    CHECK_INT(view.attempts, 0);
+    CHECK_INT(view.reactions[DBI_REACTION_RECONNECT], 4);
+    CHECK_HAS(view.why, "127.0.0.1");
+    TRY(dbi_pool_close(pool, DBI_FOREVER, NULL));
+    dbi_shipper_kick(shipper);
+    TRY_RC(dbi_shipper_run(shipper, -1, &next, &err), DBI_ECLOSED);
+    CHECK(next.at == DBI_FOREVER && next.more);
+done:
+    dbi_shipper_free(shipper);
+    dbi_pool_free(pool);
+    dbi_journal_free(journal);
+    (void)snprintf(command, sizeof command, "rm -rf %s", directory);
+    CHECK_INT(system(command), 0);
 }
 
 TEST_MAIN()
