@@ -417,6 +417,12 @@ static bool chain_pinned(const dbi_chain *chain, const dbi__segment *segment) {
     return number == chain->reading || number == chain->syncing || number == chain->tending;
 }
 
+/* Whether records of it were given to the reader and may be on their way to the server: neither landed nor not. */
+static bool chain_in_flight(const dbi_chain *chain, const dbi__segment *segment) {
+    return atomic_load_explicit(&segment->first, memory_order_acquire) <= atomic_load(&chain->in_flight) &&
+           atomic_load_explicit(&segment->last, memory_order_acquire) > chain->met;
+}
+
 /* Index of the newest segment in use; 0, too, when there is none. */
 static size_t chain_newest(const dbi_chain *chain) {
     for (size_t i = chain->segment_count; i-- > 0;)
@@ -528,7 +534,7 @@ dbi_rc dbi_chain_drop_oldest(dbi_chain *chain, uint64_t *records, dbi_err *err) 
         goto done;
     }
     for (index = 0; index < chain_newest(chain); index++)
-        if (!chain_pinned(chain, chain->segments[index]))
+        if (!chain_pinned(chain, chain->segments[index]) && !chain_in_flight(chain, chain->segments[index]))
             break;
     if (index >= chain_newest(chain)) {
         rc = dbi_err_set(err, DBI_EFULL, "the oldest events of \"%s\" are being shipped, and no older segment is whole",
@@ -702,6 +708,7 @@ static dbi_rc chain_renew(dbi_chain *chain, uint64_t from, dbi_err *err) {
     dbi__chain_set_landed(chain, 0);
     chain->met = from - 1;
     atomic_store(&chain->handed, from - 1);
+    atomic_store(&chain->in_flight, from - 1);
     return DBI_OK;
 }
 
@@ -727,6 +734,7 @@ dbi_rc dbi_chain_met(dbi_chain *chain, uint64_t ledger_last, bool *renewed, dbi_
     }
     if (chain->state.unmet != 0)
         dbi__chain_set_met(chain, chain->state.base);
+    atomic_store(&chain->in_flight, ledger_last); /* who asks the ledger has nothing on its way */
     if (ledger_last > chain->met)
         chain->met = ledger_last;
     if (ledger_last > chain->state.landed)

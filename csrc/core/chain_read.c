@@ -373,6 +373,8 @@ dbi_rc dbi_chain_read(dbi_chain *chain, uint64_t after, size_t max_bytes, dbi_re
     records->meta_length = chain->reader.meta_length;
     if (records->last > atomic_load(&chain->handed))
         atomic_store(&chain->handed, records->last);
+    if (records->last > atomic_load(&chain->in_flight))
+        atomic_store(&chain->in_flight, records->last);
 done:
     dbi__lock(&chain->lock);
     chain->reader_busy = false;

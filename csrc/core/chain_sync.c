@@ -129,8 +129,8 @@ static dbi_rc sync_move(dbi_chain *chain, sync_step *step, dbi_err *err) {
     dbi__unlock(&chain->lock);
     goto done;
 failed:
-    rc = dbi_err_sys(err, DBI_ESYS, errno, "cannot move the events of journal segment %s/%s/%s to a new file",
-                     chain->journal->path, chain->slot->name, step->name);
+    rc = dbi__journal_sys(err, errno, "cannot move the events of journal segment %s/%s/%s to a new file",
+                          chain->journal->path, chain->slot->name, step->name);
     if (to >= 0 && !moved)
         (void)unlinkat(directory, temporary, 0);
 done:

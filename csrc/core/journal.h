@@ -172,14 +172,16 @@ enum { DBI_RECORD_ROW = 1, DBI_RECORD_KAFKA = 2 };
 DBI_NODISCARD dbi_rc dbi_chain_append(dbi_chain *chain, uint16_t kind, const void *body, size_t length,
                                       uint64_t *sequence, dbi_err *err);
 
-/* Gives up the oldest whole segment that is neither read nor written at present; *records = how many of its records had
+/* Gives up the oldest whole segment that is neither written nor on its way to the server (read since the ledger was met
+ * last, and not landed); *records = how many of its records had
  * not landed: they are counted as DROPPED_OLDEST. Kept segments are given up before. DBI_EFULL when there is none.
  * @thread any @locks chain */
 DBI_NODISCARD dbi_rc dbi_chain_drop_oldest(dbi_chain *chain, uint64_t *records, dbi_err *err);
 
 /* fsync of all that is published; *synced (may be NULL) = the last sequence that is now safe. Calls that come while one
  * is under way share the next. DBI_ESYS: the fsync failed; that file is not synced again, its content moves to a new
- * file, and the next call tells whether that went well. @thread any but the hot path @locks sync, maker, chain */
+ * file, and the next call tells whether that went well (DBI_EFULL: no room). @thread any but the hot path
+ * @locks sync, maker, chain */
 DBI_NODISCARD dbi_rc dbi_chain_sync(dbi_chain *chain, uint64_t *synced, dbi_err *err);
 
 typedef struct dbi_chain_view {

@@ -260,6 +260,7 @@ struct dbi_chain {
     pthread_mutex_t syncing_lock;
     dbi__reader reader; /* the reader's alone */
     _Atomic uint64_t handed; /* the highest sequence that the reader was given */
+    _Atomic uint64_t in_flight; /* the same since the ledger was met last */
     uint64_t met;            /* what the ledger may say at least; under lock */
 
     /* set once */

@@ -1,8 +1,8 @@
 /* fuzz_journal.c - bytes as a segment file: read, and never a record whose CRC is wrong
  *
  * The first byte chooses what is mended before the bytes are looked at, so that mutations get past the checksums: the
- * header's, the records', `first`. The next one says how the file is used: most inputs are parsed in memory, some become
- * the file of a slot that a journal opens, reads, appends to and opens again. Header and records follow.
+ * header's, the records', `first`. The next one says how the file is used: most inputs are parsed in memory,
+ * some become the file of a slot that a journal opens, reads, appends to and opens again. Header and records follow.
  */
 #include <dirent.h>
 #include <fcntl.h>

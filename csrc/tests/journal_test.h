@@ -32,7 +32,7 @@ static inline void place_remove(const place *at) {
     place_run(at, "chmod -R u+rwx . && cd / && rm -rf \"$OLDPWD\"");
 }
 
-/* The n-th file, in the order of names, that fits a pattern below the place: to be freed; NULL when there are no more. */
+/* The n-th file, in the order of names, that fits a pattern below the place, to be freed; NULL: there are no more. */
 static inline char *place_file(const place *at, const char *pattern, size_t nth) {
     char whole[192], *path = NULL;
     glob_t found;

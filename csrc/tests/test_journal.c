@@ -325,7 +325,8 @@ TEST(the_cap_holds_and_kept_segments_go_first) {
     dbi_chain *chain = NULL;
     dbi_journal_config config;
     dbi_journal_view view;
-    uint64_t number = 0, dropped = 0, total = 0;
+    uint64_t number = 0, half, dropped = 0, total = 0;
+    bool renewed;
     reading found;
     dbi_rc rc;
     place at;
@@ -336,6 +337,7 @@ TEST(the_cap_holds_and_kept_segments_go_first) {
     config.keep_ns = 3600 * DBI_NS_PER_S;
     TRY(dbi_journal_open(&journal, &config, NULL));
     TRY(dbi_journal_chain(journal, &stream, &chain, NULL));
+    TRY(dbi_chain_met(chain, 0, &renewed, NULL));
     while ((rc = append(chain, number + 1, NULL)) == DBI_OK) {
         number++;
         if (number % 100 == 0) {
@@ -351,13 +353,15 @@ TEST(the_cap_holds_and_kept_segments_go_first) {
     TRY_RC(append(chain, number + 1, NULL), DBI_EFULL);
     TRY(read_all(chain, 0, &found));
     CHECK_INT(found.count, number);
-    dbi_chain_landed(chain, number / 2);
+    half = number / 2;
+    TRY(dbi_chain_met(chain, half, &renewed, NULL));
     for (uint64_t to = number + number / 4; number < to; number++) /* kept ones make room, nothing is lost */
         TRY(append(chain, number + 1, NULL));
     while ((rc = append(chain, number + 1, NULL)) == DBI_OK)
         number++;
     TRY_RC(rc, DBI_EFULL);
     TRY_RC(append(chain, number + 1, NULL), DBI_EFULL);
+    TRY(dbi_chain_met(chain, half, &renewed, NULL));
     for (unsigned i = 0; i < 3; i++) {
         TRY(dbi_chain_drop_oldest(chain, &dropped, NULL));
         total += dropped;
@@ -365,7 +369,7 @@ TEST(the_cap_holds_and_kept_segments_go_first) {
     }
     CHECK_INT(dbi_chain_counted(chain, DBI_CHAIN_DROPPED_OLDEST), total);
     TRY(append(chain, ++number, NULL));
-    TRY(read_all(chain, number / 2, &found)); /* the gap that dropping left is no damage */
+    TRY(read_all(chain, half, &found)); /* the gap that dropping left is no damage */
     CHECK_INT(found.damages, 0);
     CHECK_INT(dbi_chain_counted(chain, DBI_CHAIN_DAMAGED), 0);
 done:
@@ -375,7 +379,7 @@ done:
 
 /* what the shipper has in its hands is not dropped; the gap behind it is known after a restart, too */
 TEST(dropping_spares_what_is_read) {
-    dbi_records records = {0};
+    dbi_records records = {0}, ahead = {0};
     dbi_journal *journal = NULL;
     dbi_chain *chain = NULL;
     uint64_t dropped = 0;
@@ -388,8 +392,13 @@ TEST(dropping_spares_what_is_read) {
     TRY_RC(dbi_chain_drop_oldest(chain, &dropped, NULL), DBI_EFULL);
     TRY(append_range(chain, 1, 1000));
     TRY(dbi_chain_read(chain, 0, 1000, &records, NULL));
+    TRY(dbi_chain_read(chain, 200, 1000, &ahead, NULL)); /* read ahead: another segment, both are on their way */
     TRY(dbi_chain_drop_oldest(chain, &dropped, NULL));
     CHECK(dropped > 0);
+    TRY(read_all(chain, 0, &found));
+    CHECK(found.count > 210);
+    TRY(read_all(chain, ahead.last, &found));
+    CHECK(found.count < 1000 - ahead.last);
     TRY(read_all(chain, 0, &found));
     CHECK_INT(found.count, 1000 - dropped);
     CHECK_INT(found.damages, 0);
@@ -403,6 +412,7 @@ TEST(dropping_spares_what_is_read) {
     CHECK_INT(found.damages, 0);
 done:
     dbi_records_free(&records);
+    dbi_records_free(&ahead);
     dbi_journal_free(journal);
     place_remove(&at);
 }

@@ -1,5 +1,5 @@
-/* test_journal_damage.c - what kill -9, power loss, flipped bits and people do to the files: nothing acknowledged is lost
- * that need not be, nothing damaged is delivered, and the start is never stopped */
+/* test_journal_damage.c - what kill -9, power loss, flipped bits and people do to the files: nothing acknowledged is
+ * lost that need not be, nothing damaged is delivered, and the start is never stopped */
 #include <sys/mman.h>
 
 #include "journal.h"
@@ -334,7 +334,7 @@ done:
     wreck_remove(&made);
 }
 
-/* the length is wrong, so nothing behind it can be found: the rest of that segment is set aside, with the right count */
+/* the length is wrong, so nothing behind it can be found: the rest of that segment is set aside, counted rightly */
 TEST(a_damaged_length_costs_the_rest_of_its_segment) {
     wreck made;
     char *path = NULL;
@@ -526,7 +526,8 @@ TEST(foreign_files_are_set_aside_or_left_alone) {
     CHECK_INT(place_count(&made.at, "slot-0000/README"), 1);
     CHECK_INT(place_count(&made.at, "quarantine/*.seg"), 6);
     CHECK_INT(place_count(&made.at, "quarantine/*.txt"), 6);
-    place_run(&made.at, "grep -q 'shorter' quarantine/0*.txt && grep -q 'does not begin' quarantine/1*.txt && grep -q 'another name' quarantine/5*.txt && "
+    place_run(&made.at, "grep -q 'shorter' quarantine/0*.txt && grep -q 'does not begin' quarantine/1*.txt && "
+                        "grep -q 'another name' quarantine/5*.txt && "
                         "grep -q 'no regular file' quarantine/2*.txt");
 done:
     wreck_remove(&made);
