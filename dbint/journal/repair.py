@@ -83,19 +83,20 @@ class _Surgeon:
 
     def mend(self, chain: Chain) -> Iterator[str]:
         """Mends what is wrong with one chain."""
-        lost, cut = 0, chain.newest.state == SEALED
+        lost, set_aside_to, cut = 0, 0, chain.newest.state == SEALED
         gaps: list[Gap] = []
         if cut:
             yield f"{chain.pieces[-1].path}: the segments behind it are missing: the chain is ended"
         for piece, found in chain.walk():
             if isinstance(found, Gap):
-                gaps.append(found)
+                if found.last > set_aside_to:
+                    gaps.append(Gap(max(found.first, set_aside_to + 1), found.last))
             elif isinstance(found, Broken) and not found.torn:
-                last, path = self._set_aside(piece, found)
-                lost += last - found.sequence + 1
-                # Only the newest segment can hold what nobody knows the end of.
-                cut = cut or found.last is None
-                events = f"sequence {found.sequence}" + (f" to {last}" if last > found.sequence else "")
+                set_aside_to, path = self._set_aside(piece, found)
+                lost += set_aside_to - found.sequence + 1
+                cut = cut or (found.last is None and piece is chain.pieces[-1])
+                events = f"sequence {found.sequence}"
+                events += f" to {set_aside_to}" if set_aside_to > found.sequence else ""
                 yield f"{piece.path}, byte {found.offset}: {events}: {found.why}: copied to {path}"
         for piece in chain.pieces:
             if piece.cut:
@@ -128,7 +129,7 @@ class _Surgeon:
             if segment.cut:
                 os.posix_fallocate(segment.fileno(), 0, segment.header.size)
             end = broken.offset + broken.length
-            # To the end of the file when nothing that follows counts: what was there must not be found again.
+            # To the end of the file where nothing follows: what was there must not be found again.
             if broken.last is None or segment.cut:
                 end = segment.header.size
             if end - broken.offset < 16:

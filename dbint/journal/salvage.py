@@ -27,7 +27,7 @@ def salvaged(journal: Journal, selection: Selection) -> Iterator[Row]:
     """The chosen rows that are whole in the files of the quarantine. Some may have landed before."""
     for path in journal.quarantined():
         named = _NAME.fullmatch(path.name)
-        if not named:
+        if not named or path.is_symlink() or not path.is_file():
             continue
         chain, data = UUID(named["chain"]), path.read_bytes()
         if not named["part"]:

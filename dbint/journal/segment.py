@@ -3,7 +3,9 @@
 This is a second reader beside the C core's, written from that text alone.
 """
 
+import errno
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -154,13 +156,26 @@ def padded(length: int) -> int:
     return (length + 7) // 8 * 8
 
 
+def _open_regular(path: Path, flags: int) -> int:
+    """Raises DamageError for what is no file, such as a link."""
+    try:
+        file = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise DamageError("it is no regular file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise DamageError("it is no regular file")
+    return file
+
+
 class Segment:
     """An open segment file. Raises DamageError for a header that is not whole, NewerVersionError, OSError."""
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
         self.path = path
-        flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = os.open(path, flags)
+        self._file = _open_regular(path, os.O_RDWR if writable else os.O_RDONLY)
         try:
             self._window = (0, b"")
             self.size = os.fstat(self._file).st_size

@@ -1,5 +1,6 @@
 """``python -m dbint.journal`` on files written by hand: as the core writes them, and as it never would."""
 
+import errno
 import fcntl
 import json
 import os
@@ -28,6 +29,12 @@ from tests.unit.journal_files import CHAIN, META, record, segment
 
 SEALED = b"SEAL"
 ANOTHER_BOOT = uuid.UUID("deadbeef-0000-4000-8000-000000000000")
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of repairs: what they write is looked at here, not when it is on disk."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
 
 
 @pytest.fixture
@@ -302,6 +309,20 @@ def test_missing_segments(slot: Path, tool: Tool) -> None:
     other = slot.parent / "slot-0001"
     segment(other, files.rows(4, 5), first=4, landed=1, missing=(2, 3), chain=uuid.uuid4())
     assert tool("check") == 0
+
+
+def test_the_rest_in_front_of_a_file_that_is_set_aside_too(slot: Path, tool: Tool) -> None:
+    """Nobody says where the first one ended; what its records say of themselves is not counted twice."""
+    first = segment(slot, files.rows(1, 5), state=SEALED)
+    second = segment(slot, files.rows(6, 7), first=6, number=2)
+    segment(slot, files.rows(8, 9), first=8, number=3)
+    flip(first, 4096 + len(files.rows(1, 1)[0]), 0x10)
+    flip(second, 20)
+    assert tool("repair") == 0
+    assert tool("check") == 0
+    assert tool.sequences() == [1, 8, 9]
+    assert tool.chain()["counters"]["damaged"] == 6
+    assert tool.chain()["state"] == "open"
 
 
 def test_several_gaps_are_named_and_left(slot: Path, tool: Tool) -> None:
@@ -796,9 +817,30 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], s
     assert err.count("\n") == 1
 
 
-def test_a_file_that_may_not_be_read(slot: Path, tool: Tool) -> None:
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
+def test_what_is_no_file(slot: Path, tool: Tool, kind: str) -> None:
     path = segment(slot, files.rows(1, 2))
     path.unlink()
-    path.symlink_to("/etc/passwd")
-    assert tool("check") == 2
-    assert f"cannot read {path}" in tool.err
+    if kind == "link":
+        path.symlink_to("/etc/passwd")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    assert tool("check") == 1
+    assert f"damage: {path}, byte 0: it is no regular file" in tool.out
+    assert tool("repair") == 0
+    assert tool("check") == 0
+    assert tool.sequences("--quarantine") == []
+
+
+def test_a_disk_that_cannot_be_read(slot: Path, tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = segment(slot, files.rows(1, 2))
+
+    def broken(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr("os.pread", broken)
+    for command in ("ls", "check", "dump", "repair"):
+        assert tool(command) == 2
+        assert tool.err == f"dbint.journal: cannot read {path}: Input/output error\n"
