@@ -1,20 +1,20 @@
 /* dead.h - dead letters: rows that the server refuses, kept in a file so that the others can land.
  *
- * <journal>/dead/<chain>.jsonl, <chain> being its id in 32 hexadecimal digits; directory 0700, file 0600. JSON lines, in
- * UTF-8, each ended by a newline and in this order of keys:
+ * <journal>/dead/<chain>.jsonl, <chain> being its id in 32 hexadecimal digits; directory 0700, file 0600. JSON lines,
+ * in UTF-8, each ended by a newline and in this order of keys:
  *
  *     {"v":1,"chain":"<32 digits>","sequence":17,"stream":"orders","table":["public","orders"],"sqlstate":"22001",
  *      "message":"value too long for type character varying(50)","at":"2026-01-31T12:00:00.000001Z",
  *      "columns":[["id","uuid"],["name","character varying(50)"]],"tuple":"<base64>"}
  *
- * `tuple` is one tuple of COPY BINARY, of these columns in their order: int16 number of fields, then each field; no file
- * header or trailer. `message` is the server's primary message; `table` is schema and name.
+ * `tuple` is one tuple of COPY BINARY, of these columns in their order: int16 number of fields, then each field; no
+ * file header or trailer. `message` is the server's primary message; `table` is schema and name.
  *
  *     {"v":1,"chain":"<32 digits>","sequence":17,"withdrawn":true,"at":"2026-01-31T12:00:05.000001Z"}
  *
  * takes the letter back. Letters are on disk before their transaction commits, for a row must not be gone from both
- * sides; so when the commit fails, the row is still in the journal and the letter is in the file. It may be written again,
- * or land after all, when somebody has repaired the table. Hence, for each chain and sequence:
+ * sides; so when the commit fails, the row is still in the journal and the letter is in the file. It may be written
+ * again, or land after all, when somebody has repaired the table. Hence, for each chain and sequence:
  *
  *   - the last line decides, and
  *   - a letter counts once the chain has landed up to its sequence. Before that the row is also still in the journal.

@@ -96,7 +96,8 @@ dbi_rc dbi__ledger_server(const PGresult *answer, uint8_t identity[16], int64_t 
     if (!standby)
         return DBI_OK;
     /* What it says of the ledger may be long out of date: it must not be taken for what the server has lost. */
-    (void)dbi_err_set(err, DBI_ESERVER, "the server is a standby: it is read-only, and knows the ledger only as it was");
+    (void)dbi_err_set(err, DBI_ESERVER,
+                      "the server is a standby: it is read-only, and knows the ledger only as it was");
     if (err != NULL)
         strcpy(err->sqlstate, "25006");
     return DBI_ESERVER;
@@ -183,15 +184,11 @@ static bool default_is(const char *expression, const char *const *calls) {
 }
 
 static dbi_fill fill_of(const dbi_column *column, const char *expression) {
-    static const char *const ids[] = {"gen_random_uuid()",    "uuidv4()",          "uuidv7()",
-                                      "uuid_generate_v1mc()", "uuid_generate_v1()", "uuid_generate_v4()",
-                                      "uuid_generate_v7()",   NULL};
-    static const char *const times[] = {"now()",
-                                        "CURRENT_TIMESTAMP",
-                                        "clock_timestamp()",
-                                        "statement_timestamp()",
-                                        "transaction_timestamp()",
-                                        NULL};
+    static const char *const ids[] = {
+        "gen_random_uuid()",  "uuidv4()",           "uuidv7()",           "uuid_generate_v1mc()",
+        "uuid_generate_v1()", "uuid_generate_v4()", "uuid_generate_v7()", NULL};
+    static const char *const times[] = {
+        "now()", "CURRENT_TIMESTAMP", "clock_timestamp()", "statement_timestamp()", "transaction_timestamp()", NULL};
 
     if (expression == NULL)
         return column->nullable ? DBI_FILL_NULL : DBI_FILL_NONE;
@@ -355,7 +352,8 @@ static dbi_rc prepare_failed(dbi_rc rc, dbi_err *err, const char *advice) {
 
 static dbi_rc server_read(dbi_conn *conn, int64_t deadline, uint8_t identity[16], int64_t *version, dbi_err *err) {
     PGresult *answer = NULL;
-    dbi_rc rc = dbi_conn_exec(conn, "SELECT identity, version, pg_is_in_recovery() FROM dbint.server", deadline, &answer, err);
+    dbi_rc rc =
+        dbi_conn_exec(conn, "SELECT identity, version, pg_is_in_recovery() FROM dbint.server", deadline, &answer, err);
 
     if (rc == DBI_OK)
         rc = dbi__ledger_server(answer, identity, version, err);
@@ -382,8 +380,8 @@ dbi_rc dbi_ledger_prepare(dbi_conn *conn, bool install, int64_t deadline, uint8_
         return prepare_failed(rc, err,
                               "As owner of schema dbint run, for the role that writes events: GRANT USAGE ON SCHEMA "
                               "dbint; GRANT SELECT ON dbint.server; GRANT SELECT, INSERT, UPDATE ON dbint.chains");
-    if (rc != DBI_OK && !(rc == DBI_ESERVER && (strcmp(err->sqlstate, "42P01") == 0 ||
-                                                strcmp(err->sqlstate, "3F000") == 0)))
+    if (rc != DBI_OK &&
+        !(rc == DBI_ESERVER && (strcmp(err->sqlstate, "42P01") == 0 || strcmp(err->sqlstate, "3F000") == 0)))
         return rc;
     if (!install)
         return dbi_err_set(err, DBI_EHELD,

@@ -1,22 +1,24 @@
 /* ledger.h - what the target database knows of the chains of the journal: schema `dbint`, and how it is spoken to.
  *
- *     dbint.server   one row: the identity of this database, and the version of what is installed. Physical copies carry
- *                    it along, so it is the same after a failover, and another one in another database.
- *     dbint.chains   one row per chain: the last sequence that has been committed (`last`), and how many rows up to there
- *                    went to the dead letters instead (`dead`).
- *     dbint.guard(identity, relation, fingerprint, names)
- *                    begins a shipment: is this the right database (else SQLSTATE DBI03), no standby (else 25006), and is
- *                    the table still what the rows were encoded for (else DBI02)? Locks the table ROW EXCLUSIVE, so that it stays so. Raises
- *                    synchronous_commit to `on` where it is weaker. Answers with the pid of the backend.
- *     dbint.advance(chain, expected, new, dead)
- *                    ends a shipment: moves the chain on from `expected` to `new`, or raises DBI01.
- *     dbint.end_shipments(chain)
- *                    terminates the backends that are still busy with a shipment of the chain, and says how many it sees.
- *     dbint.collect_chains(older_than)
- *                    forgets chains that have not moved for that long.
+ * dbint.server: one row, with the identity of this database and the version of what is installed. Physical copies carry
+ * it along, so it is the same after a failover, and another one in another database.
  *
- * Fingerprint: "name:oid:typmod" of each column of the stream, in its order, joined by "\n". The text itself and no hash
- * of it: a message can say what differs, and MD5 does not exist in databases that run under FIPS rules.
+ * dbint.chains: one row per chain, with the last sequence that has been committed (`last`), and how many rows up to
+ * there went to the dead letters instead (`dead`).
+ *
+ * dbint.guard(identity, relation, fingerprint, names) begins a shipment. Is this the right database (else SQLSTATE
+ * DBI03), is it no standby (else 25006), and is the table still what the rows were encoded for (else DBI02)? Locks the
+ * table ROW EXCLUSIVE, so that it stays so. Raises synchronous_commit to `on` where it is weaker, and limits waiting
+ * for locks and for a client that is gone, where nothing limits it. Answers with the pid of the backend.
+ *
+ * dbint.advance(chain, expected, new, dead) ends a shipment: moves the chain from `expected` to `new`, else DBI01.
+ *
+ * dbint.end_shipments(chain) terminates the backends that are still busy with a shipment of the chain, and counts them.
+ *
+ * dbint.collect_chains(older_than) forgets chains that have not moved for that long; how many they were.
+ *
+ * Fingerprint: "name:oid:typmod" of each column of the stream, in its order, joined by "\n". The text itself and no
+ * hash of it: MD5 does not exist in databases that run under FIPS rules.
  *
  * What ships marks its statements with a comment at their start, DBI_LEDGER_MARK and the chain's id, by which
  * end_shipments finds them in pg_stat_activity: so also what a process left behind that is dead by now.
@@ -44,9 +46,9 @@
 /* The whole of it as SQL: idempotent, brings any older version up to this one, one transaction. @thread any */
 const char *dbi_ledger_sql(void);
 
-/* Makes sure that the ledger is installed in the right version, and reads the identity. With `install` it is installed or
- * brought up to date where that is needed and allowed. DBI_ESERVER with 25006: a standby. DBI_EHELD: not installed, too
- * old, too new, or no right to use it: the message says what to run. @thread as the conn */
+/* Makes sure that the ledger is installed in the right version, and reads the identity. With `install` it is installed
+ * or brought up to date where that is needed and allowed. DBI_ESERVER with 25006: a standby. DBI_EHELD: not installed,
+ * too old, too new, or no right to use it: the message says what to run. @thread as the conn */
 DBI_NODISCARD dbi_rc dbi_ledger_prepare(dbi_conn *conn, bool install, int64_t deadline, uint8_t identity[16],
                                         dbi_err *err);
 
@@ -69,8 +71,8 @@ DBI_NODISCARD dbi_rc dbi_ledger_register(dbi_conn *conn, const uint8_t chain[16]
                                          const dbi_ledger_entry *start, int64_t deadline, dbi_err *err);
 
 /* @thread as the conn */
-DBI_NODISCARD dbi_rc dbi_ledger_read(dbi_conn *conn, const uint8_t chain[16], int64_t deadline,
-                                     dbi_ledger_entry *entry, dbi_err *err);
+DBI_NODISCARD dbi_rc dbi_ledger_read(dbi_conn *conn, const uint8_t chain[16], int64_t deadline, dbi_ledger_entry *entry,
+                                     dbi_err *err);
 
 /* Terminates the backends that are busy with the chain (*ended of them), this conn's own left out, and waits until none
  * is to be seen, or nearly until the deadline: then *left is not 0, which is no error. cancel_fd as of

@@ -1,4 +1,4 @@
-/* ledger_int.h - reading the server's answers: apart from asking, so that any answer can be tried. They trust nothing. */
+/* ledger_int.h - reading the server's answers, apart from asking: so that any answer can be tried. Trusts nothing. */
 #ifndef DBI_LEDGER_INT_H
 #define DBI_LEDGER_INT_H
 

@@ -2,7 +2,7 @@
  *
  * To be run in one transaction, by a role that may create a schema in the database; as often as one likes. Roles that
  * write events need: GRANT USAGE ON SCHEMA dbint; GRANT SELECT ON dbint.server; GRANT SELECT, INSERT, UPDATE ON
- * dbint.chains. Functions run with the rights of who calls them. SQL between two $sql$ is as it stands in the server.
+ * dbint.chains. Functions run with the rights of who calls them.
  */
 #include "ledger.h"
 
@@ -10,7 +10,7 @@
 #pragma GCC diagnostic ignored "-Woverlength-strings"
 
 static const char ledger_sql[] =
-    "SELECT pg_catalog.pg_advisory_xact_lock(7234017283807667300);\n" /* "dbint" and no more: one installs, others wait */
+    "SELECT pg_catalog.pg_advisory_xact_lock(7234017283807667300);\n" /* one installs, the others wait */
     "CREATE SCHEMA IF NOT EXISTS dbint;\n"
     "\n"
     "CREATE TABLE IF NOT EXISTS dbint.server (\n"
@@ -120,10 +120,10 @@ static const char ledger_sql[] =
     "    horizon timestamptz := now() - older_than;\n"
     "    gone bigint;\n"
     "BEGIN\n"
-    "    -- A journal may come back after a long time: a volume that was detached, a machine that was switched off. The\n"
-    "    -- horizon is kept, so that who finds its chain missing knows that it was forgotten here, and not lost with a\n"
-    "    -- server that was restored; it then goes on from where the journal says that it was. That must stay the\n"
-    "    -- exception: 1 day is the least, 90 are sensible.\n"
+    "    -- A journal may come back after a long time: a volume that was detached, a machine that was off. The\n"
+    "    -- horizon is kept, so that who finds its chain missing knows that it was forgotten here, and not lost\n"
+    "    -- with a server that was restored; it then goes on from where the journal says that it was. That must\n"
+    "    -- stay the exception: 1 day is the least, 90 are sensible.\n"
     "    IF older_than < interval '1 day' THEN\n"
     "        RAISE EXCEPTION 'collect_chains: % is too short; 1 day is the least', older_than\n"
     "            USING ERRCODE = 'invalid_parameter_value';\n"

@@ -255,9 +255,9 @@ static dbi_rc bisection_refused(bisecting *bisection, row_range range, dbi_err *
     bad_row *bad;
 
     if (bisection->bad_count == shipment->bad_max)
-        return dbi_err_set(err, DBI_EHELD,
-                           "more than %" PRIu32 " of %" PRIu64 " rows are refused; the last but one: %.300s",
-                           shipment->bad_max, shipment->records->count, bisection->bad[bisection->bad_count - 1].message);
+        return dbi_err_set(
+            err, DBI_EHELD, "more than %" PRIu32 " of %" PRIu64 " rows are refused; the last but one: %.300s",
+            shipment->bad_max, shipment->records->count, bisection->bad[bisection->bad_count - 1].message);
     bad = &bisection->bad[bisection->bad_count++];
     memcpy(bad->sqlstate, err->sqlstate, sizeof bad->sqlstate);
     (void)snprintf(bad->message, sizeof bad->message, "%s", message_said(err->msg));
@@ -284,8 +284,8 @@ static row_range range_split(dbi_records *records, row_range *range) {
     return head;
 }
 
-/* Lands the good rows of the range. `refused`: as a whole it is known to be. When the first half could be landed, the rest
- * is what was refused, and need not be tried as a whole. As deep as the logarithm of the count. */
+/* Lands the good rows of the range. `refused`: as a whole it is known to be. When the first half could be landed, the
+ * rest is what was refused, and need not be tried as a whole. As deep as the logarithm of the count. */
 static dbi_rc bisection_go(bisecting *bisection, row_range range, bool refused, dbi_err *err) {
     uint32_t before = bisection->bad_count;
     row_range head;
@@ -310,8 +310,8 @@ static dbi_rc bisection_judge(const bisecting *bisection, dbi_err *err) {
 
     if (rows < FEW_ROWS || (double)bad <= shipment->bad_share * (double)rows)
         return DBI_OK;
-    return dbi_err_set(err, DBI_EHELD, "%" PRIu64 " of the last %" PRIu64 " rows are refused; the last one: %.300s", bad,
-                       rows, bisection->bad[bisection->bad_count - 1].message);
+    return dbi_err_set(err, DBI_EHELD, "%" PRIu64 " of the last %" PRIu64 " rows are refused; the last one: %.300s",
+                       bad, rows, bisection->bad[bisection->bad_count - 1].message);
 }
 
 static dbi_rc bisection_bury(const bisecting *bisection, dbi_err *err) {
@@ -347,7 +347,7 @@ dbi_rc dbi__shipment_bisect(dbi__shipment *shipment, dbi_err *err) {
     if (bisection.bad == NULL)
         return dbi_err_set(err, DBI_ENOMEM, "out of memory for refused rows");
     message_begin(shipment);
-    dbi__text_put(&shipment->sql, BEGIN "SET CONSTRAINTS ALL IMMEDIATE;"); /* or COMMIT would tell, and not of which row */
+    dbi__text_put(&shipment->sql, BEGIN "SET CONSTRAINTS ALL IMMEDIATE;"); /* COMMIT would not tell which row it was */
     dbi__text_put(&shipment->sql, shipment->plan->guard.bytes);
     dbi__text_put(&shipment->sql, "SAVEPOINT dbint");
     rc = message_run(shipment, none, false, err);

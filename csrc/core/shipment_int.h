@@ -34,8 +34,8 @@ typedef struct dbi__shipment {
     const char *stream;
     uint64_t expected; /* where the ledger is */
     int64_t stall_timeout;
-    uint32_t bad_max; /* more refused rows than this are too many */
-    double bad_share; /* of seen + count: see too_many */
+    uint32_t bad_max;        /* more refused rows than this are too many */
+    double bad_share;        /* of seen + count: see too_many */
     uint64_t seen, seen_bad; /* rows of recent shipments, and how many were refused */
     dbi_dead *dead;
     void (*meanwhile)(void *arg); /* called when the server has all rows, before it is waited for */

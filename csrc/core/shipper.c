@@ -16,7 +16,7 @@
 #define CONFIRM_TRIES 3u
 #define BATCH_MIN ((size_t)4096)
 #define RUN_NS DBI_NS_PER_S /* with a backlog, a run goes on with the next shipment for so long */
-#define RECENT_ROWS 1000u /* bad_rows_share is judged over about so many */
+#define RECENT_ROWS 1000u   /* bad_rows_share is judged over about so many */
 
 struct dbi_shipper {
     dbi_shipper_config config; /* its strings are the shipper's own */
@@ -40,18 +40,18 @@ struct dbi_shipper {
     uint64_t ledger_dead; /* as last known */
     dbi_records records;
     dbi_records ahead; /* the next ones, read while the server was busy with these */
-    uint8_t *meta; /* that the schema was read from */
+    uint8_t *meta;     /* that the schema was read from */
     size_t meta_length;
     dbi_schema *schema;
     dbi__plan plan; /* plan.schema NULL = to be made */
     dbi__shipment shipment;
-    size_t limit;            /* of a shipment, in bytes */
-    int64_t small_until;     /* when the limit may grow again */
-    uint32_t failures;       /* in a row */
-    dbi_reaction last;       /* to the last of them */
-    bool held;               /* until something lands, or there is nothing left */
+    size_t limit;        /* of a shipment, in bytes */
+    int64_t small_until; /* when the limit may grow again */
+    uint32_t failures;   /* in a row */
+    dbi_reaction last;   /* to the last of them */
+    bool held;           /* until something lands, or there is nothing left */
     uint64_t recent, recent_bad;
-    int64_t confirm_at;      /* DBI_FOREVER = there is nothing to confirm */
+    int64_t confirm_at; /* DBI_FOREVER = there is nothing to confirm */
     uint32_t confirm_tries;
 };
 
@@ -239,7 +239,7 @@ int64_t dbi_shipper_due(dbi_shipper *shipper) {
 
 /* --- the ledger --- */
 
-/* Dead letters are counted in the journal as far as the ledger says that they are final: once, whatever was repeated. */
+/* Dead letters are counted in the journal as far as the ledger says that they are final: once, whatever is repeated. */
 static void dead_count(dbi_shipper *shipper) {
     uint64_t counted = dbi_chain_counted(shipper->config.chain, DBI_CHAIN_DEAD);
 
@@ -247,7 +247,7 @@ static void dead_count(dbi_shipper *shipper) {
         dbi_chain_count(shipper->config.chain, DBI_CHAIN_DEAD, shipper->ledger_dead - counted);
 }
 
-/* Which database is this, and do the events belong to it? A ledger is installed only where none can have been before. */
+/* Which database is this, and do the events belong to it? A ledger is installed only where none can have been. */
 static dbi_rc target_check(dbi_shipper *shipper, dbi_conn *conn, dbi_err *err) {
     static const uint8_t none[16] = {0};
     char mine[DBI__UUID_TEXT_SIZE], theirs[DBI__UUID_TEXT_SIZE];
@@ -305,12 +305,13 @@ static dbi_rc schema_read(dbi_shipper *shipper, dbi_err *err) {
     return dbi_stream_meta_unpack(meta, shipper->meta_length, NULL, &shipper->schema, err);
 }
 
-/* Tells the ledger of the chain. Which table it is for is for people to read; where the first record cannot be read yet,
- * shipping it will say why. */
+/* Tells the ledger of the chain. Which table it is for is for people to read; where the first record cannot be read
+ * yet, shipping it will say why. */
 static dbi_rc chain_register(dbi_shipper *shipper, dbi_conn *conn, const dbi_chain_view *chain,
                              const dbi_ledger_entry *start, dbi_err *err) {
     char relation[2 * DBI_NAME_SIZE + 2] = "";
-    dbi_ledger_chain about = {.stream = shipper->stream, .relation = relation, .slot = shipper->slot, .lane = chain->lane};
+    dbi_ledger_chain about = {
+        .stream = shipper->stream, .relation = relation, .slot = shipper->slot, .lane = chain->lane};
 
     if (dbi_chain_read(shipper->config.chain, chain->landed, 1, &shipper->records, NULL) == DBI_OK &&
         shipper->records.count > 0 && schema_read(shipper, NULL) == DBI_OK)
@@ -318,8 +319,8 @@ static dbi_rc chain_register(dbi_shipper *shipper, dbi_conn *conn, const dbi_cha
     return dbi_ledger_register(conn, shipper->id, &about, start, soon(shipper), err);
 }
 
-/* The ledger is not where the journal saw it. What had landed unseen is counted as landed, what the server has lost again
- * as reopened; appends that come in between change both held and last. */
+/* The ledger is not where the journal saw it. What had landed unseen is counted as landed, what the server has lost
+ * again as reopened; appends that come in between change both held and last. */
 static void settle(dbi_shipper *shipper, const dbi_chain_view *before, const dbi_ledger_entry *entry, uint64_t lost) {
     dbi_ship_view *view = &shipper->view;
     dbi_chain_view chain;
@@ -345,8 +346,7 @@ static void landed_unseen(dbi_shipper *shipper, const dbi_chain_view *before, co
     shipper->view.ambiguous_resolved++;
     shipper->view.last_landed_us = dbi_clock_wall_us();
     (void)pthread_mutex_unlock(&shipper->lock);
-    tell(shipper, (dbi_ship_event){
-                      .kind = DBI_SHIP_EVENT_RESOLVED, .first = before->landed + 1, .last = entry->last});
+    tell(shipper, (dbi_ship_event){.kind = DBI_SHIP_EVENT_RESOLVED, .first = before->landed + 1, .last = entry->last});
 }
 
 static void rewound(dbi_shipper *shipper, const dbi_chain_view *before, const dbi_ledger_entry *entry) {
@@ -358,8 +358,8 @@ static void rewound(dbi_shipper *shipper, const dbi_chain_view *before, const db
     shipper->view.rewinds++;
     shipper->view.lost_by_server += lost;
     (void)pthread_mutex_unlock(&shipper->lock);
-    tell(shipper, (dbi_ship_event){
-                      .kind = DBI_SHIP_EVENT_REWOUND, .first = entry->last, .last = before->landed, .count = lost});
+    tell(shipper,
+         (dbi_ship_event){.kind = DBI_SHIP_EVENT_REWOUND, .first = entry->last, .last = before->landed, .count = lost});
 }
 
 /* The journal is a restored copy: its ledger entry belongs to what was written after the copy was made. */
@@ -570,10 +570,9 @@ static void records_landed(dbi_shipper *shipper, int64_t began) {
     view->dead += shipment->bad;
     (void)pthread_mutex_unlock(&shipper->lock);
     if (shipment->bad > 0)
-        tell(shipper, (dbi_ship_event){.kind = DBI_SHIP_EVENT_DEAD,
-                                       .first = records->first,
-                                       .last = records->last,
-                                       .count = shipment->bad});
+        tell(shipper,
+             (dbi_ship_event){
+                 .kind = DBI_SHIP_EVENT_DEAD, .first = records->first, .last = records->last, .count = shipment->bad});
     tell(shipper, (dbi_ship_event){.kind = DBI_SHIP_EVENT_LANDED,
                                    .first = records->first,
                                    .last = records->last,
@@ -783,7 +782,7 @@ static void put_off(dbi_shipper *shipper, int64_t at, dbi_ship_next *next, const
     (void)pthread_mutex_unlock(&shipper->lock);
 }
 
-/* Looks whether what landed last is still there: a server that failed over may have lost it while the journal keeps it. */
+/* Looks whether what landed last is still there: a server that failed over may have lost what the journal keeps. */
 static void confirm(dbi_shipper *shipper, int cancel_fd) {
     dbi_breaker *breaker = shipper->config.breaker;
     dbi_circuit circuit = breaker != NULL ? dbi_breaker_state(breaker) : DBI_CIRCUIT_CLOSED;
@@ -792,13 +791,13 @@ static void confirm(dbi_shipper *shipper, int cancel_fd) {
     dbi_rc rc = DBI_EOPEN;
 
     if (circuit != DBI_CIRCUIT_OPEN && circuit != DBI_CIRCUIT_FORCED_OPEN)
-        rc = dbi_pool_acquire(shipper->config.pool, &conn,
-                              dbi_clock_deadline(NULL, shipper->config.connect_timeout), cancel_fd, &err);
+        rc = dbi_pool_acquire(shipper->config.pool, &conn, dbi_clock_deadline(NULL, shipper->config.connect_timeout),
+                              cancel_fd, &err);
     if (rc == DBI_OK)
         rc = ledger_meet(shipper, conn, cancel_fd, &err);
     dbi_pool_release(shipper->config.pool, conn, rc == DBI_OK ? DBI_CONN_KEEP : DBI_CONN_DISCARD, "it did not answer");
-    shipper->confirm_at = rc == DBI_OK || ++shipper->confirm_tries >= CONFIRM_TRIES ? DBI_FOREVER
-                                                                                     : after(shipper, CONFIRM_AGAIN_NS);
+    shipper->confirm_at =
+        rc == DBI_OK || ++shipper->confirm_tries >= CONFIRM_TRIES ? DBI_FOREVER : after(shipper, CONFIRM_AGAIN_NS);
 }
 
 /* Whether there may be anything to ship; what is read of it is in shipper->records. */

@@ -2,45 +2,48 @@
  *
  * A shipment is one message, so one round trip, and one transaction:
  *
- *     BEGIN; SELECT dbint.guard(...); COPY t (...) FROM STDIN (FORMAT binary); SELECT dbint.advance(chain, a, b, dead); COMMIT
+ *     BEGIN;
+ *     SELECT dbint.guard(...);
+ *     COPY table (...) FROM STDIN (FORMAT binary);
+ *     SELECT dbint.advance(chain, a, b, dead);
+ *     COMMIT
  *
  * It has landed when its last command tag says COMMIT, and only then. When that answer does not come, the shipment is
- * ambiguous: it may have landed or not. Then, on another connection, the backend that worked on it is ended where it can
- * still be seen, and the ledger is asked: it says b (landed), or a (send again). Nothing hangs on the backend being gone:
- * advance() moves the chain only from `a`, so of two transactions for the same records one fails.
+ * ambiguous: it may have landed or not. Then, on another connection, the backend that worked on it is ended where it
+ * can still be seen, and the ledger is asked: it says b (landed), or a (send again). Nothing hangs on the backend being
+ * gone: advance() moves the chain only from `a`, so of two transactions for the same records one fails.
  *
  * What the ledger says decides, always:
- *     as expected         go on
- *     higher              landed: by a shipment whose answer was lost, of this process or of one before it. Higher than the
- *                         journal reaches: the journal is a restored copy. The chain is ended, what comes later goes to a
- *                         new one
- *     lower than was seen to commit, or no entry
- *                         the server was restored, or failed over without its last transactions: back to there; what the
- *                         journal no longer holds is counted as lost_by_server
+ *   - As expected: go on.
+ *   - Higher: landed, by a shipment whose answer was lost, of this process or of one before it. Higher than this
+ *     journal can have sent: it is a restored copy. What was written to it since goes on under a new chain.
+ *   - Lower than was seen to commit, or no entry: the server was restored, or failed over without its last
+ *     transactions. Back to there; what the journal no longer holds is counted as lost_by_server.
+ *   - No entry, and collect_chains has been at work since the chain last moved: it was forgotten. Go on.
+ * A standby is not asked: its ledger is out of date.
  *
  * Reactions to errors, by SQLSTATE; a single code goes before its class:
  *
- *     hold        28 3D 3F 42 22P03 22P04 (our encoding), DBI03, and what is not named here. Kept in the journal; tried
- *                 again every hold_retry, for somebody may have repaired it
- *     reconnect   08 57 25 (25006: a standby) 53300, and no answer. On another connection, after a back-off
- *     retry       40 (serialization, deadlock) 53 (53100: disk full) 55 (55P03: a lock was not had in time) 58 XX, and what
- *                 fails on this side: memory, disk. After a back-off
- *     halve       57014 (cancelled: a statement_timeout) 53200 (out of memory). At once, with half the rows, and so for a
- *                 while; a single row waits for a back-off
- *     row         22 23 P0 54 21 27 44, and codes of the user's own: some row's fault. Bisected under savepoints: good rows
- *                 land, bad ones go to the dead letters; hold after bad_rows_max, or bad_rows_share of recent rows
- *     ledger      DBI01: the ledger is read again
- *     schema      DBI02: the catalogue is read again
+ *   hold       28 3D 3F 42 22P03 22P04 (our encoding) DBI03, and what is not named here. Kept in the journal; tried
+ *              again every hold_retry, for somebody may have repaired it
+ *   reconnect  08 57 25 (25006: a standby) 53300, and no answer. On another connection, after a back-off
+ *   retry      40 (serialization, deadlock) 53 (53100: disk full) 55 (55P03: a lock was not had in time) 58 XX, and
+ *              what fails on this side: memory, disk. After a back-off
+ *   halve      57014 (cancelled: a statement_timeout) 53200 (out of memory). At once, with half the rows, and so for
+ *              a while; a single row waits for a back-off
+ *   row        22 23 P0 54 21 27 44, and codes of the user's own: some row's fault. Bisected under savepoints: good
+ *              rows land, bad ones go to the dead letters (dead.h); hold after bad_rows_max in one shipment, or
+ *              bad_rows_share of recent rows
+ *   ledger     DBI01: the ledger is read again
+ *   schema     DBI02: the catalogue is read again
  *
- * 08P01 on a connection that stays up means the bytes of a row: hold. Back-off: full jitter under a limit that doubles
- * from backoff_min to backoff_max.
+ * 08P01 on a connection that stays up means the bytes of a row: hold. After a timeout shipments are halved, too. A
+ * back-off is full jitter under a limit that doubles from backoff_min to backoff_max.
  *
- * A table that has changed (DBI02): where each column of the rows still exists and its bytes mean the same (only typmods
- * differ, or one text type became another), COPY goes on as before. Where types differ, the rows go into a temporary table
- * of the old types, and from there by INSERT ... SELECT, with the casts that an assignment may use, in the same
- * transaction. Where the server refuses that too, or a column is gone, the chain is held.
- *
- * Dead letters: dead.h.
+ * A table that has changed (DBI02): where each column of the rows still exists and its bytes mean the same (only
+ * typmods differ, or one text type became another), COPY goes on as before. Where types differ, the rows go into a
+ * temporary table of the old types, and from there by INSERT ... SELECT, with the casts that an assignment may use, in
+ * the same transaction. Where the server refuses that too, or a column is gone, the chain is held.
  */
 #ifndef DBI_SHIPPER_H
 #define DBI_SHIPPER_H
@@ -99,15 +102,15 @@ dbi_reaction dbi_reaction_of(const char *sqlstate);
 
 /* What a shipper tells, from inside dbi_shipper_run, with no lock held: X(NAME, text). */
 #define DBI_SHIP_EVENT_MAP(X)                                                                                          \
-    X(LANDED, "landed")       /* first..last are in the server, dead ones among them */                                \
-    X(DEAD, "dead")           /* `count` rows of first..last went to the dead letters */                               \
-    X(FAILED, "failed")       /* an attempt failed, another will follow: why */                                        \
-    X(HELD, "held")           /* why */                                                                                \
-    X(RELEASED, "released")   /* no longer held */                                                                     \
-    X(CHANGED, "changed")     /* the table has changed: schema is what it is like now, with the stream's columns */    \
-    X(REWOUND, "rewound")     /* the server went back to `first`; `count` rows are no longer held */                   \
-    X(ENDED, "ended")         /* the chain is ended: why */                                                            \
-    X(RESOLVED, "resolved")   /* an ambiguous shipment turned out to have landed up to `last` */
+    X(LANDED, "landed")     /* first..last are in the server, dead ones among them */                                  \
+    X(DEAD, "dead")         /* `count` rows of first..last went to the dead letters */                                 \
+    X(FAILED, "failed")     /* an attempt failed, another will follow: why */                                          \
+    X(HELD, "held")         /* why */                                                                                  \
+    X(RELEASED, "released") /* no longer held */                                                                       \
+    X(CHANGED, "changed")   /* the table has changed: schema is what it is like now, with the stream's columns */      \
+    X(REWOUND, "rewound")   /* the server went back to `first`; `count` rows are no longer held */                     \
+    X(ENDED, "ended")       /* the chain is ended: why */                                                              \
+    X(RESOLVED, "resolved") /* an ambiguous shipment turned out to have landed up to `last` */
 
 typedef enum dbi_ship_event_kind {
 #define DBI_SHIP_EVENT_ENUM(name, text) DBI_SHIP_EVENT_##name,
@@ -126,20 +129,20 @@ typedef struct dbi_ship_event {
 } dbi_ship_event;
 
 typedef struct dbi_shipper_config {
-    dbi_chain *chain;           /* these three are borrowed and outlive the shipper */
+    dbi_chain *chain; /* borrowed, as pool and breaker: they outlive the shipper */
     dbi_pool *pool;
     dbi_breaker *breaker;       /* NULL = none */
     const char *dead_directory; /* made when the first dead letter is written */
-    const char *slot;           /* for dbint.chains: host and slot, as people know them; NULL = not said */
+    const char *slot;           /* for dbint.chains: which slot, as people know it; NULL = not said */
     bool install;               /* the ledger, where it is missing: true */
     size_t batch_bytes;         /* of one shipment, at most: 8 MiB */
     int64_t stall_timeout;      /* a connection without progress is given up: 30 s */
     int64_t connect_timeout;    /* waiting for a connection of the pool: 10 s */
-    int64_t backoff_min, backoff_max; /* 100 ms, 30 s */
+    int64_t backoff_min;        /* 100 ms */
+    int64_t backoff_max;        /* 30 s */
     int64_t hold_retry;         /* 30 s */
     int64_t small_for;          /* how long halved shipments stay small, before they double again: 60 s */
-    int64_t confirm_after;      /* idle for so long after a shipment: is it still in the ledger? 45 s; before the journal
-                                   lets go of what it keeps */
+    int64_t confirm_after;      /* idle for so long: is what landed still there? 45 s; less than the journal keeps */
     uint32_t bad_rows_max;      /* in one shipment: 100 */
     double bad_rows_share;      /* of about the last 1000 rows, once they are 10: 0.5 */
     dbi_clock clock;
@@ -156,15 +159,15 @@ void dbi_shipper_free(dbi_shipper *shipper);
 
 /* When to come again. */
 typedef struct dbi_ship_next {
-    int64_t at;  /* on the config's clock: in the past = at once, there is more; DBI_FOREVER = when there is something new */
-    bool more;   /* records are known to wait */
+    int64_t at; /* on the config's clock; in the past = at once; DBI_FOREVER = when there is something new */
+    bool more;  /* records are known to wait */
 } dbi_ship_next;
 
-/* One attempt at one shipment: what is ready of one segment, up to batch_bytes; with a backlog, as many as land within a
- * second. Called too early (before next->at, for what is held or backs off) it does nothing. DBI_OK: it landed, or there
- * was nothing to do. Otherwise the attempt failed and *err says how; the shipper has already decided what to do about it,
- * and *next says when. DBI_EINTR: cancel_fd became readable. Waits for the server. @thread one at a time @locks none
- * while waiting */
+/* One attempt at one shipment: what is ready of one segment, up to batch_bytes; with a backlog, as many as land within
+ * a second. Called too early (before next->at, for what is held or backs off) it does nothing. DBI_OK: it landed, or
+ * there was nothing to do. Otherwise the attempt failed and *err says how; the shipper has already decided what to do
+ * about it, and *next says when. DBI_EINTR: cancel_fd became readable. Waits for the server. @thread one at a time
+ * @locks none while waiting */
 DBI_NODISCARD dbi_rc dbi_shipper_run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_err *err);
 
 /* Forgets the back-off and the hold: somebody repaired it. @thread any @locks shipper */
@@ -175,25 +178,27 @@ int64_t dbi_shipper_due(dbi_shipper *shipper);
 
 typedef struct dbi_ship_view {
     dbi_ship_state state;
-    int64_t since_us;            /* wall time of entering the state */
-    char why[512];               /* HELD, BACKING_OFF: the reason, a sentence */
-    dbi_err last_error;          /* of the last failed attempt; rc DBI_OK = none so far */
-    int64_t last_error_us, last_landed_us; /* wall time; 0 = never */
-    uint64_t landed;             /* the last sequence known to be committed */
-    uint64_t attempts;           /* shipments sent */
-    uint64_t shipments;          /* that landed */
-    uint64_t rows, bytes;        /* landed, without dead ones; bytes only where the answer came */
-    uint64_t dead;               /* rows that went to the dead letters */
-    uint64_t reopened;           /* rows and dead ones that had landed, before this process too, and were lost again: they
-                                    wait once more, or are lost_by_server */
-    uint64_t copies;             /* COPY statements, those of bisecting included */
-    uint64_t casts;              /* shipments through a temporary table */
-    uint64_t ambiguous;          /* shipments whose answer did not come */
+    int64_t since_us;       /* wall time of entering the state */
+    char why[512];          /* HELD, BACKING_OFF: the reason, a sentence */
+    dbi_err last_error;     /* of the last failed attempt; rc DBI_OK = none so far */
+    int64_t last_error_us;  /* wall time; 0 = never */
+    int64_t last_landed_us; /* the same */
+    uint64_t landed;        /* the last sequence known to be committed */
+    uint64_t attempts;      /* shipments sent */
+    uint64_t shipments;     /* that landed */
+    uint64_t rows;          /* that landed, without dead ones */
+    uint64_t bytes;         /* of them, where the answer came */
+    uint64_t dead;          /* rows that went to the dead letters */
+    uint64_t reopened;      /* of rows and dead: no longer so, also where they were before this process. They wait once
+                               more, or are lost_by_server */
+    uint64_t copies;        /* COPY statements, those of bisecting included */
+    uint64_t casts;         /* shipments through a temporary table */
+    uint64_t ambiguous;     /* shipments whose answer did not come */
     uint64_t ambiguous_resolved; /* and that turned out to have landed */
     uint64_t rewinds, lost_by_server;
     uint64_t backends_ended;
     uint64_t reactions[DBI_REACTION_COUNT];
-    size_t batch_bytes;          /* the limit now: lower after `halve` */
+    size_t batch_bytes; /* the limit now: lower after `halve` */
 } dbi_ship_view;
 
 /* @thread any @locks shipper */

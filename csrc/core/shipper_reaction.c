@@ -32,10 +32,10 @@ static const rule rules[] = {
     {DBI_SQLSTATE_ADVANCED, DBI_REACTION_LEDGER},
     {DBI_SQLSTATE_CHANGED, DBI_REACTION_SCHEMA},
     {DBI_SQLSTATE_TARGET, DBI_REACTION_HOLD},
-    {"22P03", DBI_REACTION_HOLD},  /* invalid binary representation: our encoding */
-    {"22P04", DBI_REACTION_HOLD},  /* bad COPY file format: our framing */
-    {"57014", DBI_REACTION_HALVE}, /* query cancelled, by statement_timeout */
-    {"53200", DBI_REACTION_HALVE}, /* out of memory */
+    {"22P03", DBI_REACTION_HOLD},      /* invalid binary representation: our encoding */
+    {"22P04", DBI_REACTION_HOLD},      /* bad COPY file format: our framing */
+    {"57014", DBI_REACTION_HALVE},     /* query cancelled, by statement_timeout */
+    {"53200", DBI_REACTION_HALVE},     /* out of memory */
     {"53300", DBI_REACTION_RECONNECT}, /* too many connections */
     {"08", DBI_REACTION_RECONNECT},
     {"57", DBI_REACTION_RECONNECT}, /* the server stops, starts, crashed */
@@ -54,7 +54,7 @@ static const rule rules[] = {
     {"54", DBI_REACTION_ROW}, /* a program limit: a value too large for an index */
 };
 
-/* Classes that the standard leaves to others: 5 to 9 and I to Z at their start. Those that PostgreSQL uses are listed. */
+/* The standard leaves classes that begin with 5 to 9 or I to Z to others. Those of PostgreSQL stand in the table. */
 static bool is_users_own(const char *sqlstate) {
     char c = sqlstate[0];
 
@@ -67,5 +67,5 @@ dbi_reaction dbi_reaction_of(const char *sqlstate) {
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (strncmp(sqlstate, rules[i].prefix, strlen(rules[i].prefix)) == 0)
             return rules[i].reaction;
-    return is_users_own(sqlstate) ? DBI_REACTION_ROW : DBI_REACTION_HOLD; /* what a trigger raised, of its own making */
+    return is_users_own(sqlstate) ? DBI_REACTION_ROW : DBI_REACTION_HOLD; /* of a trigger's making */
 }

@@ -1,8 +1,8 @@
 /* fuzz_ledger.c - what the server answers about the ledger and the catalogue, and the lines of dead letters
  *
- * The first byte chooses the question. For an answer, fields follow, each a byte of length (255 = NULL) and its bytes. An
- * answer that is let in must be sound: an identity reads as it was written, a schema makes SQL that names what it names.
- * A dead letter is made of four strings and must be one line of JSON, that is read back as what it is.
+ * The first byte chooses the question. For an answer, fields follow, each a byte of length (255 = NULL) and its bytes.
+ * An answer that is let in must be sound: an identity reads as it was written, a schema makes SQL that names what it
+ * names. A dead letter is made of four strings and must be one line of JSON, that is read back as what it is.
  */
 #include "fuzz.h"
 
@@ -140,7 +140,8 @@ static void try_line(fuzz_input *input) {
     (void)dbi__dead_read((const char *)input->data, input->left, CHAIN, &sequence, &withdrawn);
 }
 
-/* JSON as far as our lines go: objects, arrays, strings without escapes but \u00xx, numbers, true. The end of a value. */
+/* JSON as far as our lines go: objects, arrays, strings without escapes but \u00xx, numbers, true. The end of a value.
+ */
 static const char *json_skip(const char *at) {
     if (*at == '"') {
         for (at++; *at != '"'; at++) {
@@ -219,12 +220,42 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 static const char *const server[] = {"01234567-89ab-cdef-fedc-ba9876543210", "1", "f", NULL};
 static const char *const entry[] = {"9223372036854775807", "17", "1769860800000000", NULL};
 static const char *const one[] = {"-42", NULL};
-static const char *const columns[] = {
-    "public", "t", "r", "id", "2950", "-1", "b", "0", "", "uuid", "0", "t", "", "gen_random_uuid()",
-    "public", "t", "r", "at", "1184", "-1", "b", "0", "", "timestamp with time zone", "0", "t", "", "now()",
-    "public", "t", "p", "ta\"gs", "1009", "-1", "b", "25", "b", "text[]", "0", "f", "", "",
-    "public", "t", "r", "mood", "16400", "-1", "e", "0", "", "shop.mood", "16401", "f", "", "",
-    "public", "t", "r", "n", "20", "-1", "b", "0", "", "bigint", "0", "t", "identity", "", NULL};
+static const char *const columns[] = {"public",   "t",
+                                      "r",        "id",
+                                      "2950",     "-1",
+                                      "b",        "0",
+                                      "",         "uuid",
+                                      "0",        "t",
+                                      "",         "gen_random_uuid()",
+                                      "public",   "t",
+                                      "r",        "at",
+                                      "1184",     "-1",
+                                      "b",        "0",
+                                      "",         "timestamp with time zone",
+                                      "0",        "t",
+                                      "",         "now()",
+                                      "public",   "t",
+                                      "p",        "ta\"gs",
+                                      "1009",     "-1",
+                                      "b",        "25",
+                                      "b",        "text[]",
+                                      "0",        "f",
+                                      "",         "",
+                                      "public",   "t",
+                                      "r",        "mood",
+                                      "16400",    "-1",
+                                      "e",        "0",
+                                      "",         "shop.mood",
+                                      "16401",    "f",
+                                      "",         "",
+                                      "public",   "t",
+                                      "r",        "n",
+                                      "20",       "-1",
+                                      "b",        "0",
+                                      "",         "bigint",
+                                      "0",        "t",
+                                      "identity", "",
+                                      NULL};
 static const char *const *const examples[] = {server, entry, one, columns};
 
 size_t dbi_fuzz_example(unsigned nth, uint8_t *out, size_t capacity) {
@@ -237,7 +268,8 @@ size_t dbi_fuzz_example(unsigned nth, uint8_t *out, size_t capacity) {
         return length + sizeof line - 1;
     }
     if (nth == TRY_LETTER)
-        return 1 + (size_t)snprintf((char *)out + length, capacity - length, "12345678\6orders\13caf\xc3\xa9 \"x\"\n\1\00522001\2id\1tBYTES");
+        return 1 + (size_t)snprintf((char *)out + length, capacity - length,
+                                    "12345678\6orders\13caf\xc3\xa9 \"x\"\n\1\00522001\2id\1tBYTES");
     if (nth >= TRIES)
         return 0;
     for (const char *const *field = examples[nth]; *field != NULL; field++) {

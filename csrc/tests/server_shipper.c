@@ -57,11 +57,11 @@ static int64_t number(const char *text) {
 typedef struct test_proxy {
     int listener;
     uint16_t port;
-    char server[64];         /* port of the real one */
-    atomic_bool deaf;        /* what the server says is not passed on */
+    char server[64];            /* port of the real one */
+    atomic_bool deaf;           /* what the server says is not passed on */
     atomic_bool deaf_on_copy;   /* ... after it asked for rows */
     atomic_bool deaf_at_commit; /* ... after the client said COMMIT, and nothing of a COPY with it */
-    atomic_llong upstream;   /* this many bytes are passed on to the server, then no more */
+    atomic_llong upstream;      /* this many bytes are passed on to the server, then no more */
     pthread_t thread;
 } test_proxy;
 
@@ -237,9 +237,10 @@ static void world_begin(test_world *world, const char *table) {
     strcpy(world->directory, "/tmp/dbint-ship-XXXXXX");
     CHECK(mkdtemp(world->directory) != NULL);
     (void)snprintf(world->dead, sizeof world->dead, "%s/dead", world->directory);
-    (void)sql("SET client_min_messages = warning; DROP SCHEMA IF EXISTS shop CASCADE; DROP SCHEMA IF EXISTS dbint CASCADE;"
-              "CREATE SCHEMA shop; %s",
-              table != NULL ? table : "CREATE TABLE shop.orders (id int8 PRIMARY KEY, name varchar(50), v int4)");
+    (void)sql(
+        "SET client_min_messages = warning; DROP SCHEMA IF EXISTS shop CASCADE; DROP SCHEMA IF EXISTS dbint CASCADE;"
+        "CREATE SCHEMA shop; %s",
+        table != NULL ? table : "CREATE TABLE shop.orders (id int8 PRIMARY KEY, name varchar(50), v int4)");
     CHECK_RC(dbi_schema_new(&world->schema, "shop", "orders", 3, NULL), DBI_OK);
     CHECK_RC(dbi_column_declare(&world->schema->columns[0], "id", "int8 not null", NULL), DBI_OK);
     CHECK_RC(dbi_column_declare(&world->schema->columns[1], "name", "varchar(50)", NULL), DBI_OK);
@@ -340,7 +341,8 @@ static void dead_read(const test_world *world, char *text, size_t size) {
     close(fd);
 }
 
-#define CASE(title) TEST_WITH(title, .timeout_s = 60, .unswept = "libpq's memory is not the core's, and it takes a server")
+#define CASE(title)                                                                                                    \
+    TEST_WITH(title, .timeout_s = 60, .unswept = "libpq's memory is not the core's, and it takes a server")
 
 /* --- landing --- */
 
@@ -352,7 +354,8 @@ CASE(rows_land_once_and_the_ledger_says_so) {
     CHECK_RC(run(&world), DBI_OK);
     CHECK(!world.next.more);
     CHECK_SQL("1000", "SELECT count(*) FROM shop.orders WHERE v = id AND name = 'name'");
-    CHECK_SQL("1000", "SELECT last FROM dbint.chains WHERE stream = 'orders' AND relation = 'shop.orders' AND dead = 0");
+    CHECK_SQL("1000",
+              "SELECT last FROM dbint.chains WHERE stream = 'orders' AND relation = 'shop.orders' AND dead = 0");
     CHECK_INT(world.view.shipments, 1);
     CHECK_INT(world.view.rows, 1000);
     CHECK_INT(world.view.landed, 1000);
@@ -395,8 +398,8 @@ CASE(a_commit_is_as_durable_as_asked_or_more) {
                         "CREATE FUNCTION shop.see() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
                         "INSERT INTO shop.seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END$$;"
                         "CREATE TRIGGER see AFTER INSERT ON shop.orders EXECUTE FUNCTION shop.see()");
-    static const char *const modes[][2] = {{"off", "on"}, {"local", "on"}, {"remote_write", "on"}, {"on", "on"},
-                                           {"remote_apply", "remote_apply"}};
+    static const char *const modes[][2] = {
+        {"off", "on"}, {"local", "on"}, {"remote_write", "on"}, {"on", "on"}, {"remote_apply", "remote_apply"}};
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
         char option[64];
 
@@ -448,7 +451,8 @@ CASE(one_bad_row_among_10000_costs_a_logarithm) {
     CHECK_INT(world.events[DBI_SHIP_EVENT_DEAD], 1);
     CHECK_INT(dbi_chain_counted(world.chain, DBI_CHAIN_DEAD), 1);
     dead_read(&world, letters, sizeof letters);
-    CHECK_HAS(letters, "\"sequence\":7001,\"stream\":\"orders\",\"table\":[\"shop\",\"orders\"],\"sqlstate\":\"23514\"");
+    CHECK_HAS(letters,
+              "\"sequence\":7001,\"stream\":\"orders\",\"table\":[\"shop\",\"orders\"],\"sqlstate\":\"23514\"");
     CHECK_HAS(letters, "violates check constraint");
     CHECK(strchr(letters, '\n')[1] == '\0');
     world_end(&world);
@@ -470,7 +474,8 @@ CASE(too_many_bad_rows_hold_the_chain_until_somebody_acts) {
     char letters[256];
     test_world world;
 
-    world_begin(&world, "CREATE TABLE shop.orders (id int8 PRIMARY KEY, name text, v int4 CONSTRAINT c CHECK (v > 101))");
+    world_begin(&world,
+                "CREATE TABLE shop.orders (id int8 PRIMARY KEY, name text, v int4 CONSTRAINT c CHECK (v > 101))");
     rows(&world, 1, 1000);
     CHECK_RC(run(&world), DBI_EHELD);
     CHECK_HAS(world.err.msg, "more than 100 of 1000 rows are refused");
@@ -522,11 +527,12 @@ CASE(what_a_trigger_raises_is_the_rows_fault) {
     char letters[4096];
     test_world world;
 
-    world_begin(&world, "CREATE TABLE shop.orders (id int8, name text, v int4);"
-                        "CREATE FUNCTION shop.refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
-                        "IF NEW.v = 5 THEN RAISE 'five is not liked'; END IF; "
-                        "IF NEW.v = 15 THEN RAISE 'nor is fifteen' USING ERRCODE = 'MY015'; END IF; RETURN NEW; END$$;"
-                        "CREATE TRIGGER refuse BEFORE INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION shop.refuse()");
+    world_begin(&world,
+                "CREATE TABLE shop.orders (id int8, name text, v int4);"
+                "CREATE FUNCTION shop.refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
+                "IF NEW.v = 5 THEN RAISE 'five is not liked'; END IF; "
+                "IF NEW.v = 15 THEN RAISE 'nor is fifteen' USING ERRCODE = 'MY015'; END IF; RETURN NEW; END$$;"
+                "CREATE TRIGGER refuse BEFORE INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION shop.refuse()");
     rows(&world, 1, 20);
     drain(&world);
     CHECK_SQL("18", "SELECT count(*) FROM shop.orders");
@@ -568,7 +574,8 @@ CASE(a_letter_is_withdrawn_when_its_row_lands) {
     char letters[8192];
     test_world world;
 
-    world_begin(&world, "CREATE TABLE shop.orders (id int8 PRIMARY KEY, name text, v int4 CONSTRAINT c CHECK (v <> 7))");
+    world_begin(&world,
+                "CREATE TABLE shop.orders (id int8 PRIMARY KEY, name text, v int4 CONSTRAINT c CHECK (v <> 7))");
     rows(&world, 1, 1);
     drain(&world);
     (void)sql("CREATE FUNCTION shop.conflict() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
@@ -637,8 +644,9 @@ CASE(a_revoked_privilege_holds) {
     world_begin(&world, NULL);
     rows(&world, 1, 1);
     drain(&world);
-    (void)sql("DROP ROLE IF EXISTS shop_writer; CREATE ROLE shop_writer; GRANT USAGE ON SCHEMA shop, dbint TO shop_writer;"
-              "GRANT SELECT ON dbint.server TO shop_writer; GRANT SELECT, INSERT, UPDATE ON dbint.chains TO shop_writer");
+    (void)sql(
+        "DROP ROLE IF EXISTS shop_writer; CREATE ROLE shop_writer; GRANT USAGE ON SCHEMA shop, dbint TO shop_writer;"
+        "GRANT SELECT ON dbint.server TO shop_writer; GRANT SELECT, INSERT, UPDATE ON dbint.chains TO shop_writer");
     dbi_shipper_free(world.shipper);
     dbi_pool_free(world.pool);
     pool_open(&world, "options='-c role=shop_writer'");
@@ -766,11 +774,13 @@ CASE(an_alter_in_progress_is_waited_for) {
 CASE(a_cancelled_shipment_is_sent_in_halves) {
     test_world world;
 
-    world_begin(&world, "CREATE TABLE shop.orders (id int8, name text, v int4);"
-                        "CREATE FUNCTION shop.slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
-                        "IF (SELECT count(*) FROM new) > 300 THEN RAISE 'too slow' USING ERRCODE = '57014'; END IF; "
-                        "RETURN NULL; END$$;"
-                        "CREATE TRIGGER slow AFTER INSERT ON shop.orders REFERENCING NEW TABLE AS new EXECUTE FUNCTION shop.slow()");
+    world_begin(
+        &world,
+        "CREATE TABLE shop.orders (id int8, name text, v int4);"
+        "CREATE FUNCTION shop.slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
+        "IF (SELECT count(*) FROM new) > 300 THEN RAISE 'too slow' USING ERRCODE = '57014'; END IF; "
+        "RETURN NULL; END$$;"
+        "CREATE TRIGGER slow AFTER INSERT ON shop.orders REFERENCING NEW TABLE AS new EXECUTE FUNCTION shop.slow()");
     rows(&world, 1, 2000);
     for (int i = 0; i < 3; i++) {
         CHECK_RC(run(&world), DBI_ESERVER);
@@ -812,10 +822,13 @@ CASE(a_server_slower_than_anybody_waits_gets_less_at_once) {
 CASE(a_conflict_is_tried_again_after_a_while) {
     test_world world;
 
-    world_begin(&world, "CREATE TABLE shop.orders (id int8, name text, v int4); CREATE TABLE shop.luck (n int); INSERT INTO shop.luck VALUES (0);"
-                        "CREATE SEQUENCE shop.tries; CREATE FUNCTION shop.conflict() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
-                        "IF nextval('shop.tries') <= 3 THEN RAISE 'deadlock' USING ERRCODE = '40P01'; END IF; RETURN NULL; END$$;"
-                        "CREATE TRIGGER conflict AFTER INSERT ON shop.orders EXECUTE FUNCTION shop.conflict()");
+    world_begin(
+        &world,
+        "CREATE TABLE shop.orders (id int8, name text, v int4); CREATE TABLE shop.luck (n int); INSERT INTO shop.luck "
+        "VALUES (0);"
+        "CREATE SEQUENCE shop.tries; CREATE FUNCTION shop.conflict() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
+        "IF nextval('shop.tries') <= 3 THEN RAISE 'deadlock' USING ERRCODE = '40P01'; END IF; RETURN NULL; END$$;"
+        "CREATE TRIGGER conflict AFTER INSERT ON shop.orders EXECUTE FUNCTION shop.conflict()");
     rows(&world, 1, 5);
     for (int i = 0; i < 3; i++) {
         CHECK_RC(run(&world), DBI_ESERVER);
@@ -857,8 +870,9 @@ static void *kill_backend(void *arg) {
 
     (void)arg;
     for (int i = 0; i < 200; i++) {
-        PGresult *result = PQexec(conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '/* dbint%' "
-                                        "AND wait_event = 'PgSleep'");
+        PGresult *result =
+            PQexec(conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '/* dbint%' "
+                         "AND wait_event = 'PgSleep'");
         int found = PQntuples(result);
 
         PQclear(result);
@@ -1274,7 +1288,8 @@ CASE(a_chain_that_was_forgotten_goes_on_where_it_was) {
     rows(&world, 1, 10);
     drain(&world);
     restart(&world);
-    (void)sql("UPDATE dbint.chains SET advanced_at = now() - interval '91 days'; SELECT dbint.collect_chains('90 days')");
+    (void)sql(
+        "UPDATE dbint.chains SET advanced_at = now() - interval '91 days'; SELECT dbint.collect_chains('90 days')");
     CHECK_SQL("0", "SELECT count(*) FROM dbint.chains");
     rows(&world, 11, 20);
     drain(&world);
@@ -1338,20 +1353,27 @@ CASE(the_catalogue_is_read_as_a_schema) {
     test_world world;
 
     world_begin(&world, "CREATE TYPE shop.mood AS ENUM ('ok'); CREATE DOMAIN shop.short AS varchar(10) NOT NULL;"
-                        "CREATE TABLE shop.orders (id uuid DEFAULT gen_random_uuid() PRIMARY KEY, at timestamptz NOT NULL DEFAULT now(),"
-                        "\"we\"\"ird\" numeric(10,2), moods shop.mood[], s shop.short, n serial, g int GENERATED ALWAYS AS (1) STORED)");
+                        "CREATE TABLE shop.orders (id uuid DEFAULT gen_random_uuid() PRIMARY KEY, at timestamptz NOT "
+                        "NULL DEFAULT now(),"
+                        "\"we\"\"ird\" numeric(10,2), moods shop.mood[], s shop.short, n serial, g int GENERATED "
+                        "ALWAYS AS (1) STORED)");
     CHECK_RC(dbi_pool_acquire(world.pool, &conn, dbi_clock_deadline(NULL, DBI_NS_PER_S), -1, &world.err), DBI_OK);
-    CHECK_RC(dbi_ledger_schema(conn, "shop", "orders", NULL, 0, dbi_clock_deadline(NULL, DBI_NS_PER_S), &schema, &world.err), DBI_OK);
+    CHECK_RC(
+        dbi_ledger_schema(conn, "shop", "orders", NULL, 0, dbi_clock_deadline(NULL, DBI_NS_PER_S), &schema, &world.err),
+        DBI_OK);
     CHECK_INT(schema->column_count, 5);
     CHECK_STR(schema->columns[2].name, "we\"ird");
     CHECK_INT(schema->columns[3].type, DBI_TYPE_ENUM);
     CHECK(schema->columns[3].array && schema->columns[4].domain_oid != 0 && !schema->columns[4].nullable);
     fingerprint = dbi_ledger_fingerprint(schema);
-    CHECK_STR(fingerprint, sql("SELECT string_agg(format(E'%%s:%%s:%%s', attname, atttypid, atttypmod), E'\\n' ORDER BY attnum)"
-                               " FROM pg_attribute WHERE attrelid = 'shop.orders'::regclass AND attnum BETWEEN 1 AND 5"));
+    CHECK_STR(fingerprint,
+              sql("SELECT string_agg(format(E'%%s:%%s:%%s', attname, atttypid, atttypmod), E'\\n' ORDER BY attnum)"
+                  " FROM pg_attribute WHERE attrelid = 'shop.orders'::regclass AND attnum BETWEEN 1 AND 5"));
     dbi_free(fingerprint);
     dbi_schema_free(schema);
-    CHECK_RC(dbi_ledger_schema(conn, NULL, "nothing", NULL, 0, dbi_clock_deadline(NULL, DBI_NS_PER_S), &schema, &world.err), DBI_EINVAL);
+    CHECK_RC(
+        dbi_ledger_schema(conn, NULL, "nothing", NULL, 0, dbi_clock_deadline(NULL, DBI_NS_PER_S), &schema, &world.err),
+        DBI_EINVAL);
     dbi_pool_release(world.pool, conn, DBI_CONN_KEEP, NULL);
     world_end(&world);
 }

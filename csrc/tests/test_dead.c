@@ -10,7 +10,8 @@
 #include "dead_int.h"
 #include "test.h"
 
-static const uint8_t chain[16] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10};
+static const uint8_t chain[16] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
+                                  0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10};
 #define CHAIN "0123456789abcdeffedcba9876543210"
 
 static char directory[64], path[160];
@@ -54,12 +55,18 @@ static void file_write(const char *text) {
     close(fd);
 }
 
-static dbi_column columns[2] = {{.name = "id", .type_name = "uuid"}, {.name = "na\"me", .type_name = "character varying(50)"}};
+static dbi_column columns[2] = {{.name = "id", .type_name = "uuid"},
+                                {.name = "na\"me", .type_name = "character varying(50)"}};
 static dbi_schema schema = {.nspname = "public", .relname = "t", .column_count = 2, .columns = columns};
 
 static dbi_dead_letter letter(uint64_t sequence) {
-    return (dbi_dead_letter){.sequence = sequence, .stream = "orders", .schema = &schema, .sqlstate = "22001",
-                             .message = "too \"long\"\n", .tuple = (const uint8_t *)"\0\1\xff\xff", .length = 4};
+    return (dbi_dead_letter){.sequence = sequence,
+                             .stream = "orders",
+                             .schema = &schema,
+                             .sqlstate = "22001",
+                             .message = "too \"long\"\n",
+                             .tuple = (const uint8_t *)"\0\1\xff\xff",
+                             .length = 4};
 }
 
 static unsigned lines_with(const char *text, const char *part) {
@@ -76,10 +83,11 @@ TEST(a_letters_line_is_as_written_down) {
 
     dbi__dead_line(&text, CHAIN, 17, &one, INT64_C(1769860800000001));
     if (!text.failed)
-        CHECK_STR(text.bytes, "{\"v\":1,\"chain\":\"" CHAIN "\",\"sequence\":17,\"stream\":\"orders\",\"table\":[\"public\",\"t\"],"
-                              "\"sqlstate\":\"22001\",\"message\":\"too \\u0022long\\u0022\\u000a\","
-                              "\"at\":\"2026-01-31T12:00:00.000001Z\",\"columns\":[[\"id\",\"uuid\"],"
-                              "[\"na\\u0022me\",\"character varying(50)\"]],\"tuple\":\"AAH//w==\"}\n");
+        CHECK_STR(text.bytes,
+                  "{\"v\":1,\"chain\":\"" CHAIN "\",\"sequence\":17,\"stream\":\"orders\",\"table\":[\"public\",\"t\"],"
+                  "\"sqlstate\":\"22001\",\"message\":\"too \\u0022long\\u0022\\u000a\","
+                  "\"at\":\"2026-01-31T12:00:00.000001Z\",\"columns\":[[\"id\",\"uuid\"],"
+                  "[\"na\\u0022me\",\"character varying(50)\"]],\"tuple\":\"AAH//w==\"}\n");
     dbi__text_reset(&text);
     dbi__dead_line(&text, CHAIN, 18, NULL, INT64_C(1769860805000001));
     if (!text.failed)
@@ -227,7 +235,8 @@ TEST(a_letter_of_a_dead_process_is_taken_back_too) {
     TRY(dbi_dead_sync(dead, NULL));
     dbi_dead_free(dead);
     dead = NULL;
-    file_write("{\"v\":1,\"chain\":\"" CHAIN "\",\"sequence\":6,\"withdrawn\":true,\"at\":\"2026-01-31T12:00:05.000001Z\"}\n");
+    file_write("{\"v\":1,\"chain\":\"" CHAIN
+               "\",\"sequence\":6,\"withdrawn\":true,\"at\":\"2026-01-31T12:00:05.000001Z\"}\n");
     file_write("not a line\n\n{\"v\":1,\"chain\":\"" CHAIN "\",\"sequence\":7,\"stream\":\"torn");
     TRY(dbi_dead_new(&dead, directory, chain, NULL));
     TRY(dbi_dead_load(dead, 4, NULL)); /* 4 has landed as a letter; 5 is open; 6 was taken back; 7 is torn */

@@ -13,7 +13,7 @@ static PGresult *answer_make(int columns, const char *const *fields) {
 
     CHECK(answer != NULL && columns <= 20);
     for (int i = 0; i < columns; i++)
-        attributes[i].name = (char *)(uintptr_t) "c";
+        attributes[i].name = (char *)(uintptr_t)"c";
     CHECK(PQsetResultAttrs(answer, columns, attributes));
     for (int i = 0; fields[i] != NO; i++)
         CHECK(PQsetvalue(answer, i / columns, i % columns, (char *)(uintptr_t)fields[i],
@@ -24,7 +24,8 @@ static PGresult *answer_make(int columns, const char *const *fields) {
 #define ANSWER(columns, ...) answer_make((columns), (const char *const[]){__VA_ARGS__, NO})
 
 #define ID "01234567-89ab-cdef-fedc-ba9876543210"
-static const uint8_t id[16] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10};
+static const uint8_t id[16] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
+                               0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10};
 
 TEST(an_identity_is_read_and_written_as_the_server_does) {
     PGresult *answer = ANSWER(3, ID, "1", "f");
@@ -41,11 +42,19 @@ TEST(an_identity_is_read_and_written_as_the_server_does) {
 }
 
 TEST(an_identity_of_another_shape_is_refused) {
-    static const char *const wrong[][2] = {
-        {"", "1"},          {"01234567-89ab-cdef-fedc-ba987654321", "1"},   {ID "0", "1"},       {ID, "0"},
-        {ID, "2147483648"}, {"0123456789abcdeffedcba9876543210", "1"},      {ID, "one"},         {ID, ""},
-        {ID, "-1"},         {"01234567-89AB-cdef-fedc-ba9876543210", "1"},  {ID, "9223372036854775808"},
-        {NULL, "1"},        {ID, NULL}};
+    static const char *const wrong[][2] = {{"", "1"},
+                                           {"01234567-89ab-cdef-fedc-ba987654321", "1"},
+                                           {ID "0", "1"},
+                                           {ID, "0"},
+                                           {ID, "2147483648"},
+                                           {"0123456789abcdeffedcba9876543210", "1"},
+                                           {ID, "one"},
+                                           {ID, ""},
+                                           {ID, "-1"},
+                                           {"01234567-89AB-cdef-fedc-ba9876543210", "1"},
+                                           {ID, "9223372036854775808"},
+                                           {NULL, "1"},
+                                           {ID, NULL}};
     uint8_t identity[16];
     int64_t version;
     dbi_err err;
@@ -93,7 +102,7 @@ TEST(an_entry_is_found_or_not) {
 
 TEST(an_entry_that_cannot_be_is_refused) {
     static const char *const wrong[][3] = {{"-1", "0", NULL}, {"1", NULL, NULL}, {NULL, "1", NULL}, {"1", "x", NULL},
-                                           {"1", "0", "now"}, {"", "0", NULL}, {"1 ", "0", NULL}, {"1", "-2", NULL}};
+                                           {"1", "0", "now"}, {"", "0", NULL},   {"1 ", "0", NULL}, {"1", "-2", NULL}};
     dbi_ledger_entry entry;
 
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -178,7 +187,8 @@ done:
 TEST(what_cannot_be_written_is_named) {
     static const char *const missing[] = {"name", "colour"}, *const generated[] = {"sum"}, *const point[] = {"place"};
     PGresult *answer = table_make(), *none = answer_make(DBI__COLUMNS_FIELDS, (const char *const[]){NO});
-    PGresult *index = ANSWER(DBI__COLUMNS_FIELDS, "public", "i", "i", "a", "25", "-1", "b", "0", "", "text", "0", "f", "", NULL);
+    PGresult *index =
+        ANSWER(DBI__COLUMNS_FIELDS, "public", "i", "i", "a", "25", "-1", "b", "0", "", "text", "0", "f", "", NULL);
     dbi_schema *schema = NULL;
     dbi_err err;
 
@@ -208,9 +218,8 @@ TEST(columns_that_cannot_be_understood_are_refused) {
         ANSWER(DBI__COLUMNS_FIELDS, COLUMN("a", "25", "-1", "b", "0", "", "text", "0", "maybe", "", NULL)),
         ANSWER(DBI__COLUMNS_FIELDS, COLUMN("", "25", "-1", "b", "0", "", "text", "0", "f", "", NULL)),
         ANSWER(DBI__COLUMNS_FIELDS, COLUMN(NULL, "25", "-1", "b", "0", "", "text", "0", "f", "", NULL)),
-        ANSWER(DBI__COLUMNS_FIELDS,
-               COLUMN("a123456789012345678901234567890123456789012345678901234567890123", "25", "-1", "b", "0", "", "text", "0",
-                      "f", "", NULL)),
+        ANSWER(DBI__COLUMNS_FIELDS, COLUMN("a123456789012345678901234567890123456789012345678901234567890123", "25",
+                                           "-1", "b", "0", "", "text", "0", "f", "", NULL)),
         ANSWER(3, "a", "b", "c"),
     };
     dbi_schema *schema = NULL;
@@ -223,7 +232,8 @@ done:
 }
 
 TEST(a_table_that_fills_all_columns_itself_takes_no_events) {
-    PGresult *answer = ANSWER(DBI__COLUMNS_FIELDS, COLUMN("n", "20", "-1", "b", "0", "", "bigint", "0", "t", "identity", NULL));
+    PGresult *answer =
+        ANSWER(DBI__COLUMNS_FIELDS, COLUMN("n", "20", "-1", "b", "0", "", "bigint", "0", "t", "identity", NULL));
     dbi_schema *schema = NULL;
     dbi_err err;
 

@@ -29,8 +29,8 @@ TEST(each_error_has_its_reaction) {
             at += *at == ' ';
             (void)snprintf(sqlstate, sizeof sqlstate, "%.5s", at);
             if (dbi_reaction_of(sqlstate) != table[i].reaction)
-                test_fail(__FILE__, __LINE__, "%s: %s, expected %s", sqlstate, dbi_reaction_text(dbi_reaction_of(sqlstate)),
-                          dbi_reaction_text(table[i].reaction));
+                test_fail(__FILE__, __LINE__, "%s: %s, expected %s", sqlstate,
+                          dbi_reaction_text(dbi_reaction_of(sqlstate)), dbi_reaction_text(table[i].reaction));
         }
     CHECK_INT(dbi_reaction_of(""), DBI_REACTION_RECONNECT);
     CHECK_INT(dbi_reaction_of(NULL), DBI_REACTION_RECONNECT);
@@ -99,7 +99,8 @@ TEST(another_type_goes_through_a_temporary_table_of_the_old_ones) {
     TRY(dbi__plan_make(&plan, schema, now, identity, NULL));
     CHECK(plan.cast);
     CHECK_HAS(plan.guard.bytes, "b:701:-1");
-    CHECK_HAS(plan.guard.bytes, "CREATE TEMP TABLE dbint_shipment (\"it's\" integer,\"b\" numeric(10,2)) ON COMMIT DROP;");
+    CHECK_HAS(plan.guard.bytes,
+              "CREATE TEMP TABLE dbint_shipment (\"it's\" integer,\"b\" numeric(10,2)) ON COMMIT DROP;");
     CHECK_STR(plan.copy.bytes, "COPY pg_temp.dbint_shipment (\"it's\",\"b\") FROM STDIN (FORMAT binary);");
     CHECK_HAS(plan.after.bytes, "INSERT INTO \"my\\schema\".\"o'\"\"clock\" (\"it's\",\"b\")");
 done:
@@ -113,11 +114,21 @@ TEST(bytes_mean_the_same_only_to_kin) {
         const char *written, *now;
         bool reads;
     } table[] = {
-        {"int4", "int4", true},           {"int4", "int8", false},          {"int8", "float8", false},
-        {"varchar(50)", "text", true},    {"text", "char(5)", true},        {"numeric(10,2)", "numeric(12,4)", true},
-        {"timestamp", "timestamptz", false}, {"json", "jsonb", false},      {"text", "json", false},
-        {"int4[]", "int4", false},        {"int4[]", "int4[]", true},       {"text[]", "varchar(5)[]", false},
-        {"inet", "cidr", false},          {"bytea", "text", false},         {"timestamptz(3)", "timestamptz", true},
+        {"int4", "int4", true},
+        {"int4", "int8", false},
+        {"int8", "float8", false},
+        {"varchar(50)", "text", true},
+        {"text", "char(5)", true},
+        {"numeric(10,2)", "numeric(12,4)", true},
+        {"timestamp", "timestamptz", false},
+        {"json", "jsonb", false},
+        {"text", "json", false},
+        {"int4[]", "int4", false},
+        {"int4[]", "int4[]", true},
+        {"text[]", "varchar(5)[]", false},
+        {"inet", "cidr", false},
+        {"bytea", "text", false},
+        {"timestamptz(3)", "timestamptz", true},
     };
 
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
