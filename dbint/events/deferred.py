@@ -3,44 +3,45 @@
 import copy
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from dbint import _core
 from dbint._core import Stream
+from dbint.events.host import Transactions
 from dbint.events.tables import EventTable
 
 
 class Deferred:
     """The write methods of a stream where there are transactions: they know ``on_commit``."""
 
-    def __init__(
-        self,
-        stream: Stream,
-        table: EventTable,
-        on_commit: Callable[[Callable[[], None], str | None], None],
-    ) -> None:
-        self._write, self._write_sync, self._on_commit = stream.write, stream.write_sync, on_commit
+    def __init__(self, stream: Stream, table: EventTable, transactions: Transactions) -> None:
+        self._write, self._write_sync, self._transactions = stream.write, stream.write_sync, transactions
         self._check = _core.RowEncoder(
             {column.name: column.declaration for column in table.columns},
             fill={column.name: column.fill for column in table.columns if column.fill},
         ).encode
 
     def write(self, /, *, on_commit: bool | str = False, **fields: Any) -> Coroutine[Any, Any, None]:
-        if not on_commit:
-            return self._write(**fields)
-        return self._later_async(on_commit, fields)
+        """To be awaited."""
+        return self._write_later(on_commit, fields) if on_commit else self._write(**fields)
 
     def write_sync(self, /, *, on_commit: bool | str = False, **fields: Any) -> None:
-        if not on_commit:
-            self._write_sync(**fields)
+        """The same for threads."""
+        if on_commit:
+            self._transactions.on_commit(self._prepared(fields), _using(on_commit))
         else:
-            self._later(on_commit, fields)
+            self._write_sync(**fields)
 
-    async def _later_async(self, on_commit: bool | str, fields: dict[str, Any]) -> None:
-        self._later(on_commit, fields)
+    async def _write_later(self, on_commit: bool | str, fields: dict[str, Any]) -> None:
+        await self._transactions.on_commit_async(self._prepared(fields), _using(on_commit))
 
-    def _later(self, on_commit: bool | str, fields: dict[str, Any]) -> None:
+    def _prepared(self, fields: dict[str, Any]) -> Callable[[], None]:
+        """The event as it is now, to be written later. A bad one is refused now."""
         fields.setdefault("timestamp", datetime.now(UTC))
-        self._check(**fields)  # a bad event is refused here, not after the commit
-        kept = copy.deepcopy(fields)
-        self._on_commit(lambda: self._write_sync(**kept), on_commit if isinstance(on_commit, str) else None)
+        self._check(**fields)
+        return partial(self._write_sync, **copy.deepcopy(fields))
+
+
+def _using(on_commit: bool | str) -> str | None:
+    return on_commit if isinstance(on_commit, str) else None

@@ -3,22 +3,31 @@
 ``dbint.django.observability`` does; without it the environment is asked, and there are no transactions.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from dbint.events.config import DatabaseConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
-    """``config`` makes the configuration of the process's layer.
+class Transactions:
+    """How something waits for a transaction.
 
     ``on_commit(work, using)`` calls ``work()`` after the running transaction has committed, never when it is
     rolled back, and at once when there is none. ``using`` names the database, None the default one.
+    ``on_commit_async`` is the same for code in an event loop.
     """
 
+    on_commit: Callable[[Callable[[], None], str | None], None]
+    on_commit_async: Callable[[Callable[[], None], str | None], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """``config`` makes the configuration of the process's layer."""
+
     config: Callable[[], DatabaseConfig] = DatabaseConfig.from_env
-    on_commit: Callable[[Callable[[], None], str | None], None] | None = None
+    transactions: Transactions | None = None
 
 
 _host = Host()

@@ -242,15 +242,15 @@ class DatabaseIntegrationLayer:
         )
 
     def _install(self, writer: BatchWriter) -> None:
-        config, on_commit = self.config, current_host().on_commit
+        config, transactions = self.config, current_host().transactions
         for table, (name, buffer) in _STREAMS.items():
             stream = self._stream_into(writer, table, table.name, config.when_full)
             self._buffers[buffer] = BatchWriteBuffer(
                 stream, writer, config.batch_size, config.batch_timeout_ms
             )
             write, write_sync = stream.write, stream.write_sync
-            if on_commit is not None:
-                deferred = Deferred(stream, table, on_commit)
+            if transactions is not None:
+                deferred = Deferred(stream, table, transactions)
                 write, write_sync = deferred.write, deferred.write_sync
             self._methods[name], self._methods[f"{name}_sync"] = write, write_sync
         for name, method in self._methods.items():
@@ -309,8 +309,8 @@ class DatabaseIntegrationLayer:
         ``trace_id`` and ``agent_name`` and ``task_id`` have at most 255 characters, ``event_type`` 100,
         ``level`` 20; ``metadata`` is what JSON can hold. ``timestamp`` is aware.
 
-        ``on_commit``: True, or an alias of DATABASES, writes it after the commit of Django's transaction in
-        this thread, and never when that is rolled back. Needs ``dbint.django.observability``.
+        ``on_commit``: True, or an alias of DATABASES, writes it after the commit of Django's running
+        transaction, and never when that is rolled back. Needs ``dbint.django.observability``.
         """
 
     @opens

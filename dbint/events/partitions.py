@@ -231,15 +231,17 @@ def _make(
     def work() -> None:
         # ATTACH instead of CREATE ... PARTITION OF: writers of the other partitions go on meanwhile.
         run("CREATE TABLE {new} (LIKE {parent} INCLUDING ALL)")
-        if default is not None:
+        if default is not None and _has_rows(connection, default, column, start, end):
+            # Nobody may look meanwhile: a query that was planned before sees DEFAULT alone, and would not
+            # find the rows there any more.
+            run("LOCK TABLE {parent} IN ACCESS EXCLUSIVE MODE")
             parts["default"] = default.identifier
-            # Until the commit nobody writes to it: what is moved and what is attached is the same.
-            run("LOCK TABLE {default} IN SHARE ROW EXCLUSIVE MODE")
             run(
                 """WITH moved AS (
                        DELETE FROM ONLY {default} WHERE {column} >= {start} AND {column} < {end} RETURNING *
                    ) INSERT INTO {new} SELECT * FROM moved"""
             )
+        # Rows that came into DEFAULT since we looked make it fail, and it is tried again.
         run("ALTER TABLE {parent} ATTACH PARTITION {new} FOR VALUES FROM ({start}) TO ({end})")
 
     def run(statement: LiteralString) -> None:
@@ -247,6 +249,24 @@ def _make(
 
     in_short_transaction(connection, work)
     return made
+
+
+def _has_rows(
+    connection: Connection, partition: Partition, column: str, start: datetime, end: datetime
+) -> bool:
+    query = sql.SQL("SELECT EXISTS (SELECT FROM ONLY {} WHERE {} >= %s AND {} < %s)").format(
+        partition.identifier, sql.Identifier(column), sql.Identifier(column)
+    )
+    row = connection.execute(query, (start, end)).fetchone()
+    return row is not None and row[0] is True
+
+
+# Somebody else was quicker, or held a lock for too long: later it may be otherwise.
+_PASSING = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.CheckViolation,
+)
 
 
 def in_short_transaction(connection: Connection, work: Callable[[], R]) -> R:
@@ -258,7 +278,7 @@ def in_short_transaction(connection: Connection, work: Callable[[], R]) -> R:
         try:
             with _transaction(connection):
                 return work()
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+        except _PASSING:
             if attempt == ATTEMPTS - 1:
                 raise
             time.sleep(random.uniform(0.5, 1) * 2**attempt / 4)  # noqa: S311 - nobody guesses it

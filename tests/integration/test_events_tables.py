@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -201,6 +202,58 @@ class TestPartitions:
         assert one(connection, f"SELECT count(*) FROM {TRACE}_default") == 0
         assert sorted(column(connection, f"SELECT timestamp FROM {TRACE}")) == sorted(times)
         assert retention.ensure_partitions(connection, config) == []
+
+    def test_who_looks_while_rows_move_sees_them(
+        self, database: tuple[Connection, DatabaseConfig], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection, config = database
+        add_trace_events(connection, midnight(-2))
+        counts: list[int] = []
+        original = partitions._transaction
+
+        def look() -> None:
+            with connected(config) as reader:
+                counts.append(one(reader, f"SELECT count(*) FROM {TRACE}"))
+
+        reader = threading.Thread(target=look)
+
+        @contextmanager
+        def slow(mine: Connection) -> Iterator[None]:
+            with original(mine):
+                yield
+                # Everything is done but the commit: the reader waits for a lock, with a plan or without.
+                reader.start()
+                time.sleep(0.5)
+
+        monkeypatch.setattr(partitions, "_transaction", slow)
+        assert len(retention.ensure_partitions(connection, config)) == 1
+        reader.join(20)
+        assert counts == [1]
+
+    def test_rows_may_come_while_a_partition_is_made(
+        self, database: tuple[Connection, DatabaseConfig]
+    ) -> None:
+        connection, config = database
+        add_trace_events(connection, *(midnight(-day) for day in range(1, 12)))
+        added = 0
+        done = threading.Event()
+
+        def write() -> None:
+            nonlocal added
+            with connected(config) as writer:
+                while not done.is_set():
+                    add_trace_events(writer, midnight(-added % 12))
+                    added += 1
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        retention.ensure_partitions(connection, config)
+        done.set()
+        thread.join()
+        retention.ensure_partitions(connection, config)
+        assert added > 0
+        assert one(connection, f"SELECT count(*) FROM {TRACE}") == 11 + added
+        assert one(connection, f"SELECT count(*) FROM {TRACE}_default") == 0
 
     def test_the_partition_that_is_made_has_the_tables_indexes(
         self, database: tuple[Connection, DatabaseConfig]

@@ -14,13 +14,14 @@ class ObservabilityConfig(AppConfig):
 
     def ready(self) -> None:
         """Becomes the host of the layers of this process, and registers a system check."""
+        from asgiref.sync import sync_to_async
         from django.core import checks
 
         from dbint.django.checks import TAG
         from dbint.django.observability.config import check_events, database_config
-        from dbint.events.host import Host, use_host
+        from dbint.events.host import Host, Transactions, use_host
 
-        use_host(Host(config=database_config, on_commit=_on_commit))
+        use_host(Host(database_config, Transactions(_on_commit, sync_to_async(_on_commit))))
         checks.register(check_events, TAG)
 
 
