@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress as ip
+import math
 from copy import deepcopy
 from decimal import Decimal
 from typing import Any, Literal
@@ -41,13 +42,19 @@ def _interfaces(version: Literal[4, 6], bits: int) -> st.SearchStrategy[Any]:
 # INSERT goes through the text form of a timestamp: whole seconds of offset, and fewer than 16 hours of it.
 _OFFSETS = st.integers(-57599, 57599).map(lambda seconds: dt.timezone(dt.timedelta(seconds=seconds)))
 
+
+def _one_nan(value: float) -> float:
+    """The encoder knows one NaN; INSERT keeps the bits of others, or not, as psycopg sends them."""
+    return math.nan if math.isnan(value) else value
+
+
 SCALARS: dict[str, st.SearchStrategy[Any]] = {
     "bool": st.booleans(),
     "int2": st.integers(-(2**15), 2**15 - 1),
     "int4": st.integers(-(2**31), 2**31 - 1),
     "int8": st.integers(-(2**63), 2**63 - 1),
-    "float4": st.floats(width=32) | st.floats(1e-30, 1e30),
-    "float8": st.floats(),
+    "float4": st.floats(width=32).map(_one_nan) | st.floats(1e-30, 1e30),
+    "float8": st.floats().map(_one_nan),
     "numeric": _decimals(60, 60) | st.sampled_from(["NaN", "Infinity", "-Infinity"]).map(Decimal),
     "numeric(12,3)": _decimals(8, 6),
     "text": TEXT,
