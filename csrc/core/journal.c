@@ -386,8 +386,8 @@ static dbi_rc journal_make_directory(const dbi_journal *journal, dbi_err *err) {
         if (here != '/' && here != '\0')
             continue;
         *at = '\0';
-        if (mkdir(path, 0700) != 0 && errno != EEXIST && (here == '\0' || errno != EISDIR)) {
-            int sys = errno;
+        if (mkdir(path, 0700) != 0) {
+            int sys = errno; /* EEXIST, or for a directory that is there already EROFS, EACCES … */
 
             if (access(path, F_OK) != 0) {
                 rc = dbi__journal_sys(err, sys, "cannot make the journal directory %s (at %s)", journal->path, path);
@@ -474,6 +474,7 @@ void dbi_journal_free(dbi_journal *journal) {
     for (size_t i = 0; i < journal->done_count; i++)
         slot_free(journal->done[i], forked);
     dbi_free(journal->done);
+    dbi_free(journal->probed);
     slot_free(journal->own, forked);
     if (!forked) {
         dbi__fd_close(&journal->quarantine);
@@ -766,6 +767,39 @@ static bool slot_holds(const dbi_journal *journal, const dbi__slot *slot) {
     return false;
 }
 
+/* A number that changes when a process makes or removes a segment in the slot; 0 = there is no such slot. *fresh: it
+ * changed so recently that the next change may show the same time. */
+static uint64_t slot_stamp(const dbi_journal *journal, uint32_t number, bool *fresh) {
+    struct stat found;
+    char name[16];
+
+    (void)snprintf(name, sizeof name, "slot-%04u", number);
+    if (fstatat(journal->directory, name, &found, AT_SYMLINK_NOFOLLOW) != 0)
+        return 0;
+    *fresh = dbi_clock_wall_us() / 1000000 - found.st_mtim.tv_sec < 2;
+    return ((uint64_t)found.st_mtim.tv_sec * DBI_NS_PER_S + (uint64_t)found.st_mtim.tv_nsec) ^
+           (uint64_t)found.st_ino << 32 ^ 1;
+}
+
+/* Remembers that there was nothing to adopt in the slot as it is now: it is not looked into again until it changes. */
+static void slot_probed(dbi_journal *journal, uint32_t number) {
+    bool fresh = false;
+    uint64_t stamp = slot_stamp(journal, number, &fresh);
+
+    if (fresh)
+        return;
+    if (number >= journal->probed_count) {
+        uint64_t *grown = dbi_realloc(journal->probed, (number + 1) * sizeof *grown);
+
+        if (grown == NULL)
+            return;
+        memset(grown + journal->probed_count, 0, (number + 1 - journal->probed_count) * sizeof *grown);
+        journal->probed = grown;
+        journal->probed_count = number + 1;
+    }
+    journal->probed[number] = stamp;
+}
+
 static bool journal_room_for_slot(dbi_journal *journal) {
     size_t count = journal->adopted_count + journal->done_count;
     dbi__slot **grown;
@@ -797,20 +831,21 @@ dbi_rc dbi_journal_adopt(dbi_journal *journal, bool *found, dbi_err *err) {
         goto done;
     }
     for (uint32_t number = 0; number < JOURNAL_SLOTS_MAX && !*found && rc == DBI_OK; number++) {
+        uint64_t stamp;
         dbi__slot *slot;
         dbi_err why;
+        bool fresh;
 
         if (slot_is_ours(journal, number))
             continue;
-        rc = slot_take(journal, number, false, &slot, err);
-        if (slot == NULL) {
-            char name[16];
-
-            (void)snprintf(name, sizeof name, "slot-%04u", number);
-            if (rc == DBI_OK && faccessat(journal->directory, name, F_OK, 0) != 0)
-                break; /* slots are made from the lowest on: there are no more */
+        stamp = slot_stamp(journal, number, &fresh);
+        if (stamp == 0)
+            break; /* slots are made from the lowest on: there are no more */
+        if (number < journal->probed_count && journal->probed[number] == stamp)
             continue;
-        }
+        rc = slot_take(journal, number, false, &slot, err);
+        if (slot == NULL)
+            continue;
         rc = dbi__slot_load(journal, slot, &why);
         if (rc == DBI_OK && slot_holds(journal, slot)) {
             slot_sign(slot);
@@ -819,9 +854,11 @@ dbi_rc dbi_journal_adopt(dbi_journal *journal, bool *found, dbi_err *err) {
             break;
         }
         slot_forget(journal, slot);
-        slot_free(slot, false);
         if (rc == DBI_EHELD)
             rc = DBI_OK; /* a newer format: somebody else's */
+        if (rc == DBI_OK)
+            slot_probed(journal, number); /* under its lock */
+        slot_free(slot, false);
         if (rc != DBI_OK && err != NULL)
             *err = why;
     }

@@ -287,6 +287,8 @@ struct dbi_journal {
     dbi__slot *own;
     dbi__slot **adopted, **done; /* `done`: given back; chains that are gone still point there */
     size_t adopted_count, done_count, adopted_capacity;
+    uint64_t *probed; /* by number of a slot: its stamp when there was nothing to adopt in it */
+    size_t probed_count;
     pthread_mutex_t quarantine_lock;
     char warning[512];
     _Atomic uint64_t bytes, quarantined;
