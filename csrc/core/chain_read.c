@@ -188,13 +188,15 @@ static dbi_rc chain_damaged(dbi_chain *chain, const read_source *source, dbi_rec
 
         (void)dbi__record_check(records->bytes, got, end - offset, source->salt, sequence, &found);
         after = offset + found.size;
-        if (after == end && sequence == through)
-            end = after;
-        else if (after < end && sequence < through) {
+        if (after < end && sequence < through) {
             dbi__record_kind kind = DBI__RECORD_SHORT;
 
             length = 16;
-            while (kind == DBI__RECORD_SHORT && length <= end - after && records_reserve(records, length)) {
+            while (kind == DBI__RECORD_SHORT && length <= end - after) {
+                if (!records_reserve(records, length)) { /* that is no reason to set anything aside */
+                    dbi__unlock(&chain->lock);
+                    return read_no_memory(err);
+                }
                 got = source_fill(reader, source, records, after, length);
                 kind = dbi__record_check(records->bytes, got, end - after, source->salt, sequence + 1, &found);
                 if (got < length)
