@@ -5,6 +5,7 @@ import gc
 import inspect
 import itertools
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -93,10 +95,15 @@ def layer(config: DatabaseConfig) -> Iterator[DatabaseIntegrationLayer]:
         yield found
 
 
-def with_fields(config: DatabaseConfig, **fields: Any) -> DatabaseConfig:
-    """The same configuration, but for ``fields``."""
-    own = {name: getattr(config, name) for name in DatabaseConfig.__dataclass_fields__}
-    return DatabaseConfig(**{**own, **fields})
+@pytest.fixture
+def process_layer(config: DatabaseConfig) -> Iterator[None]:
+    """The process's own layer has the test's configuration."""
+    before, before_layer = current_host(), set_database_layer(None)
+    use_host(Host(config=lambda: config))
+    yield
+    use_host(before)
+    if (mine := set_database_layer(before_layer)) is not None:
+        mine.shutdown_sync()
 
 
 def until(condition: Callable[[], object], timeout: float = 20.0) -> None:
@@ -181,7 +188,7 @@ class TestTheSeed:
         assert after.recovery_attempts == 0
 
     def test_the_circuit_breaker(self, config: DatabaseConfig) -> None:
-        away = with_fields(config, port=1, connect_timeout=1, failure_threshold=2, recovery_timeout=600)
+        away = replace(config, port=1, connect_timeout=1, failure_threshold=2, recovery_timeout=600)
         with DatabaseIntegrationLayer(away) as db:
             refused = []
             for _ in range(3):
@@ -206,11 +213,33 @@ class TestTheSeed:
 
         asyncio.run(main())
 
+    def test_the_guides_example(
+        self, config: DatabaseConfig, capsys: pytest.CaptureFixture[str], process_layer: None
+    ) -> None:
+        guide = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
+        (example,) = (
+            block
+            for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+            if "async def work" in block
+        )
+        namespace: dict[str, Any] = {}
+        exec(example, namespace)  # noqa: S102 - the text is ours
+
+        async def main() -> None:
+            await namespace["work"]()
+            await get_database_layer().shutdown()
+
+        asyncio.run(main())
+        assert re.fullmatch(r"[01] events, status: healthy, pool: \d+\.\d %\n", capsys.readouterr().out)
+        with DatabaseIntegrationLayer(config) as db:
+            assert db.flush_sync(20) == 0
+            assert len(db.query_trace_events_sync("coord_123")) == 1
+
 
 class TestOpening:
     def test_nothing_is_opened_before_it_is_used(self, config: DatabaseConfig) -> None:
         threads = threading.active_count()
-        db = DatabaseIntegrationLayer(with_fields(config, background=True))
+        db = DatabaseIntegrationLayer(replace(config, background=True))
         assert not list(Path(config.journal_dir).iterdir())
         assert threading.active_count() == threads
         db.write_trace_event_sync(**TRACE)
@@ -221,7 +250,7 @@ class TestOpening:
         assert layer.config.journal_path.stat().st_mode & 0o777 == 0o700
 
     def test_a_server_that_is_away_is_a_degraded_start(self, config: DatabaseConfig) -> None:
-        db = DatabaseIntegrationLayer(with_fields(config, port=1))
+        db = DatabaseIntegrationLayer(replace(config, port=1))
         db.initialize_sync()
         assert db.status == DatabaseHealthStatus.DEGRADED
         db.write_trace_event_sync(**TRACE)
@@ -235,7 +264,7 @@ class TestOpening:
         assert db.shutdown_sync(0.1) == 1
 
     def test_what_was_kept_lands_with_the_next_process(self, config: DatabaseConfig) -> None:
-        away = DatabaseIntegrationLayer(with_fields(config, port=1))
+        away = DatabaseIntegrationLayer(replace(config, port=1))
         for _ in range(10):
             away.write_trace_event_sync(**TRACE)
         assert away.shutdown_sync(0.1) == 10
@@ -245,20 +274,20 @@ class TestOpening:
             assert db.get_health_metrics_sync().events_recovered == 10
 
     def test_unless_the_server_is_required(self, config: DatabaseConfig) -> None:
-        db = DatabaseIntegrationLayer(with_fields(config, port=1))
+        db = DatabaseIntegrationLayer(replace(config, port=1))
         with pytest.raises(errors.UnreachableError):
             db.initialize_sync(require_server=True)
         assert db.closed
 
     def test_wrong_credentials(self, config: DatabaseConfig) -> None:
-        wrong = with_fields(config, password="wrong", user="nobody")
+        wrong = replace(config, password="wrong", user="nobody")
         with pytest.raises(errors.AuthenticationError) as caught:
             DatabaseIntegrationLayer(wrong).initialize_sync(require_server=True)
         assert "wrong" not in str(caught.value)
 
     def test_a_journal_that_cannot_be_made(self, config: DatabaseConfig, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        db = DatabaseIntegrationLayer(with_fields(config, journal_dir=str(tmp_path / "file")))
+        db = DatabaseIntegrationLayer(replace(config, journal_dir=str(tmp_path / "file")))
         with pytest.raises(errors.JournalError, match=r"file/events_\w+ cannot be made .*DBINT_JOURNAL_DIR"):
             db.write_trace_event_sync(**TRACE)
 
@@ -513,7 +542,7 @@ class TestQuerying:
 
     def test_a_query_that_takes_too_long_is_ended(self, config: DatabaseConfig) -> None:
         with (
-            DatabaseIntegrationLayer(with_fields(config, query_timeout=0.2)) as db,
+            DatabaseIntegrationLayer(replace(config, query_timeout=0.2)) as db,
             connected(config) as other,
             other.transaction(),
         ):
@@ -523,7 +552,7 @@ class TestQuerying:
             assert db.get_health_metrics_sync().failed_queries == 1
 
     def test_new_credentials_are_taken_at_once(self, config: DatabaseConfig) -> None:
-        db = DatabaseIntegrationLayer(with_fields(config, user="nobody", password="x", connect_timeout=1))
+        db = DatabaseIntegrationLayer(replace(config, user="nobody", password="x", connect_timeout=1))
         db.initialize_sync()
         assert db.status == DatabaseHealthStatus.DEGRADED
         with pytest.raises(errors.OperationalError, match="nobody"):
@@ -539,7 +568,7 @@ class TestOutage:
     def test_down_and_back_up(self, postgres_private: Stack, tmp_path: Path) -> None:
         server = postgres_private.endpoint("postgres")
         changes: list[HealthChange] = []
-        config = with_fields(
+        config = replace(
             config_for(server, str(server.credentials["database"]), tmp_path),
             background=True,
             health_check_interval=0.1,
@@ -596,10 +625,10 @@ class TestOutage:
 
 class TestBackground:
     def test_retention_is_applied_when_it_is_due(self, config: DatabaseConfig) -> None:
-        busy = with_fields(config, background=True, health_check_interval=0.05)
+        busy = replace(config, background=True, health_check_interval=0.05)
         with connected(config) as connection:
             connection.execute("DELETE FROM dbint.retention_log")
-            with DatabaseIntegrationLayer(busy), DatabaseIntegrationLayer(with_fields(busy, name="other")):
+            with DatabaseIntegrationLayer(busy), DatabaseIntegrationLayer(replace(busy, name="other")):
                 runs = "SELECT count(*) FROM dbint.retention_log WHERE action = 'run'"
                 until(lambda: one(connection, runs) == 1)
                 time.sleep(0.5)
@@ -609,7 +638,7 @@ class TestBackground:
         def threads() -> list[str]:
             return [t.name for t in threading.enumerate() if t.name == "dbint-events"]
 
-        busy = with_fields(config, background=True, health_check_interval=0.05)
+        busy = replace(config, background=True, health_check_interval=0.05)
         db = DatabaseIntegrationLayer(busy)
         db.initialize_sync()
         assert threads() == ["dbint-events"]
@@ -624,16 +653,7 @@ class TestBackground:
 
 
 class TestTheProcess:
-    @pytest.fixture
-    def host(self, config: DatabaseConfig) -> Iterator[None]:
-        before, before_layer = current_host(), set_database_layer(None)
-        use_host(Host(config=lambda: config))
-        yield
-        use_host(before)
-        if (mine := set_database_layer(before_layer)) is not None:
-            mine.shutdown_sync()
-
-    @pytest.mark.usefixtures("host")
+    @pytest.mark.usefixtures("process_layer")
     def test_has_one_layer(self) -> None:
         db = get_database_layer()
         assert get_database_layer() is db
