@@ -110,11 +110,13 @@ void dbi__chain_set_met(dbi_chain *chain, uint64_t base) {
 
 void dbi__chain_set_missing(dbi_chain *chain, uint64_t from, uint64_t to) {
     dbi__spin_lock(chain);
-    if (chain->state.missing_to != 0 && chain->state.missing_from <= from && from <= chain->state.missing_to + 1)
-        from = chain->state.missing_from;
+    /* Two holes with segments between them, which are being shipped, become one: it explains nothing that is there. */
+    if (chain->state.missing_to > chain->met) {
+        from = chain->state.missing_from < from ? chain->state.missing_from : from;
+        to = chain->state.missing_to > to ? chain->state.missing_to : to;
+    }
     chain->state.missing_from = from;
-    chain->state.missing_to = to > chain->state.missing_to || from > chain->state.missing_to ? to
-                                                                                            : chain->state.missing_to;
+    chain->state.missing_to = to;
     head_number(chain, DBI__AT_MISSING_FROM, chain->state.missing_from);
     head_number(chain, DBI__AT_MISSING_TO, chain->state.missing_to);
     dbi__spin_unlock(chain);
@@ -603,7 +605,7 @@ static bool chain_wants_spare(dbi_chain *chain) {
 
 dbi_rc dbi__chain_tend(dbi_chain *chain, uint64_t *kept, dbi_err *err) {
     const dbi_journal_config *config = &chain->journal->config;
-    dbi__segment *active;
+    dbi__segment *cold;
     int64_t now, since;
     size_t index;
     dbi_rc rc = DBI_OK;
@@ -619,20 +621,23 @@ dbi_rc dbi__chain_tend(dbi_chain *chain, uint64_t *kept, dbi_err *err) {
     if (chain_counts_bytes(chain))
         for (index = 0; index < chain->segment_count && chain->segments[index]->landed_at != 0; index++)
             *kept += chain->segments[index]->header.size;
-    dbi__spin_lock(chain);
-    active = chain->active;
-    dbi__spin_unlock(chain);
-    if (chain->slot == NULL || active == NULL || active->prefaulted || active->fd < 0)
-        active = NULL;
-    chain->tending = active != NULL ? active->header.number : 0;
     dbi__unlock(&chain->lock);
     if (chain_wants_spare(chain)) {
         rc = dbi__chain_make(chain, 0, true, err);
         if (rc == DBI_EFULL) /* who appends will hear of it */
             rc = DBI_OK;
     }
-    if (active != NULL) {
-        dbi__segment_prefault(active);
+    /* Pages are fetched when the segment is in place already: an appender that needs it does not wait for them. */
+    dbi__lock(&chain->lock);
+    dbi__spin_lock(chain);
+    cold = chain->active != NULL && !chain->active->prefaulted ? chain->active : chain->spare;
+    dbi__spin_unlock(chain);
+    if (chain->slot == NULL || cold == NULL || cold->prefaulted)
+        cold = NULL;
+    chain->tending = cold != NULL ? cold->header.number : 0;
+    dbi__unlock(&chain->lock);
+    if (cold != NULL) {
+        dbi__segment_prefault(cold);
         dbi__lock(&chain->lock);
         chain->tending = 0;
         dbi__unlock(&chain->lock);

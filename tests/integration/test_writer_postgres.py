@@ -240,6 +240,43 @@ def test_a_thread_that_waits_for_room_goes_on(make: Maker, server: psycopg.Conne
     check_landed(stream, 20_000)
 
 
+def test_what_was_dropped_and_what_landed_are_all_there_was(
+    make: Maker, server: psycopg.Connection[Any]
+) -> None:
+    """The oldest rows go while the table is locked, and while others are landing."""
+    writer = make(max_bytes=300 * 1024, segment_min=16384, segment_max=65536, keep_bytes=0, keep_seconds=0.0)
+    stream = writer.stream("writer_test", columns=COLUMNS, batch_size=1, when_full="drop_oldest")
+    with server.transaction():
+        server.execute("LOCK TABLE writer_test")
+        for number in range(5000):
+            stream.write_sync(id=number, name="x" * 200)
+    for number in range(5000, 30_000):
+        stream.write_sync(id=number, name="x" * 200)
+    assert writer.flush(60) == 0
+    figures = stream.snapshot()
+    dropped = figures["dropped"]["oldest"]
+    landed = ids(server)
+    assert dropped > 1000
+    assert landed[-1] == 29_999
+    assert len(landed) == figures["landed"] == 30_000 - dropped
+    assert figures["accepted"] == total(figures) == 30_000
+
+
+def test_bad_rows_are_accounted_for(make: Maker, server: psycopg.Connection[Any], tmp_path: Path) -> None:
+    server.execute("ALTER TABLE writer_test ADD CHECK (name <> 'bad')")
+    writer = make()
+    stream = writer.stream("writer_test", columns=COLUMNS)
+    for number in range(10_000):
+        stream.write_sync(id=number, name="bad" if number in (17, 5000, 9999) else "good")
+    assert writer.flush(60) == 0
+    figures = stream.snapshot()
+    assert (figures["accepted"], figures["landed"], figures["dead"]) == (10_000, 9997, 3)
+    assert total(figures) == 10_000
+    [letters] = (tmp_path / "journal" / "dead").iterdir()
+    assert len(letters.read_text().splitlines()) == 3
+    assert set(range(10_000)) - set(ids(server)) == {17, 5000, 9999}
+
+
 # --- columns ---
 
 
