@@ -118,6 +118,7 @@ static dbi_rc sync_move(dbi_chain *chain, sync_step *step, dbi_err *err) {
     moved = true;
     if (fsync(directory) != 0)
         goto failed;
+    dbi__lock(&chain->maker); /* the keeper may be fetching its pages */
     dbi__lock(&chain->lock);
     dbi__segment_unmap(segment);
     dbi__fd_close(&segment->fd);
@@ -127,6 +128,7 @@ static dbi_rc sync_move(dbi_chain *chain, sync_step *step, dbi_err *err) {
     segment->sync_failed = false;
     segment->listed = true;
     dbi__unlock(&chain->lock);
+    dbi__unlock(&chain->maker);
     goto done;
 failed:
     rc = dbi__journal_sys(err, errno, "cannot move the events of journal segment %s/%s/%s to a new file",

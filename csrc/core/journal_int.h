@@ -188,8 +188,8 @@ typedef struct dbi__segment {
 void dbi__segment_name(const uint8_t id[16], uint64_t number, const char *ending, char name[DBI__FILE_NAME]);
 /* Makes and maps one, in use by none: a file in `directory`, or anonymous memory for -1. */
 dbi_rc dbi__segment_make(dbi__segment **segment, int directory, const dbi__header *header, const void *meta,
-                         bool prefault, dbi_err *err);
-/* Asks the kernel for the pages of one that is in use. */
+                         bool ahead, dbi_err *err);
+/* Asks the kernel for its pages, also while it is appended to. */
 void dbi__segment_prefault(dbi__segment *segment);
 void dbi__segment_unmap(dbi__segment *segment);
 /* Unmaps, closes and frees; the file stays. `forked`: memory only. */

@@ -349,11 +349,10 @@ void dbi__segment_name(const uint8_t id[16], uint64_t number, const char *ending
     (void)snprintf(name + 32, DBI__FILE_NAME - 32, ".%016llx%s", (unsigned long long)number, ending);
 }
 
-static bool prefault(dbi__segment *segment, bool in_use) {
-    if (madvise(segment->map, segment->header.size, MADV_POPULATE_WRITE) == 0)
-        return true;
-    if (in_use) /* touching the pages would write over what is being appended */
-        return false;
+/* For kernels before 5.14, which cannot be asked for pages that are in use: touches those of a new segment. */
+static bool segment_touch(const dbi__segment *segment) {
+    if (madvise(segment->map, DBI__PAGE, MADV_POPULATE_WRITE) == 0)
+        return false; /* then dbi__segment_prefault does it, and nobody waits for it */
     for (uint64_t at = 0; at < segment->header.size; at += DBI__PAGE) {
         volatile uint8_t *byte = segment->map + at;
 
@@ -363,12 +362,12 @@ static bool prefault(dbi__segment *segment, bool in_use) {
 }
 
 void dbi__segment_prefault(dbi__segment *segment) {
-    (void)prefault(segment, true);
+    (void)madvise(segment->map, segment->header.size, MADV_POPULATE_WRITE);
     segment->prefaulted = true;
 }
 
 dbi_rc dbi__segment_make(dbi__segment **made, int directory, const dbi__header *header, const void *meta,
-                         bool prefaulted, dbi_err *err) {
+                         bool ahead, dbi_err *err) {
     char temporary[DBI__FILE_NAME], name[DBI__FILE_NAME];
     dbi__segment *segment = dbi_calloc(1, sizeof *segment);
     bool in_file = directory >= 0, unlinked = true;
@@ -401,8 +400,8 @@ dbi_rc dbi__segment_make(dbi__segment **made, int directory, const dbi__header *
         goto failed;
     segment->map = map;
     (void)madvise(map, header->size, MADV_DONTFORK);
-    if (in_file && prefaulted)
-        segment->prefaulted = prefault(segment, false);
+    if (in_file && ahead)
+        segment->prefaulted = segment_touch(segment);
     dbi__header_format(&segment->header, meta, segment->map);
     what = "name";
     if (in_file && renameat(directory, temporary, directory, name) != 0)
