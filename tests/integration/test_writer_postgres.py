@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from dbint._core import BatchWriter, Pool, Stream
-from dbint.errors import ConfigurationError
+from dbint.errors import ConfigurationError, QueueFullError
 from stack import Endpoint, Stack
 
 COLUMNS = {"id": "int8 not null", "name": "text"}
@@ -260,6 +260,33 @@ def test_what_was_dropped_and_what_landed_are_all_there_was(
     assert landed[-1] == 29_999
     assert len(landed) == figures["landed"] == 30_000 - dropped
     assert figures["accepted"] == total(figures) == 30_000
+
+
+def test_a_disk_that_is_full(
+    conninfo: str, server: psycopg.Connection[Any], small_disk: Callable[[int], Path]
+) -> None:
+    """Less room than the cap allows: full is full, and room that is made is used again."""
+    writer = BatchWriter(Pool(conninfo), small_disk(8 << 20) / "journal", keep_bytes=0, keep_seconds=0.0)
+    rejecting = writer.stream("writer_test", columns=COLUMNS, name="rejecting", when_full="reject")
+    blocking = writer.stream("writer_test", columns=COLUMNS, name="blocking")
+
+    def write_on() -> None:
+        for number in range(100_000):
+            rejecting.write_sync(id=number, name="x" * 500)
+
+    with server.transaction():
+        server.execute("LOCK TABLE writer_test")
+        with pytest.raises(QueueFullError, match=r'"rejecting" is full'):
+            write_on()
+    taken = rejecting.snapshot()["accepted"]
+    assert taken > 5000
+    assert writer.flush(60) == 0
+    for number in range(20_000):
+        blocking.write_sync(id=100_000 + number, name="x" * 500)
+    assert writer.close(60) == 0
+    assert (rejecting.snapshot()["landed"], rejecting.snapshot()["rejected"]) == (taken, 1)
+    check_landed(blocking, 20_000)
+    assert len(ids(server)) == taken + 20_000
 
 
 def test_bad_rows_are_accounted_for(make: Maker, server: psycopg.Connection[Any], tmp_path: Path) -> None:
