@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -173,6 +174,8 @@ static inline bool test_run(const test_case *test, uint64_t nth, test_report *re
     (void)fflush(NULL);
     pid = fork();
     if (pid == 0) {
+        (void)setpgid(0, 0); /* with the processes that the case starts, so that none outlives it */
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)alarm(timeout_s); /* its default action ends the process, whatever it is stuck in */
         test_fail_nth = nth;
         dbi_alloc_fail_nth(nth);
@@ -186,6 +189,7 @@ static inline bool test_run(const test_case *test, uint64_t nth, test_report *re
         perror("    fork or waitpid");
         return false;
     }
+    (void)kill(-pid, SIGKILL);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return true;
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
