@@ -48,6 +48,7 @@ static pid_t other_process(const place *at, uint64_t records) {
         dbi_journal *journal;
         dbi_chain *chain;
 
+        (void)alarm(60); /* should the test fail before it ends this process */
         dbi_alloc_fail_nth(0);
         if (small_open(at, &journal) == DBI_OK && dbi_journal_chain(journal, &stream, &chain, NULL) == DBI_OK &&
             append_range(chain, 1, records) == DBI_OK && write(pipes[1], "x", 1) == 1)
@@ -302,6 +303,7 @@ TEST(a_child_does_not_hold_its_parents_slot) {
     parent = fork();
     CHECK(parent >= 0);
     if (parent == 0) {
+        (void)alarm(60);
         dbi_alloc_fail_nth(0);
         if (small_open(&at, &journal) != DBI_OK)
             _exit(1);
