@@ -39,6 +39,7 @@
  *    144    8   unmet*: the first sequence appended since the chain was opened and before the ledger was met; 0 = met
  *    152    8   missing from*, and
  *    160    8   missing to*: sequences known to be missing, given up by drop_oldest or counted as damaged; 0 = none
+ *                 (two holes become one that spans what lies between: a range says nothing of what is there)
  *    168    4   state: 0 = open; "SEAL" = a successor is in use; anything else ("END!" is written) = the chain is ended
  *    172    4   CRC32C of salt, target; valid when target is not zero
  *    176   16   target: identity of the server's database (dbint.server); zero = not yet known
