@@ -30,7 +30,7 @@ struct dbi_dead {
     dbi__text lines;      /* not yet written */
     int fd;               /* within a shipment that has letters; else -1 */
     bool torn;            /* the file may end within a line */
-    unsettled *letters;   /* in no order */
+    unsettled *letters;   /* ascending */
     size_t letter_count, letter_capacity;
 };
 
@@ -72,40 +72,61 @@ void dbi_dead_free(dbi_dead *dead) {
     dbi_free(dead);
 }
 
-static unsettled *letter_find(dbi_dead *dead, uint64_t sequence) {
-    for (size_t i = 0; i < dead->letter_count; i++)
-        if (dead->letters[i].sequence == sequence)
-            return &dead->letters[i];
-    return NULL;
+/* Where the letter is, or would be. */
+static size_t letter_place(const dbi_dead *dead, uint64_t sequence) {
+    size_t low = 0, high = dead->letter_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (dead->letters[middle].sequence < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
-static void letter_forget(dbi_dead *dead, unsettled *letter) {
-    *letter = dead->letters[--dead->letter_count];
+static bool letter_is_at(const dbi_dead *dead, size_t place, uint64_t sequence) {
+    return place < dead->letter_count && dead->letters[place].sequence == sequence;
+}
+
+/* Moves what begins at `from`, which makes room or takes letters away. */
+static void letters_move(dbi_dead *dead, size_t to, size_t from) {
+    memmove(dead->letters + to, dead->letters + from, (dead->letter_count - from) * sizeof *dead->letters);
+    dead->letter_count = dead->letter_count - from + to;
 }
 
 static dbi_rc letter_add(dbi_dead *dead, uint64_t sequence, bool put, dbi_err *err) {
-    unsettled *letter = letter_find(dead, sequence);
+    size_t place = letter_place(dead, sequence);
 
-    if (letter == NULL && dead->letter_count == dead->letter_capacity) {
-        size_t capacity = dead->letter_capacity == 0 ? 16 : dead->letter_capacity * 2;
-        unsettled *letters = dbi_realloc(dead->letters, capacity * sizeof *letters);
+    if (!letter_is_at(dead, place, sequence)) {
+        if (dead->letter_count == dead->letter_capacity) {
+            size_t capacity = dead->letter_capacity == 0 ? 16 : dead->letter_capacity * 2;
+            unsettled *letters = dbi_realloc(dead->letters, capacity * sizeof *letters);
 
-        if (letters == NULL)
-            return dbi_err_set(err, DBI_ENOMEM, "out of memory for dead letters");
-        dead->letters = letters;
-        dead->letter_capacity = capacity;
+            if (letters == NULL)
+                return dbi_err_set(err, DBI_ENOMEM, "out of memory for dead letters");
+            dead->letters = letters;
+            dead->letter_capacity = capacity;
+        }
+        letters_move(dead, place + 1, place);
     }
-    if (letter == NULL)
-        letter = &dead->letters[dead->letter_count++];
-    *letter = (unsettled){.sequence = sequence, .put = put};
+    dead->letters[place] = (unsettled){.sequence = sequence, .put = put};
     return DBI_OK;
+}
+
+static void letter_forget(dbi_dead *dead, uint64_t sequence) {
+    size_t place = letter_place(dead, sequence);
+
+    if (letter_is_at(dead, place, sequence))
+        letters_move(dead, place, place + 1);
 }
 
 /* --- reading --- */
 
 /* One line of the file, or its beginning: `whole` when it ended with a newline and a brace before that. */
 static dbi_rc line_load(dbi_dead *dead, char *head, size_t length, char last, uint64_t landed, dbi_err *err) {
-    unsettled *letter;
     uint64_t sequence;
     bool withdrawn;
 
@@ -116,9 +137,7 @@ static dbi_rc line_load(dbi_dead *dead, char *head, size_t length, char last, ui
         return DBI_OK;
     if (!withdrawn)
         return letter_add(dead, sequence, false, err);
-    letter = letter_find(dead, sequence);
-    if (letter != NULL)
-        letter_forget(dead, letter);
+    letter_forget(dead, sequence);
     return DBI_OK;
 }
 
@@ -279,10 +298,6 @@ dbi_rc dbi_dead_sync(dbi_dead *dead, dbi_err *err) {
 }
 
 void dbi_dead_landed(dbi_dead *dead, uint64_t last) {
-    for (size_t i = 0; i < dead->letter_count;) {
-        if (dead->letters[i].sequence <= last)
-            letter_forget(dead, &dead->letters[i]);
-        else
-            i++;
-    }
+    if (dead->letter_count > 0)
+        letters_move(dead, 0, last < UINT64_MAX ? letter_place(dead, last + 1) : dead->letter_count);
 }

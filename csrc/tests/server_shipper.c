@@ -1288,6 +1288,9 @@ CASE(a_chain_that_was_forgotten_goes_on_where_it_was) {
     rows(&world, 1, 10);
     drain(&world);
     restart(&world);
+    (void)sql("DO $$BEGIN PERFORM dbint.collect_chains('1 hour'); RAISE 'one hour was let pass';"
+              "EXCEPTION WHEN invalid_parameter_value THEN NULL; END$$");
+    CHECK_SQL("0", "SELECT dbint.collect_chains('1 day')");
     (void)sql(
         "UPDATE dbint.chains SET advanced_at = now() - interval '91 days'; SELECT dbint.collect_chains('90 days')");
     CHECK_SQL("0", "SELECT count(*) FROM dbint.chains");
