@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.db.models import ForeignKey, Model
 from django.db.utils import ConnectionHandler
+from django.utils.connection import ConnectionDoesNotExist
 from django.utils.module_loading import import_string
 
 from dbint import discovery
@@ -54,6 +55,7 @@ def register() -> None:
         check_routers,
         check_routes,
         check_passwords,
+        check_events,
     ):
         checks.register(check, TAG)
     checks.register(check_servers, checks.Tags.database)
@@ -262,6 +264,22 @@ def _has_other_authentication(entry: dict[str, Any]) -> bool:
     return socket or any(
         options.get(key) for key in ("passfile", "service", "sslcert", "password", "read_default_file")
     )
+
+
+def check_events(**_options: Any) -> list[checks.CheckMessage]:
+    """E050: the layer of events cannot be configured as the settings and the environment say."""
+    if not apps.is_installed("dbint.django.observability") or not _settings_are_sound():
+        return []
+    from dbint.django.observability.config import database_config  # its models need the app
+
+    try:
+        database_config()
+    except ConfigurationError as error:
+        message = f"The layer of events cannot be configured: {error}"
+        return [checks.Error(message, hint="docs/events.md lists fields and variables.", id="dbint.E050")]
+    except ConnectionDoesNotExist:
+        pass  # E024 has it
+    return []
 
 
 def check_servers(databases: Sequence[str] | None = None, **_options: Any) -> list[checks.CheckMessage]:

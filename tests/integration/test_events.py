@@ -217,11 +217,8 @@ class TestTheSeed:
         self, config: DatabaseConfig, capsys: pytest.CaptureFixture[str], process_layer: None
     ) -> None:
         guide = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
-        (example,) = (
-            block
-            for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-            if "async def work" in block
-        )
+        blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+        (example,) = (block for block in blocks if "async def work" in block)
         namespace: dict[str, Any] = {}
         exec(example, namespace)  # noqa: S102 - the text is ours
 

@@ -1,8 +1,8 @@
-"""docs/events.md says what the code does: fields, defaults, variables, parameters, statuses."""
+"""docs/events.md and settings.md say what the code does: defaults, variables, parameters, statuses."""
 
 import inspect
 import re
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,13 +10,19 @@ import pytest
 from dbint.events import DatabaseConfig, DatabaseHealthStatus, DatabaseIntegrationLayer
 from dbint.events.config import VARIABLES
 
-GUIDE = Path(__file__).parents[2] / "docs" / "events.md"
-ROWS = [
-    [cell.strip() for cell in line.strip("|").split("|")]
-    for line in GUIDE.read_text().splitlines()
-    if line.startswith("| ")
-]
+DOCS = Path(__file__).parents[2] / "docs"
+METHODS = dir(DatabaseIntegrationLayer)
+ELSEWHERE = {"name", "journal_dir", "retention_tables"}  # no plain default
 ALWAYS = {"self", "timestamp", "event_id", "on_commit", "start_time", "end_time", "limit", "before"}
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of all tables of a page."""
+    lines = (DOCS / page).read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+
+
+ROWS = rows("events.md")
 
 
 def names(cell: str) -> list[str]:
@@ -33,26 +39,25 @@ def parameters(method: str) -> dict[str, inspect.Parameter]:
     return {name: parameter for name, parameter in found.items() if name not in ALWAYS}
 
 
-def test_every_field_is_there_with_its_default() -> None:
-    table = {names(cells[0])[0]: cells for cells in ROWS if len(cells) == 4 and names(cells[0])}
-    server = {"host", "port", "database", "user", "password", "options"}
-    assert set(table) == {field.name for field in fields(DatabaseConfig)} - server | {"host"}
-    for field in fields(DatabaseConfig):
-        if field.name in server or field.name in ("name", "journal_dir", "retention_tables"):
-            continue
-        assert field.default is not MISSING
-        assert table[field.name][1].strip("`") == str(field.default), field.name
+def test_defaults_are_those_of_the_fields() -> None:
+    table = {
+        key[1]: default.strip("`")
+        for first, _, default, _ in (cells for cells in rows("settings.md") if len(cells) == 4)
+        if (key := re.match(r'`EVENTS\["(\w+)"\]`', first))
+    }
+    known = {field.name: field.default for field in fields(DatabaseConfig)}
+    said = {name: default for name, default in table.items() if name not in ELSEWHERE}
+    assert len(said) > 20
+    assert said == {name: str(known[name]) for name in said}
 
 
-def test_every_variable_is_there() -> None:
-    table = {names(cells[0])[0]: cells[2] for cells in ROWS if len(cells) == 4 and names(cells[0])}
-    said = {variable: field for field, cell in table.items() for variable in names(cell)}
-    assert said == {variable: field for variable, (field, _) in VARIABLES.items()}
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_every_variable_is_there(variable: str) -> None:
+    field, _ = VARIABLES[variable]
+    assert names(row(variable)[1]) == [field]
 
 
-@pytest.mark.parametrize(
-    "method", [name for name in dir(DatabaseIntegrationLayer) if name.startswith("write_")]
-)
+@pytest.mark.parametrize("method", [name for name in METHODS if name.startswith("write_")])
 def test_what_a_write_takes(method: str) -> None:
     if method.endswith("_sync"):
         assert parameters(method) == parameters(method.removesuffix("_sync"))
@@ -63,9 +68,7 @@ def test_what_a_write_takes(method: str) -> None:
     assert names(optional) == [name for name, one in found.items() if one.default is None]
 
 
-@pytest.mark.parametrize(
-    "method", [name for name in dir(DatabaseIntegrationLayer) if name.startswith("query_")]
-)
+@pytest.mark.parametrize("method", [name for name in METHODS if name.startswith("query_")])
 def test_what_a_query_takes(method: str) -> None:
     if method.endswith("_sync"):
         assert parameters(method) == parameters(method.removesuffix("_sync"))
@@ -75,5 +78,5 @@ def test_what_a_query_takes(method: str) -> None:
 
 
 def test_every_status_has_its_row() -> None:
-    rows = [cells[0] for cells in ROWS if len(cells) == 2 and cells[0].isupper()]
-    assert sorted(rows) == sorted(status.name for status in DatabaseHealthStatus)
+    found = [cells[0] for cells in ROWS if re.fullmatch("[A-Z]+", cells[0])]
+    assert sorted(found) == sorted(status.name for status in DatabaseHealthStatus)

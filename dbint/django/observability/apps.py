@@ -13,16 +13,13 @@ class ObservabilityConfig(AppConfig):
     verbose_name = "Agent observability"
 
     def ready(self) -> None:
-        """Becomes the host of the layers of this process, and registers a system check."""
+        """Becomes the host of the layers of this process."""
         from asgiref.sync import sync_to_async
-        from django.core import checks
 
-        from dbint.django.checks import TAG
-        from dbint.django.observability.config import check_events, database_config
+        from dbint.django.observability.config import database_config
         from dbint.events.host import Host, Transactions, use_host
 
         use_host(Host(database_config, Transactions(_on_commit, sync_to_async(_on_commit))))
-        checks.register(check_events, TAG)
 
 
 def _on_commit(work: Callable[[], None], using: str | None) -> None:

@@ -3,10 +3,7 @@
 from typing import Any
 
 import psycopg
-from django.core import checks
-from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
-from django.utils.connection import ConnectionDoesNotExist
 
 from dbint.django import conf
 from dbint.errors import ConfigurationError
@@ -46,32 +43,3 @@ def database_config() -> DatabaseConfig:
         password=entry["PASSWORD"],
         options={key: str(value) for key, value in entry["OPTIONS"].items() if key in known},
     )
-
-
-def check_events(**_options: Any) -> list[checks.CheckMessage]:
-    """E050: the layer of events cannot be configured as the settings and the environment say.
-
-    W051: the database's user is named as the ledger's schema.
-    """
-    try:
-        config = database_config()
-    except ImproperlyConfigured:
-        return []  # E002 and E003 have it
-    except (ConfigurationError, ConnectionDoesNotExist) as error:
-        return [
-            checks.Error(
-                f"The layer of events cannot be configured: {error}",
-                hint='docs/events.md lists the keys of DBINT["EVENTS"] and the variables.',
-                id="dbint.E050",
-            )
-        ]
-    if config.user == LEDGER_SCHEMA:
-        return [
-            checks.Warning(
-                f'The user "{config.user}" has the name of the schema that the ledger of events is in: '
-                "PostgreSQL looks there first, and makes new tables there.",
-                hint="Take another user, or set its search path: ALTER ROLE dbint SET search_path TO public.",
-                id="dbint.W051",
-            )
-        ]
-    return []

@@ -269,7 +269,7 @@ class TestConfiguration:
         printed = project.script(
             """
             from django.test import override_settings
-            from dbint.django.observability.config import check_events
+            from dbint.django.checks import check_events
             with override_settings(DBINT={"ROUTING": {"apps": {"dbint_observability": "doris"}}}):
                 (found,) = check_events()
             print(found.id, found.msg)
