@@ -47,7 +47,7 @@ def for_model(model: type[models.Model], *, writer: BatchWriter | None = None, *
         config = layer.config
         if here != (config.host or "localhost", config.port, config.database):
             raise ConfigurationError(
-                f"{label} lives in {alias!r} ({here[2]} at {here[0]}:{here[1]}), the layer of events writes to "
+                f"{label} lives in {alias!r} ({here[2]} at {here[0]}:{here[1]}), the layer writes to "
                 f"{config.database} at {config.host}:{config.port}: give a writer of its own"
             )
         writer = layer.writer
