@@ -319,29 +319,28 @@ static dbi_rc chain_register(dbi_shipper *shipper, dbi_conn *conn, const dbi_cha
     return dbi_ledger_register(conn, shipper->id, &about, start, soon(shipper), err);
 }
 
-/* The ledger is not where the journal saw it. What had landed unseen is counted as landed, what the server has lost
- * again as reopened; appends that come in between change both held and last. */
-static void settle(dbi_shipper *shipper, const dbi_chain_view *before, const dbi_ledger_entry *entry, uint64_t lost) {
-    dbi_ship_view *view = &shipper->view;
+/* How many records the journal now counts as landed that it did not before; below 0 after a rewind. Records that are
+ * appended in between change both held and last. */
+static int64_t landed_since(const dbi_shipper *shipper, const dbi_chain_view *before) {
     dbi_chain_view chain;
-    uint64_t landed, dead = entry->dead > shipper->ledger_dead ? entry->dead - shipper->ledger_dead : 0;
 
     dbi_chain_view_get(shipper->config.chain, &chain);
-    landed = (before->held - before->last) - (chain.held - chain.last); /* below 0, so huge, after a rewind */
-    (void)pthread_mutex_lock(&shipper->lock);
-    if (landed <= INT64_MAX) {
-        view->dead += dead;
-        view->rows += landed > dead ? landed - dead : 0;
-    } else {
-        view->reopened += lost - landed;
-    }
-    (void)pthread_mutex_unlock(&shipper->lock);
+    return (int64_t)((before->held - before->last) - (chain.held - chain.last));
+}
+
+/* Counts what had landed unseen, dead ones among it. */
+static void landed_count(dbi_shipper *shipper, const dbi_chain_view *before, const dbi_ledger_entry *entry) {
+    uint64_t dead = entry->dead > shipper->ledger_dead ? entry->dead - shipper->ledger_dead : 0;
+    int64_t landed = landed_since(shipper, before);
+
+    count(shipper, &shipper->view.dead, dead);
+    count(shipper, &shipper->view.rows, landed > (int64_t)dead ? (uint64_t)landed - dead : 0);
 }
 
 static void landed_unseen(dbi_shipper *shipper, const dbi_chain_view *before, const dbi_ledger_entry *entry) {
     dbi_chain_count(shipper->config.chain, DBI_CHAIN_AMBIGUOUS_RESOLVED, 1);
     dbi_chain_landed(shipper->config.chain, entry->last);
-    settle(shipper, before, entry, 0);
+    landed_count(shipper, before, entry);
     (void)pthread_mutex_lock(&shipper->lock);
     shipper->view.ambiguous_resolved++;
     shipper->view.last_landed_us = dbi_clock_wall_us();
@@ -349,14 +348,17 @@ static void landed_unseen(dbi_shipper *shipper, const dbi_chain_view *before, co
     tell(shipper, (dbi_ship_event){.kind = DBI_SHIP_EVENT_RESOLVED, .first = before->landed + 1, .last = entry->last});
 }
 
+/* What the server has lost again waits once more, or is no longer held. */
 static void rewound(dbi_shipper *shipper, const dbi_chain_view *before, const dbi_ledger_entry *entry) {
     uint64_t lost = 0;
+    int64_t landed;
 
     dbi_chain_rewind(shipper->config.chain, entry->last, &lost);
-    settle(shipper, before, entry, lost);
+    landed = landed_since(shipper, before);
     (void)pthread_mutex_lock(&shipper->lock);
     shipper->view.rewinds++;
     shipper->view.lost_by_server += lost;
+    shipper->view.reopened += lost + (landed < 0 ? (uint64_t)-landed : 0);
     (void)pthread_mutex_unlock(&shipper->lock);
     tell(shipper,
          (dbi_ship_event){.kind = DBI_SHIP_EVENT_REWOUND, .first = entry->last, .last = before->landed, .count = lost});
@@ -371,7 +373,7 @@ static dbi_rc begin_anew(dbi_shipper *shipper, dbi_conn *conn, const dbi_chain_v
     dbi_chain_view_get(shipper->config.chain, &chain);
     entry->last = chain.landed;
     entry->dead = shipper->ledger_dead;
-    settle(shipper, before, entry, 0);
+    landed_count(shipper, before, entry);
     if (rc == DBI_OK)
         rc = chain_register(shipper, conn, &chain, entry, err);
     tell(shipper, (dbi_ship_event){.kind = DBI_SHIP_EVENT_ENDED,

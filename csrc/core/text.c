@@ -57,7 +57,7 @@ void dbi__text_put(dbi__text *text, const char *string) {
 }
 
 void dbi__text_putf(dbi__text *text, const char *fmt, ...) {
-    char small[128];
+    char small[256];
     va_list args;
 
     va_start(args, fmt);

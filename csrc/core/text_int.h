@@ -21,7 +21,7 @@ void dbi__text_reset(dbi__text *text);
 bool dbi__text_room(dbi__text *text, size_t more);
 void dbi__text_add(dbi__text *text, const char *bytes, size_t length);
 void dbi__text_put(dbi__text *text, const char *string);
-void dbi__text_putf(dbi__text *text, const char *fmt, ...) DBI_PRINTF(2, 3); /* short things: 128 bytes at most */
+void dbi__text_putf(dbi__text *text, const char *fmt, ...) DBI_PRINTF(2, 3); /* 255 bytes at most */
 
 /* A name as SQL's quoted identifier; a string as SQL's E'' constant, which means the same under any setting. */
 void dbi__text_identifier(dbi__text *text, const char *name);
