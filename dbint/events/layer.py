@@ -526,18 +526,25 @@ class DatabaseIntegrationLayer:
         """Looks at everything once, and judges."""
         with self._look_lock:
             was_away = self._away_since is not None
-            accepting = not self._closed
+            accepting = self._accepts()
             if ping and accepting:
-                try:
+                with suppress(errors.Error):  # the window has it
                     self._ping()
-                except errors.Error as error:
-                    accepting = not isinstance(error, errors.JournalError | errors.ClosedError)
             writer, pool = self._writer, self._pool
             if writer is not None and was_away and self._away_since is None:
                 writer.retry()
             if pool is not None:
                 pool.tidy()
             return self._judge(writer, pool, accepting)
+
+    def _accepts(self) -> bool:
+        """Whether events can be written: it is open, or can be opened."""
+        try:
+            self._open()
+        except errors.Error as error:
+            self._window.note_error(error)
+            return False
+        return True
 
     def _judge(self, writer: BatchWriter | None, pool: Pool | None, accepting: bool) -> DatabaseHealthMetrics:
         counts = _Counts(writer)

@@ -48,6 +48,7 @@ class Reader:
         timeout_ms = round(config.query_timeout * 1000)
         self._begin = ("BEGIN READ ONLY", f"SET LOCAL statement_timeout = {timeout_ms}")
         self._lock = threading.Lock()
+        self._closed = False
         self._pool: ConnectionPool[_Connection] | None = None
         self._loop_pools: _Pools = WeakKeyDictionary()
         self._connection_error = "all connections are in use"
@@ -107,35 +108,45 @@ class Reader:
 
     def size(self) -> tuple[int, int]:
         """How many connections are open in all pools, and how many of these are idle."""
-        pools: list[Any] = [pool for pool in (self._pool, *self._loop_pools.values()) if pool is not None]
-        stats = [pool.get_stats() for pool in pools]
+        with self._lock:
+            pools: list[Any] = [self._pool, *self._loop_pools.values()]
+        stats = [pool.get_stats() for pool in pools if pool is not None]
         return sum(one["pool_size"] for one in stats), sum(one["pool_available"] for one in stats)
 
     def drain(self) -> None:
         """Has all connections replaced: those in use when they come back."""
-        if self._pool is not None:
-            self._pool.drain()
-        for loop, pool in list(self._loop_pools.items()):
+        with self._lock:
+            pool, others = self._pool, list(self._loop_pools.items())
+        if pool is not None:
+            pool.drain()
+        for loop, other in others:
             if not loop.is_closed():
-                asyncio.run_coroutine_threadsafe(pool.drain(), loop)
+                asyncio.run_coroutine_threadsafe(other.drain(), loop)
 
     def close(self, timeout: float) -> None:
         """Closes the pools; those of event loops are closed by their loops, a moment later."""
         with self._lock:
+            self._closed = True
             pool, self._pool = self._pool, None
+            others = list(self._loop_pools.items())
+            self._loop_pools.clear()
         if pool is not None:
             pool.close(timeout)
-        for loop in list(self._loop_pools):
-            other = self._loop_pools.pop(loop)
+        for loop, other in others:
             if not loop.is_closed():
                 asyncio.run_coroutine_threadsafe(other.close(timeout), loop)
 
     async def close_async(self, timeout: float) -> None:
         """The same, but waits for the pool of the running loop."""
-        own = self._loop_pools.pop(asyncio.get_running_loop(), None)
+        await self.close_loop(timeout)
+        await asyncio.to_thread(self.close, timeout)
+
+    async def close_loop(self, timeout: float) -> None:
+        """Closes the pool of the running loop alone: the next query opens another."""
+        with self._lock:
+            own = self._loop_pools.pop(asyncio.get_running_loop(), None)
         if own is not None:
             await own.close(timeout)
-        await asyncio.to_thread(self.close, timeout)
 
     def _parameters(self) -> dict[str, Any]:
         return {**self._config.connection_parameters(), **self._login()}
@@ -150,11 +161,13 @@ class Reader:
             "max_idle": MAX_IDLE,
             "timeout": self._config.connect_timeout,
             "reconnect_timeout": self._config.connect_timeout,
+            "name": "dbint-events",
             "open": False,
         }
 
     def _thread_pool(self) -> ConnectionPool[_Connection]:
         with self._lock:
+            self._check_open()
             if self._pool is None:
                 self._pool = ConnectionPool(
                     connection_class=_noting(self._note_connection_error),
@@ -166,16 +179,22 @@ class Reader:
 
     async def _loop_pool(self) -> AsyncConnectionPool[_AsyncConnection]:
         loop = asyncio.get_running_loop()
-        pool = self._loop_pools.get(loop)
-        if pool is None:
-            pool = self._loop_pools[loop] = AsyncConnectionPool(
-                connection_class=_noting_async(self._note_connection_error),
-                check=AsyncConnectionPool.check_connection,
-                **self._options(),
-            )
+        with self._lock:
+            self._check_open()
+            pool = self._loop_pools.get(loop)
+            if pool is None:
+                pool = self._loop_pools[loop] = AsyncConnectionPool(
+                    connection_class=_noting_async(self._note_connection_error),
+                    check=AsyncConnectionPool.check_connection,
+                    **self._options(),
+                )
         if pool.closed:
             await pool.open()
         return pool
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise errors.ClosedError("the database layer has been shut down")
 
     def _why(self) -> str:
         return self._connection_error

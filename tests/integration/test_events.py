@@ -287,6 +287,9 @@ class TestOpening:
         db = DatabaseIntegrationLayer(replace(config, journal_dir=str(tmp_path / "file")))
         with pytest.raises(errors.JournalError, match=r"file/events_\w+ cannot be made .*DBINT_JOURNAL_DIR"):
             db.write_trace_event_sync(**TRACE)
+        health = db.get_health_metrics_sync()
+        assert health.status == DatabaseHealthStatus.UNHEALTHY
+        assert "cannot be made" in str(health.last_error)
 
     def test_tables_are_made_on_request(self, postgres: Endpoint, tmp_path: Path) -> None:
         with fresh_database(postgres) as name:
@@ -308,8 +311,10 @@ class TestOpening:
         for call in (db.write_trace_event_sync, write):
             with pytest.raises(errors.ClosedError):
                 call(**TRACE)
-        with pytest.raises(errors.ClosedError):
-            db.initialize_sync()
+        for again in (db.initialize_sync, db.query_trace_events_sync):
+            with pytest.raises(errors.ClosedError):
+                again()
+        assert db.get_health_metrics_sync().reasons[0].startswith("no events are taken")
 
     def test_an_event_loop_that_ends_takes_nothing_along(self, config: DatabaseConfig) -> None:
         db = DatabaseIntegrationLayer(config)
@@ -500,7 +505,7 @@ class TestQuerying:
     @staticmethod
     async def async_query(layer: DatabaseIntegrationLayer, method: str, filters: dict[str, Any]) -> Any:
         found = await getattr(layer, f"query_{method}")(**filters)
-        await layer._reader.close_async(5)
+        await layer._reader.close_loop(5)
         return found
 
     @staticmethod
@@ -531,7 +536,7 @@ class TestQuerying:
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(layer.query_trace_events(), 0.3)
             assert await layer.query_trace_events() == []
-            await layer._reader.close_async(5)
+            await layer._reader.close_loop(5)
 
         asyncio.run(main())
         health = layer.get_health_metrics_sync()
