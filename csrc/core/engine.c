@@ -7,10 +7,11 @@
 #include "alloc.h"
 #include "writer_int.h"
 
-#define KEEP_BUSY (10 * DBI_NS_PER_MS) /* the keeper's round while events come in */
+#define KEEP_BUSY (20 * DBI_NS_PER_MS) /* the keeper's round while events come in */
 #define KEEP_IDLE (50 * DBI_NS_PER_MS)
-#define RETRY_ENUMERATE DBI_NS_PER_S
 #define POOL_TIDY (10 * DBI_NS_PER_S)
+#define REST 4      /* after a shipment, so many times as long as it took */
+#define RESTLESS 50 /* whole batches that wait for no rest */
 
 static int64_t earlier(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -223,22 +224,33 @@ static void duties_retire(dbi__engine *engine) {
 
 /* -- shipping ----------------------------------------------------------------------------------------------------- */
 
+/* When rows that wait are to be shipped: with a whole batch, after a rest; at once when they are many batches, wanted by
+ * a flush, or old, and those of no open stream. @locks engine held */
+static int64_t rows_due(const dbi__duty *duty, uint64_t waiting, int64_t now) {
+    const dbi_stream *stream = duty->tally->stream;
+    int64_t due = now;
+
+    if (stream != NULL && duty->asked <= duty->landed && waiting / RESTLESS < stream->config.batch_size) {
+        due = duty->marks.all[0].at + stream->config.batch_timeout;
+        if (waiting >= stream->config.batch_size)
+            due = earlier(due, duty->rest_until);
+    }
+    return due > duty->not_before ? due : duty->not_before;
+}
+
 /* Whether a thread is to ship the chain now; else *when becomes the time to look again, if that is sooner. Rows that
  * have not landed get their age here: so an append need not tell anybody that it happened. @locks engine held */
 static bool duty_due(dbi__duty *duty, int64_t now, int64_t *when) {
-    const dbi_stream *stream = duty->tally->stream;
-    uint64_t last = dbi_chain_last(duty->chain), waiting = last > duty->landed ? last - duty->landed : 0;
-    int64_t due = duty->ran ? dbi_shipper_due(duty->shipper) : DBI_FOREVER;
+    uint64_t last = dbi_chain_last(duty->chain);
+    int64_t due;
 
     marks_move(&duty->marks, duty->landed, last, now);
     if (duty->busy)
         return false;
-    if (!duty->held_up && waiting > 0) {
-        bool whole = duty->asked > duty->landed || stream == NULL || waiting >= stream->config.batch_size;
-        int64_t ripe = whole ? now : duty->marks.all[0].at + stream->config.batch_timeout;
-
-        due = earlier(due, ripe > duty->not_before ? ripe : duty->not_before);
-    }
+    if (!duty->held_up && last > duty->landed)
+        due = rows_due(duty, last - duty->landed, now);
+    else /* a back-off or a hold will be over, or what has landed is to be looked at again */
+        due = duty->ran ? dbi_shipper_due(duty->shipper) : DBI_FOREVER;
     *when = earlier(*when, due);
     return due <= now;
 }
@@ -267,6 +279,8 @@ static dbi__duty *duty_pick(dbi__engine *engine, int64_t now, int64_t *when) {
 
 /* @locks engine held; let go of while the server is waited for */
 static void duty_run(dbi__engine *engine, dbi__duty *duty) {
+    const dbi_stream *stream = duty->tally->stream;
+    int64_t tick = engine->writer->config.tick, began = dbi_clock_now(NULL), ended, rest;
     uint64_t before = duty->landed;
     dbi_chain_view view;
     dbi_ship_next next;
@@ -281,9 +295,14 @@ static void duty_run(dbi__engine *engine, dbi__duty *duty) {
     duty->ran = true;
     duty->held_up = rc != DBI_OK;
     duty->landed = view.landed;
+    /* A server that takes long for a shipment gets fewer and larger ones. */
+    ended = dbi_clock_now(NULL);
+    rest = REST * (ended - began);
+    if (stream != NULL)
+        rest = earlier(rest, stream->config.batch_timeout / 4);
+    duty->rest_until = ended + (rest > tick ? rest : tick);
     /* Nothing came of it, and nothing was wrong: no reason to be called again at once. */
-    duty->not_before =
-        rc == DBI_OK && duty->landed == before ? dbi_clock_now(NULL) + engine->writer->config.tick : INT64_MIN;
+    duty->not_before = rc == DBI_OK && duty->landed == before ? ended + tick : INT64_MIN;
     dbi__engine_flushed(engine, false);
     if (duty->tally->stream != NULL && duty->tally->stream->waiting.first != NULL)
         (void)pthread_cond_signal(&engine->keep);

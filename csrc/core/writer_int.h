@@ -127,6 +127,7 @@ typedef struct dbi__duty {
     uint64_t asked;     /* to be shipped without delay up to here: a flush wants it */
     dbi__marks marks;   /* how old the rows are that have not landed */
     int64_t not_before; /* a run to which nothing came is not repeated at once */
+    int64_t rest_until; /* a batch that is just whole waits so long after a shipment, and grows meanwhile */
     bool busy;          /* a thread ships it */
     bool ran;
     bool held_up;       /* the last run failed: the shipper says when to come again */
