@@ -15,7 +15,7 @@
 #include "journal_int.h"
 
 enum { MEND_HEADER = 1, MEND_RECORDS = 2, MEND_FIRST = 4, MEND_BOOT = 8, KEEP_NAME = 16 };
-enum { IMAGE = 16384, IN_FILES = 24 /* of 256 inputs that many */ };
+enum { IMAGE = 8192, IN_FILES = 24 /* of 256 inputs that many, beside those of examples that go through files */ };
 
 static uint8_t image[IMAGE];
 
@@ -29,10 +29,10 @@ static uint32_t expected_crc(const uint8_t *record, size_t covered, uint64_t sal
     return dbi_crc32c_by_table(crc, &sequence, 8);
 }
 
-static void mend_records(uint64_t sequence) {
+static void mend_records(uint64_t sequence, size_t end) {
     uint64_t salt = dbi__get64(image + 64);
 
-    for (size_t at = 4096; at + 16 <= IMAGE && sequence <= DBI__SEQUENCE_MAX; sequence++) {
+    for (size_t at = 4096; at + 16 <= end && sequence <= DBI__SEQUENCE_MAX; sequence++) {
         uint64_t length = dbi__get32(image + at), size = dbi__record_size(length);
         bool blank = image[at + 12] == 0 && image[at + 13] == 0;
 
@@ -62,7 +62,7 @@ static void image_make(fuzz_input *input, uint8_t mend) {
     if ((mend & MEND_FIRST) != 0)
         dbi__put64(image + DBI__AT_FIRST, dbi__number_pack(dbi__get64(image + 64), DBI__AT_FIRST, first));
     if ((mend & MEND_RECORDS) != 0)
-        mend_records(first);
+        mend_records(first, 4096 + length);
     if ((mend & MEND_HEADER) != 0 && dbi__header_meta(image) <= IMAGE - DBI__SEGMENT_META)
         dbi__put32(image + DBI__AT_CRC, dbi__header_crc(image, dbi__header_meta(image)));
 }
@@ -209,29 +209,29 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     image_make(&input, mend);
     try_memory();
     if (use < IN_FILES)
-        try_files((mend & KEEP_NAME) != 0, use % 4 != 0 ? IMAGE : (size_t)use * 512);
+        try_files((mend & KEEP_NAME) != 0, use % 4 != 0 ? IMAGE : (size_t)use * 256);
     return 0;
 }
 
-/* Two modes of mending, in memory and in files; a segment with some records, one with a void. */
+/* Three modes of mending; a segment with some records, one with a void; in memory, and a quarter of them in files. */
 size_t dbi_fuzz_example(unsigned nth, uint8_t *out, size_t capacity) {
     dbi__header header = {.number = 1, .size = IMAGE, .salt = 4711, .records_at = 4096, .durability =
                           DBI_DURABILITY_PROCESS, .name = "s.t", .first = 3, .published = 4096 + 120, .synced = 4096};
     uint8_t *records = out + 2 + DBI__SEGMENT_META;
     size_t at = 0;
 
-    if (nth >= 12 || capacity < 2048)
+    if (nth >= 24 || capacity < 2048)
         return 0;
     memset(out, 0, 2048);
     out[0] = (uint8_t)(nth % 3 == 0 ? KEEP_NAME : nth % 3 == 1 ? 31 : 23);
-    out[1] = nth % 2 == 0 ? 255 : 1;
+    out[1] = nth < 6 ? 1 : 255;
     memset(header.id, 7, sizeof header.id);
     dbi__header_format(&header, NULL, out + 2);
     for (uint64_t sequence = 3; sequence < 6; sequence++) {
         uint32_t length = (uint32_t)(sequence * 5);
 
         memset(records + at + 16, 'r', length);
-        if (nth >= 6 && sequence == 4)
+        if (nth % 6 >= 3 && sequence == 4)
             at += (size_t)dbi__void_format(records + at, 24, header.salt, 4, 4);
         else {
             dbi__record_seal(records + at, dbi_crc32c(0, records + at + 16, length), length, DBI_RECORD_ROW,
