@@ -43,20 +43,31 @@ static dbi_rc config_check(const dbi_stream_config *config, unsigned *key_column
                        config->lane_key);
 }
 
+static void kept_free(dbi__schema_kept *kept) {
+    dbi_schema_free(kept->schema);
+    dbi_free(kept->meta);
+    dbi_free(kept);
+}
+
+static bool kept_is_newest(const dbi_stream *stream, const dbi__schema_kept *kept) {
+    const dbi__schema_kept *newest = stream->schemas;
+
+    return newest != NULL && newest->meta_length == kept->meta_length &&
+           memcmp(newest->meta, kept->meta, kept->meta_length) == 0;
+}
+
 void dbi__stream_free(dbi_stream *stream) {
     if (stream == NULL)
         return;
     for (dbi__schema_kept *kept = stream->schemas, *next; kept != NULL; kept = next) {
         next = kept->next;
-        dbi_schema_free(kept->schema);
-        dbi_free(kept->meta);
-        dbi_free(kept);
+        kept_free(kept);
     }
     dbi_free(stream->lane_key);
     dbi_free(stream);
 }
 
-/* Keeps a copy of the schema and makes it the one to encode by. @locks engine, once the stream is known to others */
+/* Keeps a copy of the schema, where it is another one, and makes it the one to encode by. @locks engine, once the stream is known to others */
 static dbi_rc schema_keep(dbi_stream *stream, const dbi_schema *schema, dbi_err *err) {
     dbi__schema_kept *kept = dbi_calloc(1, sizeof *kept);
     dbi_rc rc;
@@ -66,9 +77,8 @@ static dbi_rc schema_keep(dbi_stream *stream, const dbi_schema *schema, dbi_err 
     rc = dbi_schema_copy(&kept->schema, schema, err);
     if (rc == DBI_OK)
         rc = dbi_stream_meta_pack(stream->name, schema, &kept->meta, &kept->meta_length, err);
-    if (rc != DBI_OK) {
-        dbi_schema_free(kept->schema);
-        dbi_free(kept);
+    if (rc != DBI_OK || kept_is_newest(stream, kept)) { /* chains of several lanes tell of the same change */
+        kept_free(kept);
         return rc;
     }
     kept->next = stream->schemas;

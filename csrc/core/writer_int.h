@@ -5,8 +5,8 @@
  * of its own; so nothing has to be consistent at the moment of a fork but two pointers.
  *
  * Lock: engine.lock guards all that is not atomic and says so. Under it only leaves are taken: the journal's, the
- * shipper's and the mailbox's locks. It is not held while a server or a disk is waited for, but where a submitted event
- * finds no segment ready.
+ * shipper's and the mailbox's locks. It is not held while a server is waited for, nor a disk, but where a lane's chain
+ * is opened or the engine is closed.
  */
 #ifndef DBI_WRITER_INT_H
 #define DBI_WRITER_INT_H

@@ -644,7 +644,7 @@ done:
 
 TEST(events_follow_a_table_that_changed) {
     dbi_stream_config config = defaults(DBI_DURABILITY_PROCESS);
-    const dbi_schema *old;
+    const dbi_schema *old, *renewed;
     dbi_schema *changed = NULL;
     dbi_records records = {0};
     dbi_stream *stream;
@@ -659,6 +659,9 @@ TEST(events_follow_a_table_that_changed) {
     TRY(schema_make(&changed, "int8"));
     TRY(dbi__stream_changed(stream, changed, NULL));
     CHECK(dbi_stream_schema(stream) != old);
+    renewed = dbi_stream_schema(stream);
+    TRY(dbi__stream_changed(stream, changed, NULL)); /* told again: nothing new */
+    CHECK(dbi_stream_schema(stream) == renewed);
     CHECK_INT(dbi_stream_schema(stream)->columns[1].type, DBI_TYPE_INT8);
     TRY(dbi_stream_append(stream, dbi_stream_schema(stream), tuple, length, NULL));
     TRY(dbi_stream_append(stream, old, tuple, length, NULL)); /* it was encoded before the change was known */
