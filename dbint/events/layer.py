@@ -64,8 +64,8 @@ class DatabaseIntegrationLayer:
     """Writes, queries and looks after the events of this process.
 
     ``config``: default is what the surroundings say, ``DatabaseConfig.from_env()`` without Django. Nothing is
-    opened before :meth:`initialize` or the first write, and no thread is started; a forked child opens again
-    by itself. All methods may be called from any thread.
+    opened and no thread is started before :meth:`initialize` or the first use; a forked child opens again by
+    itself. All methods may be called from any thread.
 
     Writes raise InvalidEventError for an event that its table cannot hold, QueueFullError when the journal
     is full and ``when_full`` is ``"reject"``, JournalError or OperationalError when there can be no journal,
@@ -109,8 +109,9 @@ class DatabaseIntegrationLayer:
         """Opens the journal, asks the server for a sign of life, starts the thread that looks after things.
 
         A server that is away is a DEGRADED start: events go to the journal and land when it is back.
-        ``require_server``: raises UnreachableError (or AuthenticationError, ...) instead. ``create``: makes
-        what is missing of the tables; with Django, ``manage.py migrate`` does that. May be called again.
+        ``require_server``: raises UnreachableError (or AuthenticationError, ...) instead, and the layer is
+        closed. ``create``: makes what is missing of the tables, and so requires the server; with Django,
+        ``manage.py migrate`` does that. May be called again.
 
         Raises JournalError, OperationalError or ConfigurationError when there can be no journal.
         """
