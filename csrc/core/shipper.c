@@ -348,17 +348,28 @@ static void landed_unseen(dbi_shipper *shipper, const dbi_chain_view *before, co
     tell(shipper, (dbi_ship_event){.kind = DBI_SHIP_EVENT_RESOLVED, .first = before->landed + 1, .last = entry->last});
 }
 
-/* What the server has lost again waits once more, or is no longer held. */
+static uint64_t lesser(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+/* What the server has lost again waits once more, or is no longer held: in both cases it has not landed. */
 static void rewound(dbi_shipper *shipper, const dbi_chain_view *before, const dbi_ledger_entry *entry) {
-    uint64_t lost = 0;
+    dbi_ship_view *view = &shipper->view;
+    uint64_t lost = 0, back, dead, rows;
     int64_t landed;
 
     dbi_chain_rewind(shipper->config.chain, entry->last, &lost);
     landed = landed_since(shipper, before);
+    back = lost + (landed < 0 ? (uint64_t)-landed : 0);
+    dead = shipper->ledger_dead > entry->dead ? shipper->ledger_dead - entry->dead : 0;
     (void)pthread_mutex_lock(&shipper->lock);
-    shipper->view.rewinds++;
-    shipper->view.lost_by_server += lost;
-    shipper->view.reopened += lost + (landed < 0 ? (uint64_t)-landed : 0);
+    dead = lesser(lesser(dead, view->dead), back);
+    rows = lesser(view->rows, back - dead);
+    view->dead -= dead;
+    view->rows -= rows;
+    view->reopened += back - dead - rows;
+    view->lost_by_server += lost;
+    view->rewinds++;
     (void)pthread_mutex_unlock(&shipper->lock);
     tell(shipper,
          (dbi_ship_event){.kind = DBI_SHIP_EVENT_REWOUND, .first = entry->last, .last = before->landed, .count = lost});

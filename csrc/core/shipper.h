@@ -186,11 +186,11 @@ typedef struct dbi_ship_view {
     uint64_t landed;        /* the last sequence known to be committed */
     uint64_t attempts;      /* shipments sent */
     uint64_t shipments;     /* that landed */
-    uint64_t rows;          /* that landed, without dead ones */
+    uint64_t rows;          /* that landed, without dead ones; less those that a server lost again */
     uint64_t bytes;         /* of them, where the answer came */
-    uint64_t dead;          /* rows that went to the dead letters */
-    uint64_t reopened;      /* of rows and dead: no longer so, also where they were before this process. They wait once
-                               more, or are lost_by_server */
+    uint64_t dead;          /* rows that went to the dead letters; less as above */
+    uint64_t reopened;      /* rows that an earlier process had landed, and that the server lost again. They wait once
+                               more, as if they had been recovered, or are lost_by_server */
     uint64_t copies;        /* COPY statements, those of bisecting included */
     uint64_t casts;         /* shipments through a temporary table */
     uint64_t ambiguous;     /* shipments whose answer did not come */
