@@ -71,8 +71,10 @@ class Writing:
         self.layer = layer
         self.sent = 0
 
-    def write(self, count: int) -> None:
-        for number in range(self.sent, self.sent + count):
+    def write(self, count: int, first: int | None = None) -> None:
+        """Numbered from ``first`` on, by default where it left off."""
+        first = self.sent if first is None else first
+        for number in range(first, first + count):
             self.layer.write_trace_event_sync(**event(number))
         self.sent += count
 
@@ -90,16 +92,19 @@ class Writing:
             assert time.monotonic() < deadline, self.layer.writer.snapshot()
             self.layer.writer.retry()
 
-    def settle(self, recovered: int = 0, dropped: int = 0, **lost: int) -> None:
-        """Lands everything, and closes the account: what is not in the database is in ``lost``, exactly."""
+    def settle(self, recovered: int = 0, others: int = 0, dropped: int = 0, **lost: int) -> None:
+        """Lands everything, and closes the account: what is not in the database is in ``lost``, exactly.
+
+        ``recovered`` events come from processes before this one, ``others`` were landed by these.
+        """
         self.land()
         figures = self.figures()
-        assert (figures["accepted"], figures["recovered"]) == (self.sent, recovered)
+        assert (figures["accepted"], figures["recovered"]) == (self.sent, recovered), figures
         found = {name: int(figures[name]) for name in OUTCOMES}  # type: ignore[literal-required]
         assert found == dict.fromkeys(OUTCOMES, 0) | lost
         assert sum(figures["dropped"].values()) == dropped
         assert figures["landed"] == self.sent + recovered - sum(lost.values()) - dropped
-        assert len(landed(self.layer.config)) == figures["landed"]
+        assert len(landed(self.layer.config)) == figures["landed"] + others
 
 
 @contextmanager
@@ -132,12 +137,13 @@ def environment(config: DatabaseConfig) -> dict[str, str]:
     }
 
 
-def program(body: str) -> list[str]:
-    """The command of a program in Python."""
-    return [sys.executable, "-c", textwrap.dedent(body)]
+def program(body: str | Path) -> list[str]:
+    """The command of a program in Python: its text, or its file."""
+    what = [str(body)] if isinstance(body, Path) else ["-c", textwrap.dedent(body)]
+    return [sys.executable, *what]
 
 
-def run(config: DatabaseConfig, body: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run(config: DatabaseConfig, body: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end."""
     return subprocess.run(
         program(body),
