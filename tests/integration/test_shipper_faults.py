@@ -287,7 +287,7 @@ def test_after_a_failover_what_the_new_server_lacks_is_sent_again(
         wait_for(lambda: "read-only" in str(chain_of(events)["last_error"]))
         assert chain_of(events)["state"] in ("backing_off", "shipping")
         standby.promote()
-        assert events.drain()["lost_by_server"] == 0
+        assert events.settle()["lost_by_server"] == 0
         check_landed(conninfo_of(primary, port=port), events.sent)
 
 
