@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 
 import pytest
 
@@ -37,6 +37,8 @@ def pytest_configure() -> None:
     shared = _open.enter_context(disposable_stack())
     shared.reserve(PROFILES["light"])
     os.environ["DBINT_STACK_DIR"] = os.fspath(shared.directory)
+    journals = _open.enter_context(TemporaryDirectory(prefix="dbint-tests-journal-"))
+    os.environ["DBINT_JOURNAL_DIR"] = journals
     _shared.append(shared)
 
 
