@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PHASE := stack/phase.sh
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 
-.PHONY: help verify test test-full bench sanitize lint wheel stack-up stack-down clean
+.PHONY: help verify test test-full bench sanitize sanitize-python fuzz lint wheel stack-up stack-down clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -56,8 +56,23 @@ lint: .venv/ready ## ruff and mypy
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-sanitize: ## C tests under ASan, UBSan and TSan, and with every allocation failing in turn
+sanitize: sanitize-python fuzz ## C and Python under ASan and UBSan, C under TSan and with each allocation failing; fuzzing
 	$(MAKE) -C csrc sanitize
+
+fuzz: ## each fuzz target on FUZZ_RUNS mutated inputs (1,000,000)
+	$(MAKE) -C csrc fuzz $(if $(FUZZ_RUNS),FUZZ_RUNS=$(FUZZ_RUNS))
+
+# A package of its own, so that the extension in the checkout stays as it is. setup.py's own -O2 comes last.
+SANITIZED := build/sanitized
+SANITIZE := -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZED_TESTS := $(addprefix tests/unit/test_,$(addsuffix .py,core row_encoder pool writer breaker breaker_model \
+	metrics kafka_options kafka_sending)) tests/integration/test_pool_postgres.py tests/integration/test_writer_postgres.py
+
+sanitize-python: .venv/ready
+	rm -rf $(SANITIZED)/lib/dbint/[!_]*
+	CFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" $(PY) setup.py --quiet build_py --build-lib $(SANITIZED)/lib \
+		build_ext --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/objects
+	tests/sanitized/python -m pytest -p no:cacheprovider $(SANITIZED_TESTS)
 
 bench: .venv/ready ## each promise of speed beside its peers (NAME=produce for one)
 	$(PY) -m bench $(or $(NAME),--all)
