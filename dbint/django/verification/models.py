@@ -133,6 +133,7 @@ def tables_by_schema(
         look_into(connection, schema)
         with connection.cursor() as cursor:
             found[schema] = {info.name for info in connection.introspection.get_table_list(cursor)}
+    look_into(connection, None)
     return found
 
 
