@@ -78,8 +78,10 @@ class Handover:
         """Whatever has to be up. ``calls`` is how many will be made."""
 
     def take(self) -> int:
-        """Take away what has been handed over since the last time, where it does not go by itself; says how
-        many events that were."""
+        """Take away what has been handed over since the last time, where it does not go by itself.
+
+        Says how many events that were.
+        """
         return 0
 
     async def stop(self) -> int:
@@ -232,7 +234,6 @@ class Dbint(Handover):
         from dbint.events import DatabaseConfig, DatabaseIntegrationLayer
 
         self.layer = DatabaseIntegrationLayer(DatabaseConfig.from_env())
-        self.write = self.layer.write_trace_event
 
     async def start(self, calls: int) -> None:
         await self.layer.initialize()
