@@ -47,9 +47,11 @@ test-full: test test-rest ## the same, and what takes long
 
 .PHONY: test-rest
 test-rest:
-	@$(PHASE) "C tests under the sanitizers" $(MAKE) sanitize
+	@$(PHASE) "Sanitizers" $(MAKE) sanitize
+	@$(PHASE) "C tests, more rounds" $(MAKE) -C csrc test DBINT_TEST_ROUNDS=10
 	$(PY) -m tests.crash produce --rounds 20
 	$(PY) -m tests.crash stream_load --rounds 20
+	$(PY) -m tests.crash events --rounds 20
 
 lint: .venv/ready ## ruff and mypy
 	$(PY) -m ruff check .

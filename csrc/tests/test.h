@@ -53,6 +53,15 @@ typedef struct test_case {
 
 #define TEST_TIMEOUT_S 20u
 
+/* How much more than usual the cases that go round and round are to do: DBINT_TEST_ROUNDS times, with as much more time
+ * for every case. */
+static inline unsigned test_rounds(unsigned usual) {
+    const char *text = getenv("DBINT_TEST_ROUNDS");
+    unsigned long factor = text != NULL ? strtoul(text, NULL, 10) : 1;
+
+    return usual * (factor >= 1 && factor <= 1000 ? (unsigned)factor : 1);
+}
+
 /* What a case's process tells the one that watches it. */
 typedef struct test_report {
     bool injected; /* the allocation that was to fail was reached */
@@ -166,7 +175,7 @@ static inline bool test_injected(void) {
 
 /* Runs one case in a child, with the nth allocation failing (0: none). True when it passed. */
 static inline bool test_run(const test_case *test, uint64_t nth, test_report *report) {
-    unsigned timeout_s = test->timeout_s != 0 ? test->timeout_s : TEST_TIMEOUT_S;
+    unsigned timeout_s = test_rounds(test->timeout_s != 0 ? test->timeout_s : TEST_TIMEOUT_S);
     int status = 0;
     pid_t pid;
 

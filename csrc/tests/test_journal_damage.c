@@ -27,7 +27,7 @@ static void child_appends(const place *at, _Atomic uint64_t *acknowledged) {
 TEST_WITH(a_kill_loses_nothing_acknowledged, .timeout_s = 120, .unswept = "its allocations are in children") {
     _Atomic uint64_t *acknowledged =
         mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    unsigned rounds = 250, grown = 0;
+    unsigned rounds = test_rounds(100), grown = 0;
     uint64_t before = 0, seed = 88172645463325252u;
     dbi_journal *journal = NULL;
     dbi_chain *chain = NULL;
@@ -81,11 +81,11 @@ static void pretended_boot(uint8_t id[16]) {
 }
 
 /* Of each page of the newest segment either the state at the last sync or the present one is on disk. */
-TEST_WITH(power_loss, .timeout_s = 120, .unswept = "150 runs of the same") {
+TEST_WITH(power_loss, .timeout_s = 120, .unswept = "many runs of the same") {
     uint64_t seed = 123456789;
 
     dbi__journal_os_calls.boot = pretended_boot;
-    for (unsigned round = 0; round < 150; round++) {
+    for (unsigned round = 0; round < test_rounds(60); round++) {
         dbi_journal *journal = NULL;
         dbi_chain *chain = NULL, *old[4];
         dbi_chain_view view;

@@ -245,7 +245,7 @@ done:
 }
 
 /* Every cut and every flipped bit is refused, or gives a schema that packs to the same bytes. */
-TEST_WITH(schema_unpack_trusts_nothing, .timeout_s = 60) {
+TEST_WITH(schema_unpack_trusts_nothing, .timeout_s = 60, .unswept = "schema_packs_and_unpacks makes the same ones") {
     dbi_schema *schema = NULL, *back = NULL;
     uint8_t *bytes = NULL, *again = NULL;
     size_t length = 0, length_again = 0;

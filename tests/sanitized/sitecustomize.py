@@ -1,5 +1,5 @@
-"""Read at the start of ``tests/sanitized/python``: other programs that it starts (servers, compilers) are not to be
-sanitized; other Pythons are. Ends it when the extension at hand is not the sanitized one.
+"""Read at the start of ``tests/sanitized/python``: of what it starts only the Pythons are sanitized, too, and
+no server or compiler. Ends it when the extension at hand is not the sanitized one.
 """
 
 import os
