@@ -307,7 +307,6 @@ TEST(a_child_does_not_hold_its_parents_slot) {
         dbi_alloc_fail_nth(0);
         if (small_open(&at, &journal) != DBI_OK)
             _exit(1);
-        child = fork();
         if (fork() == 0) {
             (void)alarm(60);
             child = getpid();
