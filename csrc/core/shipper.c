@@ -11,6 +11,7 @@
 #include "shipment_int.h"
 #include "stream.h"
 
+#define BREAKER_LOOK (500 * DBI_NS_PER_MS) /* how often a breaker that is not closed is asked again */
 #define END_SHIPMENTS_NS (5 * DBI_NS_PER_S) /* so long is waited for a backend to be gone */
 #define CONFIRM_AGAIN_NS (5 * DBI_NS_PER_S)
 #define CONFIRM_TRIES 3u
@@ -865,8 +866,8 @@ static dbi_rc permit_get(dbi_shipper *shipper, dbi_permit *permit, dbi_ship_next
         return DBI_OK;
     (void)dbi_err_set(err, DBI_EOPEN, "the circuit breaker \"%s\" is open: the server has failed too often",
                       dbi_breaker_name(breaker));
-    if (retry > shipper->config.backoff_max)
-        retry = shipper->config.backoff_max; /* others may close it sooner */
+    if (retry > BREAKER_LOOK)
+        retry = BREAKER_LOOK; /* others may close it at any time; asking costs nothing */
     put_off(shipper, after(shipper, retry), next, err);
     return DBI_EOPEN;
 }
