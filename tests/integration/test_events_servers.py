@@ -61,9 +61,8 @@ NOT_AT_LOAD = "uwsgi, which preloads"
 SERVERS = {
     "gunicorn": GUNICORN,
     "gunicorn that preloads": [*GUNICORN, "--preload"],
-    "gunicorn with threads": [*GUNICORN, "--threads=4"],
     NOT_AT_LOAD: UWSGI,
-    "uwsgi with threads": [*UWSGI, "--enable-threads", "--threads=2", "--lazy-apps"],
+    "uwsgi with lazy-apps": [*UWSGI, "--enable-threads", "--lazy-apps"],
 }
 
 

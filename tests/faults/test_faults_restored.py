@@ -1,0 +1,58 @@
+"""A server that was restored to an older state."""
+
+import shutil
+import subprocess
+from dataclasses import replace
+from typing import Any
+
+from dbint._core import BatchWriter, Stream
+from dbint.events import DatabaseConfig
+from stack import Stack
+from tests.faults.events import direct_writer, event, landed, until
+
+# Of two writers one keeps what has landed for a while, as is usual; the other keeps nothing.
+NOTHING_KEPT: dict[str, Any] = {"keep_bytes": 0, "keep_seconds": 0.0, "segment_min": 16384}
+
+
+def write(prefix: str, stream: Stream, first: int, last: int) -> None:
+    for number in range(first, last):
+        stream.write_sync(**event(f"{prefix}{number}"))
+
+
+def land(*writers: BatchWriter) -> None:
+    for writer in writers:
+        until(lambda: writer.retry() or writer.flush(1) == 0)  # noqa: B023 - at once
+
+
+def test_what_the_server_lost_lands_again_or_is_counted(server: Stack, config: DatabaseConfig) -> None:
+    """The data directory is put back: what the journal still has lands again, the rest is lost_by_server."""
+    data = server.directory / "postgres" / "data"
+    forgetful = replace(config, name="forgetful")
+    for one in (config, forgetful):
+        one.journal_path.mkdir(parents=True)
+    with (
+        direct_writer(config) as (first, kept),
+        direct_writer(forgetful, **NOTHING_KEPT) as (second, gone),
+    ):
+        for through in (1000, 3000, 3500):
+            before = {1000: 0, 3000: 1000, 3500: 3000}[through]
+            write("k", kept, before, through)
+            write("g", gone, before, through)
+            land(first, second)
+            if through == 1000:
+                server.stop("postgres")
+                subprocess.run(["cp", "--archive", data, data.with_name("backup")], check=True)  # with owners
+                server.start("postgres")
+            elif through == 3000:
+                server.stop("postgres")
+                shutil.rmtree(data)
+                data.with_name("backup").rename(data)
+                server.start("postgres")
+        figures = kept.snapshot(), gone.snapshot()
+    found = landed(config)
+    for prefix, figure in zip("kg", figures, strict=True):
+        here = {message for message in found if message.startswith(prefix)}
+        assert {f"{prefix}{number}" for number in (*range(1000), *range(3000, 3500))} <= here
+        assert figure["landed"] == len(here)
+        assert figure["accepted"] == figure["landed"] + figure["lost_by_server"] == 3500
+    assert [figure["lost_by_server"] > 0 for figure in figures] == [False, True]
