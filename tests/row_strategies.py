@@ -40,6 +40,8 @@ def _interfaces(version: Literal[4, 6], bits: int) -> st.SearchStrategy[Any]:
 
 
 # INSERT goes through the text form of a timestamp: whole seconds of offset, and fewer than 16 hours of it.
+# With any offset within the years 1 to 9999 of UTC.
+_FIRST, _LAST = dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30, 23, 59, 59, 999999)
 _OFFSETS = st.integers(-57599, 57599).map(lambda seconds: dt.timezone(dt.timedelta(seconds=seconds)))
 
 
@@ -65,8 +67,8 @@ SCALARS: dict[str, st.SearchStrategy[Any]] = {
     ),
     "char(3)": st.text(_CHARACTERS, max_size=3),
     "bytea": st.binary(),
-    "timestamptz": st.datetimes(timezones=_OFFSETS | st.timezones()),
-    "timestamptz(3)": st.datetimes(timezones=_OFFSETS),
+    "timestamptz": st.datetimes(_FIRST, _LAST, timezones=_OFFSETS | st.timezones()),
+    "timestamptz(3)": st.datetimes(_FIRST, _LAST, timezones=_OFFSETS),
     "timestamp": st.datetimes(),
     "date": st.dates(),
     "time": st.times(),

@@ -266,6 +266,8 @@ static dbi_put put_numeric(dbi_frame *frame, const dbi_column *column, PyObject 
 
 #define SECOND INT64_C(1000000)
 #define DAY (86400 * SECOND)
+#define UTC_FIRST (-719162 * DAY)  /* 0001-01-01 */
+#define UTC_LAST (2932897 * DAY - 1) /* 9999-12-31 23:59:59.999999 */
 
 /* Days since 1970-01-01 in the proleptic Gregorian calendar: years counted from March, in cycles of 400. */
 static int64_t days_of(int year, int month, int day) {
@@ -309,6 +311,9 @@ static dbi_put put_timestamptz(dbi_frame *frame, const dbi_column *column, PyObj
         }
         micros -= delta_micros(offset);
         Py_DECREF(offset);
+        /* PostgreSQL would take it, and no query could give it back to Python */
+        if (micros < UTC_FIRST || micros > UTC_LAST)
+            return dbi__put_refused(frame, column, "out of range: in UTC it is not in the years 1 to 9999");
     }
     return dbi__put_core(frame, dbi_row_micros(&frame->row, column, micros, &frame->err));
 }

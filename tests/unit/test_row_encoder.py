@@ -72,6 +72,7 @@ def test_golden_rows_know_every_type() -> None:
 
 
 AWARE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+WEST, EAST = dt.timezone(dt.timedelta(hours=-14)), dt.timezone(dt.timedelta(hours=14))
 NAIVE = dt.datetime(2026, 1, 1)
 ADDRESS = ip.ip_address("10.0.0.1")
 
@@ -143,6 +144,12 @@ def test_what_is_not_of_the_type_is_refused(type_text: str, value: Any) -> None:
         ("text", "a\ud800b", "character 1 is a lone surrogate"),
         ("text", "\U0001f600\udfff", "character 1 is a lone surrogate"),
         ("timestamptz", NAIVE, "the datetime has no time zone"),
+        (
+            "timestamptz",
+            dt.datetime(9999, 12, 31, 23, tzinfo=WEST),
+            "in UTC it is not in the years 1 to 9999",
+        ),
+        ("timestamptz", dt.datetime(1, 1, 1, tzinfo=EAST), "in UTC it is not in the years 1 to 9999"),
         ("timestamp", AWARE, "the datetime has a time zone, which the column would lose"),
         ("time", dt.time(tzinfo=dt.UTC), "the time has a time zone"),
         ("cidr", ip.ip_interface("10.0.0.1/8"), "bits set to the right of its network's 8"),
