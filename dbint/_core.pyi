@@ -203,6 +203,7 @@ class JournalSnapshot(TypedDict):
     max_bytes: int
     quarantined: int
     adopted: int
+    error: str | None
     warnings: list[str]
 
 @type_check_only

@@ -707,7 +707,8 @@ static PyObject *journal_dict(writer_object *self) {
                           put(dict, "slot", number(view.slot)) && put(dict, "bytes", number(view.bytes)) &&
                           put(dict, "max_bytes", number(view.max_bytes)) &&
                           put(dict, "quarantined", number(view.quarantined)) &&
-                          put(dict, "adopted", number(view.adopted)) && put(dict, "warnings", Py_XNewRef(warnings))))
+                          put(dict, "adopted", number(view.adopted)) && put(dict, "error", text_or_none(view.error)) &&
+                          put(dict, "warnings", Py_XNewRef(warnings))))
         Py_CLEAR(dict);
     Py_XDECREF(warnings);
     return dict;

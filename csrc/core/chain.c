@@ -155,6 +155,7 @@ dbi_rc dbi_chain_bind(dbi_chain *chain, const uint8_t target[16], dbi_err *err) 
     if (!other) {
         memcpy(chain->state.target, target, sizeof none);
         head_target(chain);
+        chain->bound = true;
     }
     dbi__spin_unlock(chain);
     dbi__unlock(&chain->lock);
@@ -550,8 +551,7 @@ dbi_rc dbi_chain_drop_oldest(dbi_chain *chain, uint64_t *records, dbi_err *err) 
         uint64_t landed = chain->met > chain->state.base ? chain->met : chain->state.base;
 
         from = from > landed ? from : landed + 1;
-        dropped = to >= from ? to - from + 1 : 0;
-        dropped -= segment->voided < dropped ? segment->voided : dropped;
+        dropped = dbi__segment_held(segment, last, dbi__chain_landed(chain));
         dbi__chain_remove(chain, index); /* before it is counted: killed in between, it counts as damaged, not twice */
         if (to >= from)
             dbi__chain_set_missing(chain, from, to);
@@ -648,19 +648,18 @@ dbi_rc dbi__chain_tend(dbi_chain *chain, uint64_t *kept, dbi_err *err) {
 
 /* -- meeting the ledger -------------------------------------------------------------------------------------------- */
 
-/* Gives the segment's file another chain id. */
+/* Gives the segment's file another chain id. Whenever it ends in between, one of the file's names fits its header. */
 static bool segment_relabel(const dbi_chain *chain, dbi__segment *segment, const uint8_t from[16],
                             const uint8_t to[16]) {
     char before[DBI__FILE_NAME], after[DBI__FILE_NAME];
     size_t length = DBI__SEGMENT_META + segment->header.meta_length;
+    bool durable = segment->header.durability != DBI_DURABILITY_PROCESS, linked = false, done = false;
     uint8_t *bytes = NULL;
     dbi__header header;
-    bool done = false;
     int fd, sys;
 
-    memcpy(segment->header.id, to, sizeof segment->header.id);
     if (chain->slot == NULL)
-        return true;
+        goto labelled;
     dbi__segment_name(from, segment->header.number, ".seg", before);
     dbi__segment_name(to, segment->header.number, ".seg", after);
     fd = dbi__fd_open(chain->slot->directory, before, O_RDWR, 0);
@@ -671,49 +670,94 @@ static bool segment_relabel(const dbi_chain *chain, dbi__segment *segment, const
     if (bytes == NULL || dbi__pread(fd, bytes, length, 0) != length ||
         dbi__header_parse(bytes, length, &header, NULL) != DBI__HEADER_WHOLE)
         goto done;
+    linked = linkat(chain->slot->directory, before, chain->slot->directory, after, 0) == 0;
+    if (!linked || (durable && fsync(chain->slot->directory) != 0))
+        goto done;
     memcpy(bytes + DBI__AT_ID, to, 16);
     dbi__put32(bytes + DBI__AT_CRC, dbi__header_crc(bytes, header.meta_length));
-    done = dbi__pwrite(fd, bytes, DBI__AT_CRC + 4, 0) &&
-           renameat(chain->slot->directory, before, chain->slot->directory, after) == 0;
+    done = dbi__pwrite(fd, bytes, DBI__AT_CRC + 4, 0);
+    if (done && durable && fsync(fd) != 0)
+        done = !(segment->sync_failed = true);
+    if (!done) { /* as it was */
+        sys = errno;
+        memcpy(bytes + DBI__AT_ID, from, 16);
+        dbi__put32(bytes + DBI__AT_CRC, dbi__header_crc(bytes, header.meta_length));
+        (void)!dbi__pwrite(fd, bytes, DBI__AT_CRC + 4, 0);
+        errno = sys;
+    }
 done:
     sys = errno;
+    if (linked)
+        (void)unlinkat(chain->slot->directory, done ? before : after, 0);
     dbi_free(bytes);
     dbi__fd_close(&fd);
     errno = sys;
-    return done;
+    if (!done)
+        return false;
+labelled:
+    memcpy(segment->header.id, to, sizeof segment->header.id);
+    return true;
 }
 
-/* The records from `from` on get a new chain id. maker and chain.lock are held. */
-static dbi_rc chain_renew(dbi_chain *chain, uint64_t from, dbi_err *err) {
+/* How many segments hold nothing from `from` on. */
+static size_t chain_before(const dbi_chain *chain, uint64_t from) {
     uint64_t last = dbi_chain_last(chain);
+    size_t count = 0;
+
+    while (count < chain->segment_count && atomic_load(&chain->segments[count]->first) != 0 &&
+           atomic_load(&chain->segments[count]->last) != DBI__SEGMENT_OPEN &&
+           dbi__segment_last(chain->segments[count], last) < from)
+        count++;
+    return count;
+}
+
+/* Gives the segments from the index on a new chain id, which is written where the old one was. maker and chain.lock are
+ * held. */
+static dbi_rc chain_relabel(dbi_chain *chain, size_t from, dbi_err *err) {
     uint8_t old[16], id[16];
-    size_t gone = 0;
     dbi_rc rc = dbi__random(id, sizeof id, err);
 
     if (rc != DBI_OK)
         return rc;
     memcpy(old, chain->id, sizeof old);
-    while (gone < chain->segment_count && atomic_load(&chain->segments[gone]->first) != 0 &&
-           atomic_load(&chain->segments[gone]->last) != DBI__SEGMENT_OPEN &&
-           dbi__segment_last(chain->segments[gone], last) < from)
-        gone++;
-    for (size_t i = gone; i < chain->segment_count; i++)
+    for (size_t i = from; i < chain->segment_count; i++)
         if (!segment_relabel(chain, chain->segments[i], old, id)) {
             int sys = errno;
 
-            while (i-- > gone)
+            while (i-- > from)
                 (void)segment_relabel(chain, chain->segments[i], id, old);
             return dbi__journal_sys(err, sys, "cannot give the events of \"%s\" in %s a new chain", chain->name,
                                     chain->journal->path);
         }
-    while (gone-- > 0)
-        dbi__chain_remove(chain, 0); /* under the old id: the ledger has them */
     memcpy(chain->id, id, sizeof id);
+    return DBI_OK;
+}
+
+/* The chain begins with `from`, and nothing of it has landed. maker and chain.lock are held. */
+static void chain_begin(dbi_chain *chain, uint64_t from) {
     dbi__chain_set_met(chain, from - 1);
     dbi__chain_set_landed(chain, 0);
     chain->met = from - 1;
     atomic_store(&chain->handed, from - 1);
     atomic_store(&chain->in_flight, from - 1);
+}
+
+/* The records from `from` on get a new chain id; what was before goes. maker and chain.lock are held. */
+static dbi_rc chain_renew(dbi_chain *chain, uint64_t from, dbi_err *err) {
+    size_t gone = chain_before(chain, from);
+    uint8_t old[16], id[16];
+    dbi_rc rc;
+
+    memcpy(old, chain->id, sizeof old);
+    rc = chain_relabel(chain, gone, err);
+    if (rc != DBI_OK)
+        return rc;
+    memcpy(id, chain->id, sizeof id);
+    memcpy(chain->id, old, sizeof old);
+    while (gone-- > 0)
+        dbi__chain_remove(chain, 0); /* under the old id: the ledger has them */
+    memcpy(chain->id, id, sizeof id);
+    chain_begin(chain, from);
     return DBI_OK;
 }
 
@@ -748,6 +792,97 @@ dbi_rc dbi_chain_met(dbi_chain *chain, uint64_t ledger_last, bool *renewed, dbi_
 done:
     dbi__unlock(&chain->lock);
     dbi__unlock(&chain->maker);
+    return rc;
+}
+
+/* Takes the first `count` segments, and what the file of the last of them is to say, over from a chain. */
+static void chain_inherit(dbi_chain *old, dbi_chain *from, size_t count) {
+    memcpy(old->segments, from->segments, count * sizeof *old->segments);
+    old->segment_count = count;
+    from->segment_count -= count;
+    memmove(from->segments, from->segments + count, from->segment_count * sizeof *from->segments);
+    old->durability = old->segments[count - 1]->header.durability;
+    old->opened = from->opened;
+    old->next = from->opened + 1;
+    atomic_store(&old->last, from->opened);
+    old->met = from->met;
+    old->synced = from->synced < from->opened ? from->synced : from->opened;
+    old->found = from->parted = dbi__chain_held(old);
+    from->found -= old->found < from->found ? old->found : from->found;
+    head_carry(old, old->head_map, old->segments[count - 1]->header.salt); /* what was counted stays with the other */
+    dbi__chain_set_ended(old);
+}
+
+/* What was there before this process goes to a chain of its own, with the old id. maker, journal.lock and chain.lock
+ * are held. */
+static dbi_rc chain_split(dbi_chain *chain, dbi_err *err) {
+    dbi_journal *journal = chain->journal;
+    size_t count = chain_before(chain, chain->opened + 1);
+    dbi_chain *old = NULL;
+    dbi_rc rc = dbi__chain_new(&old, journal, chain->slot, chain->id, chain->name, chain->lane, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    old->segments = dbi_calloc(count, sizeof *old->segments);
+    if (old->segments == NULL)
+        rc = dbi_err_set(err, DBI_ENOMEM, "no memory for the list of journal segments");
+    else
+        rc = dbi__chain_map_head(chain, chain->segments[count - 1], &old->head_map, err);
+    if (rc == DBI_OK)
+        rc = dbi__journal_add(journal, old, err); /* with no segments yet: their bytes have been counted */
+    if (rc == DBI_OK) {
+        old->segment_capacity = count;
+        rc = chain_relabel(chain, count, err);
+        if (rc != DBI_OK)
+            journal->chain_count--;
+    }
+    if (rc != DBI_OK) {
+        dbi__chain_free(old);
+        return rc;
+    }
+    dbi__spin_lock(chain);
+    old->state = chain->state;
+    dbi__spin_unlock(chain);
+    dbi__lock(&old->lock);
+    chain_inherit(old, chain, count);
+    dbi__unlock(&old->lock);
+    chain_begin(chain, chain->opened + 1);
+    return DBI_OK;
+}
+
+dbi_rc dbi_chain_part(dbi_chain *chain, bool *parted, dbi_err *err) {
+    static const uint8_t none[16];
+    dbi_rc rc = DBI_OK;
+    uint64_t later;
+
+    *parted = false;
+    if (chain->fork != dbi__fork_now())
+        return dbi__chain_forked(err);
+    dbi__lock(&chain->syncing_lock);
+    dbi__lock(&chain->maker);
+    dbi__lock(&chain->journal->lock);
+    dbi__lock(&chain->lock);
+    if (chain->slot == NULL || !chain->slot->own || chain->gone || chain->ended || chain->bound ||
+        chain->state.unmet == 0 || memcmp(chain->state.target, none, sizeof none) == 0 ||
+        dbi_chain_last(chain) == chain->opened)
+        goto done;
+    later = 0; /* what was appended since */
+    for (size_t i = chain_before(chain, chain->opened + 1); i < chain->segment_count; i++)
+        later += dbi__segment_held(chain->segments[i], dbi_chain_last(chain), chain->opened);
+    rc = dbi__chain_held(chain) > later ? chain_split(chain, err) : chain_renew(chain, chain->opened + 1, err);
+    if (rc != DBI_OK)
+        goto done;
+    *parted = true;
+    chain->reader.number = 0; /* it may stand in a segment that is no longer there */
+    dbi__spin_lock(chain);
+    memset(chain->state.target, 0, sizeof chain->state.target);
+    head_target(chain);
+    dbi__spin_unlock(chain);
+done:
+    dbi__unlock(&chain->lock);
+    dbi__unlock(&chain->journal->lock);
+    dbi__unlock(&chain->maker);
+    dbi__unlock(&chain->syncing_lock);
     return rc;
 }
 
@@ -809,9 +944,15 @@ void dbi__chain_free(dbi_chain *chain) {
     dbi_free(chain);
 }
 
-void dbi_chain_view_get(dbi_chain *chain, dbi_chain_view *view) {
-    uint64_t landed;
+uint64_t dbi__chain_held(const dbi_chain *chain) {
+    uint64_t last = dbi_chain_last(chain), landed = dbi__chain_landed(chain), held = 0;
 
+    for (size_t i = 0; i < chain->segment_count; i++)
+        held += dbi__segment_held(chain->segments[i], last, landed);
+    return held;
+}
+
+void dbi_chain_view_get(dbi_chain *chain, dbi_chain_view *view) {
     memset(view, 0, sizeof *view);
     view->name = chain->name;
     view->lane = chain->lane;
@@ -833,22 +974,23 @@ void dbi_chain_view_get(dbi_chain *chain, dbi_chain_view *view) {
     view->ended = chain->ended;
     view->adopted = chain->slot != NULL && !chain->slot->own;
     view->gone = chain->gone;
-    landed = view->landed > chain->state.base ? view->landed : chain->state.base;
+    view->base = chain->state.base;
+    view->held = dbi__chain_held(chain);
+    view->found = chain->found;
+    view->parted = chain->parted;
+    for (unsigned i = 0; i < DBI_CHAIN_COUNTER_COUNT; i++)
+        view->counted[i] = dbi_chain_counted(chain, (dbi_chain_counter)i) - chain->before[i];
     for (size_t i = 0; i < chain->segment_count; i++) {
         const dbi__segment *segment = chain->segments[i];
         uint64_t first = atomic_load_explicit(&segment->first, memory_order_acquire);
-        uint64_t last = dbi__segment_last(segment, view->last), held;
+        uint64_t last = dbi__segment_last(segment, view->last);
 
         view->segments++;
         view->bytes += segment->header.size;
         if (first == 0 || last < first)
             continue;
         view->first = first < view->first ? first : view->first;
-        if (last <= landed)
-            continue;
-        held = last - (first > landed ? first - 1 : landed);
-        view->held += held - (segment->voided < held ? segment->voided : held);
-        if (view->oldest_wall_us == 0)
+        if (view->oldest_wall_us == 0 && last > dbi__chain_landed(chain))
             view->oldest_wall_us = segment->header.made_us;
     }
     dbi__unlock(&chain->lock);

@@ -289,6 +289,8 @@ static dbi_rc segment_scan(dbi_chain *chain, dbi__segment *segment, uint64_t mos
         rc = window_check(&window, offset, limit, salt, sequence, &kind, &found, err);
         if (rc != DBI_OK)
             goto done;
+        if (kind == DBI__RECORD_WHOLE && found.kind == DBI__RECORD_VOID)
+            (void)dbi__segment_void(segment, sequence, found.through, 0);
         if (kind != DBI__RECORD_WHOLE) {
             uint64_t after = offset + found.size;
 
@@ -300,6 +302,8 @@ static dbi_rc segment_scan(dbi_chain *chain, dbi__segment *segment, uint64_t mos
             if (kind != DBI__RECORD_WHOLE)
                 break;
             offset = after;
+            sequence++;
+            continue; /* with this next one */
         }
         offset += found.size;
         sequence = found.through + 1;
@@ -326,7 +330,7 @@ done:
 
 bool dbi__chain_set_aside(dbi_chain *chain, dbi__segment *segment, uint64_t offset, uint64_t end, uint64_t sequence,
                           uint64_t through, const char *why) {
-    uint64_t size = end - offset, lost = through - sequence + 1;
+    uint64_t size = end - offset;
     bool fits = size >= DBI__RECORD_HEADER + (through == sequence ? 0 : 8), written = false;
     char name[DBI__FILE_NAME];
     uint8_t bytes[24];
@@ -353,8 +357,7 @@ bool dbi__chain_set_aside(dbi_chain *chain, dbi__segment *segment, uint64_t offs
         if (atomic_load(&segment->last) != DBI__SEGMENT_OPEN)
             atomic_store(&segment->last, sequence - 1);
     }
-    segment->voided += lost;
-    dbi_chain_count(chain, DBI_CHAIN_DAMAGED, lost);
+    dbi_chain_count(chain, DBI_CHAIN_DAMAGED, dbi__segment_void(segment, sequence, through, 0));
     dbi__fd_close(&fd);
     return written;
 }
@@ -365,13 +368,12 @@ static int file_compare(const void *left, const void *right) {
     return strcmp(((const load_file *)left)->name, ((const load_file *)right)->name); /* by chain, then by number */
 }
 
-/* Maps the page that the chain's state is in, and takes the state from it. */
-static dbi_rc chain_take_state(dbi_chain *chain, const dbi__segment *newest, dbi_err *err) {
+dbi_rc dbi__chain_map_head(const dbi_chain *chain, const dbi__segment *segment, uint8_t **page, dbi_err *err) {
     char name[DBI__FILE_NAME];
     void *map = MAP_FAILED;
     int fd, sys;
 
-    dbi__segment_name(chain->id, newest->header.number, ".seg", name);
+    dbi__segment_name(chain->id, segment->header.number, ".seg", name);
     fd = dbi__fd_open(chain->slot->directory, name, O_RDWR, 0);
     if (fd >= 0)
         map = dbi__journal_os_calls.map(DBI__PAGE, fd);
@@ -381,7 +383,17 @@ static dbi_rc chain_take_state(dbi_chain *chain, const dbi__segment *newest, dbi
         return dbi__journal_sys(err, sys, "cannot map journal segment %s/%s/%s", chain->journal->path,
                                 chain->slot->name, name);
     (void)madvise(map, DBI__PAGE, MADV_DONTFORK);
-    chain->head = chain->head_map = map;
+    *page = map;
+    return DBI_OK;
+}
+
+/* Maps the page that the chain's state is in, and takes the state from it. */
+static dbi_rc chain_take_state(dbi_chain *chain, const dbi__segment *newest, dbi_err *err) {
+    dbi_rc rc = dbi__chain_map_head(chain, newest, &chain->head_map, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    chain->head = chain->head_map;
     chain->head_salt = newest->header.salt;
     chain->state = newest->header.state;
     for (unsigned i = 0; i < DBI__COUNTERS; i++)
@@ -445,6 +457,9 @@ static dbi_rc chain_load(dbi_journal *journal, dbi__slot *slot, load_file *files
         chain->state.landed = last;
     if (chain->state.unmet == 0 || chain->state.unmet > last)
         chain->state.unmet = last + 1;
+    chain->found = dbi__chain_held(chain);
+    for (unsigned i = 0; i < DBI__COUNTERS; i++)
+        chain->before[i] = dbi_chain_counted(chain, (dbi_chain_counter)i);
     if (cut)
         why = "its end could not be read";
     if (why != NULL)

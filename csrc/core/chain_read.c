@@ -135,8 +135,10 @@ static dbi_rc chain_pin(dbi_chain *chain, uint64_t *from, read_source *source, b
             break;
         gap = dbi__chain_unexplained(chain, *from, source->first - 1);
         if (gap > 0) {
-            uint64_t to = source->first - 1;
+            uint64_t to = source->first - 1, vanished = chain->vanished < gap ? chain->vanished : gap;
 
+            chain->found += gap - vanished; /* what was missing from the beginning */
+            chain->vanished -= vanished;
             dbi__chain_set_missing(chain, *from, to);
             dbi_chain_count(chain, DBI_CHAIN_DAMAGED, gap);
             return dbi_err_set(err, DBI_ECORRUPT,
@@ -275,6 +277,18 @@ static dbi_rc reader_skip(dbi_chain *chain, const read_source *source, uint64_t 
     return DBI_OK;
 }
 
+/* A void was met. One of which nobody knew stood for records that an earlier process counted as damaged. */
+static void chain_meets_void(dbi_chain *chain, uint64_t number, uint64_t from, uint64_t to) {
+    dbi__lock(&chain->lock);
+    for (size_t i = 0; i < chain->segment_count; i++)
+        if (chain->segments[i]->header.number == number) {
+            uint64_t count = dbi__segment_void(chain->segments[i], from, to, dbi__chain_landed(chain));
+
+            chain->found -= count < chain->found ? count : chain->found;
+        }
+    dbi__unlock(&chain->lock);
+}
+
 /* Fills the buffer from the reader's place on. *bad: the first record there is not whole. */
 static dbi_rc reader_take(dbi_chain *chain, const read_source *source, size_t max_bytes, dbi_records *records,
                           bool *bad, dbi_err *err) {
@@ -297,12 +311,14 @@ static dbi_rc reader_take(dbi_chain *chain, const read_source *source, size_t ma
             kind = dbi__record_check(records->bytes + at, got - at, left - at, source->salt, sequence, &found);
             if (kind != DBI__RECORD_WHOLE || (at > 0 && at + found.size > max_bytes))
                 break;
-            sequence = found.through + 1;
             records->last = found.through;
             if (found.kind == DBI__RECORD_VOID) { /* it may be longer than the buffer */
+                chain_meets_void(chain, source->number, sequence, found.through);
+                sequence = found.through + 1;
                 reader->offset += found.size;
                 goto done;
             }
+            sequence++;
             at += found.size;
             reader->offset += found.size;
             records->count++;
@@ -353,8 +369,12 @@ dbi_rc dbi_chain_read(dbi_chain *chain, uint64_t after, size_t max_bytes, dbi_re
             break;
         dbi__lock(&chain->lock); /* somebody deleted it: the gap is found when we look again */
         for (size_t i = 0; i < chain->segment_count; i++)
-            if (chain->segments[i]->header.number == source.number)
+            if (chain->segments[i]->header.number == source.number) {
+                chain->vanished +=
+                    dbi__segment_held(chain->segments[i], dbi_chain_last(chain), dbi__chain_landed(chain));
                 dbi__chain_remove(chain, i);
+                break;
+            }
         dbi__unlock(&chain->lock);
     }
     if (rc != DBI_OK)

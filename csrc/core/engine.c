@@ -50,16 +50,15 @@ static void marks_move(dbi__marks *marks, uint64_t landed, uint64_t last, int64_
 /* -- duties ------------------------------------------------------------------------------------------------------- */
 
 void dbi__duty_count(const dbi__duty *duty, dbi_stream_view *view) {
-    uint64_t counts[DBI_CHAIN_COUNTER_COUNT];
+    const uint64_t *counts;
     dbi_chain_view chain;
     dbi_ship_view ship;
 
     dbi_chain_view_get(duty->chain, &chain);
     dbi_shipper_view(duty->shipper, &ship);
-    for (int i = 0; i < DBI_CHAIN_COUNTER_COUNT; i++)
-        counts[i] = dbi_chain_counted(duty->chain, (dbi_chain_counter)i) - duty->base_counts[i];
+    counts = chain.counted;
     view->accepted += chain.last - chain.opened;
-    view->recovered += duty->recovered;
+    view->recovered += chain.found + ship.reopened;
     view->landed += ship.rows;
     view->journaled += chain.held;
     view->dead += ship.dead;
@@ -111,6 +110,11 @@ static dbi__tally *tally_of(dbi__engine *engine, const char *name) {
     return tally;
 }
 
+/* Up to where there is nothing to ship. */
+static uint64_t landed_of(const dbi_chain_view *chain) {
+    return chain->landed > chain->base ? chain->landed : chain->base;
+}
+
 /* The shipper says what happened; called by the thread that runs it, with no lock held. */
 static void duty_heard(void *arg, const dbi_ship_event *event) {
     dbi__duty *duty = arg;
@@ -152,10 +156,7 @@ static dbi_rc duty_new(dbi__engine *engine, dbi_chain *chain, dbi_err *err) {
         dbi_free(duty);
         return rc;
     }
-    duty->recovered = view.held - (view.last - view.opened);
-    for (int i = 0; i < DBI_CHAIN_COUNTER_COUNT; i++)
-        duty->base_counts[i] = dbi_chain_counted(chain, (dbi_chain_counter)i);
-    duty->landed = view.landed;
+    duty->landed = landed_of(&view);
     if (view.held > 0) { /* about as old as their segment; a clock that was set back does not make them younger */
         int64_t age = (dbi_clock_wall_us() - view.oldest_wall_us) * DBI_NS_PER_US;
 
@@ -277,6 +278,17 @@ static dbi__duty *duty_pick(dbi__engine *engine, int64_t now, int64_t *when) {
     return after;
 }
 
+/* What an earlier process left of the chain is another chain now; a flush that waits for it goes on waiting.
+ * @locks engine held */
+static void duty_parted(dbi__engine *engine, dbi__duty *duty, uint64_t parted) {
+    duty->parted = parted;
+    for (dbi__flush *flush = engine->flushes; flush != NULL; flush = flush->next)
+        for (size_t i = 0; i < flush->count; i++)
+            if (flush->goals[i].duty == duty->number)
+                flush->parted += parted;
+    engine->uncounted = dbi__engine_enumerate(engine, NULL) != DBI_OK; /* the keeper tries again */
+}
+
 /* @locks engine held; let go of while the server is waited for */
 static void duty_run(dbi__engine *engine, dbi__duty *duty) {
     const dbi_stream *stream = duty->tally->stream;
@@ -294,7 +306,9 @@ static void duty_run(dbi__engine *engine, dbi__duty *duty) {
     duty->busy = false;
     duty->ran = true;
     duty->held_up = rc != DBI_OK;
-    duty->landed = view.landed;
+    duty->landed = landed_of(&view);
+    if (view.parted != duty->parted)
+        duty_parted(engine, duty, view.parted);
     /* A server that takes long for a shipment gets fewer and larger ones. */
     ended = dbi_clock_now(NULL);
     rest = REST * (ended - began);
@@ -346,7 +360,7 @@ static void *shipper_main(void *arg) {
 /* -- flushing ----------------------------------------------------------------------------------------------------- */
 
 uint64_t dbi__flush_left(const dbi__engine *engine, const dbi__flush *flush) {
-    uint64_t left = 0;
+    uint64_t left = flush->parted;
 
     for (size_t i = 0; i < flush->count; i++)
         for (const dbi__duty *duty = engine->duties; duty != NULL; duty = duty->next)
@@ -387,7 +401,7 @@ static void *keeper_main(void *arg) {
         uint64_t taken = 0;
 
         (void)pthread_mutex_unlock(&engine->lock);
-        (void)!dbi_journal_tend(engine->journal, &changed, NULL);
+        (void)!dbi_journal_tend(engine->journal, &changed, NULL); /* its view says what went wrong */
         if (now >= adopt_at) {
             (void)!dbi_journal_adopt(engine->journal, &found, NULL);
             adopt_at = found ? 0 : now + writer->config.adopt_every; /* there may be more of them */

@@ -620,8 +620,12 @@ static void chain_finish(dbi_journal *journal, dbi_chain *chain) {
         uint64_t count = dbi_chain_counted(chain, (dbi_chain_counter)i);
 
         counted = counted || count != 0;
-        if (successor != NULL && count != 0)
+        if (successor != NULL && count != 0) {
+            dbi__lock(&successor->lock);
+            successor->before[i] += count; /* who counted it has told of it */
             dbi_chain_count(successor, (dbi_chain_counter)i, count);
+            dbi__unlock(&successor->lock);
+        }
     }
     if (chain->segment_count > 0 && (successor != NULL || !counted))
         dbi__chain_remove(chain, 0);
@@ -694,17 +698,13 @@ static bool journal_give_back(dbi_journal *journal, int64_t now) {
     return changed;
 }
 
-dbi_rc dbi_journal_tend(dbi_journal *journal, bool *changed, dbi_err *err) {
+static dbi_rc journal_round(dbi_journal *journal, bool *changed, dbi_err *err) {
     uint64_t kept = 0;
     struct stat found;
     bool other = false;
     dbi_rc rc = DBI_OK;
     int64_t now;
 
-    if (changed != NULL)
-        *changed = false;
-    if (journal->fork != dbi__fork_now())
-        return dbi__chain_forked(err);
     for (size_t i = 0;; i++) {
         dbi_chain *chain = NULL;
         dbi_err why;
@@ -719,8 +719,7 @@ dbi_rc dbi_journal_tend(dbi_journal *journal, bool *changed, dbi_err *err) {
         one = dbi__chain_tend(chain, &kept, &why);
         if (one != DBI_OK && rc == DBI_OK) {
             rc = one;
-            if (err != NULL)
-                *err = why;
+            *err = why;
         }
     }
     while (kept > journal->config.keep_bytes) {
@@ -734,13 +733,32 @@ dbi_rc dbi_journal_tend(dbi_journal *journal, bool *changed, dbi_err *err) {
     now = dbi_clock_now(&journal->config.clock);
     other = journal_finish_ended(journal, now);
     other = journal_give_back(journal, now) || other;
-    if (changed != NULL)
-        *changed = other;
+    *changed = other;
     if (fstat(journal->own->directory, &found) == 0 && found.st_nlink == 0)
         return dbi_err_set(err, DBI_ESYS,
                            "the journal directory %s/%s was deleted under the process: what had not landed is lost but "
                            "for the newest events; restart the process",
                            journal->path, journal->own->name);
+    return rc;
+}
+
+dbi_rc dbi_journal_tend(dbi_journal *journal, bool *changed, dbi_err *err) {
+    bool ignored;
+    dbi_err why;
+    dbi_rc rc;
+
+    if (changed == NULL)
+        changed = &ignored;
+    *changed = false;
+    if (journal->fork != dbi__fork_now())
+        return dbi__chain_forked(err);
+    dbi_err_reset(&why);
+    rc = journal_round(journal, changed, &why);
+    dbi__lock(&journal->lock);
+    (void)snprintf(journal->error, sizeof journal->error, "%s", rc != DBI_OK ? why.msg : "");
+    dbi__unlock(&journal->lock);
+    if (rc != DBI_OK && err != NULL)
+        *err = why;
     return rc;
 }
 
@@ -880,6 +898,7 @@ void dbi_journal_view_get(dbi_journal *journal, dbi_journal_view *view) {
         view->chains += !journal->chains[i]->gone;
     view->bytes = atomic_load(&journal->bytes);
     view->quarantined = atomic_load(&journal->quarantined);
+    memcpy(view->error, journal->error, sizeof view->error);
     memcpy(view->warning, journal->warning, sizeof view->warning);
     dbi__unlock(&journal->lock);
 }

@@ -96,6 +96,10 @@
  * then turns out to be ahead of everything that this history of the chain can have sent (`unmet` - 1), the volume is a
  * restored copy: the same sequences were used before, for other records. The records from `unmet` on, which are new,
  * get a new chain id: the segments are relabelled, `base` keeps the older ones out.
+ *
+ * Another database. A chain is pinned to the first one that it meets (`target`). A process that goes on with it and then
+ * meets another has begun after the change: what it appended gets a new chain id in the same way, and no target. What
+ * was there before and has not landed keeps the old id and target, and is ended.
  */
 #ifndef DBI_JOURNAL_H
 #define DBI_JOURNAL_H
@@ -185,6 +189,23 @@ DBI_NODISCARD dbi_rc dbi_chain_drop_oldest(dbi_chain *chain, uint64_t *records, 
  * @locks sync, maker, chain */
 DBI_NODISCARD dbi_rc dbi_chain_sync(dbi_chain *chain, uint64_t *synced, dbi_err *err);
 
+/* Cumulative counts that live in the segment headers, so that a kill does not erase them: X(NAME, text). The order is
+ * the format's. DROPPED_FULL is the only one of events that never got a sequence. */
+#define DBI_CHAIN_COUNTER_MAP(X)                                                                                       \
+    X(DROPPED_OLDEST, "dropped_oldest")                                                                                \
+    X(DROPPED_FULL, "dropped_full")                                                                                    \
+    X(DAMAGED, "damaged")                                                                                              \
+    X(DEAD, "dead")                                                                                                    \
+    X(LOST_BY_SERVER, "lost_by_server")                                                                                \
+    X(AMBIGUOUS_RESOLVED, "ambiguous_commits_resolved")
+
+typedef enum dbi_chain_counter {
+#define DBI_CHAIN_COUNTER_ENUM(name, text) DBI_CHAIN_##name,
+    DBI_CHAIN_COUNTER_MAP(DBI_CHAIN_COUNTER_ENUM)
+#undef DBI_CHAIN_COUNTER_ENUM
+        DBI_CHAIN_COUNTER_COUNT
+} dbi_chain_counter;
+
 typedef struct dbi_chain_view {
     uint8_t id[16]; /* may change: dbi_chain_met */
     uint8_t target[16];
@@ -195,7 +216,12 @@ typedef struct dbi_chain_view {
     uint64_t first, last;   /* sequences held, the kept ones included; first > last = none */
     uint64_t synced;        /* the last sequence known to survive a power loss */
     uint64_t landed;        /* as dbi_chain_landed said; before that, what the file says */
+    uint64_t base;          /* what is up to here is not the chain's */
     uint64_t held;          /* records that have not landed: last - held - landed rows = dropped, damaged, dead, lost */
+    uint64_t found;         /* records that had not landed when it was opened, as far as is known: damage that was set
+                               aside before turns up when it is read. Without those that dbi_chain_part handed on */
+    uint64_t parted;        /* how many these were */
+    uint64_t counted[DBI_CHAIN_COUNTER_COUNT]; /* by this process, of these and of those appended by it */
     uint64_t bytes;         /* on disk, kept and spare segments included */
     uint32_t segments;
     int64_t oldest_wall_us; /* when the segment of the oldest record that has not landed was made; 0 = none */
@@ -257,22 +283,11 @@ void dbi_chain_rewind(dbi_chain *chain, uint64_t ledger_last, uint64_t *lost);
 /* Pins the chain to a server's database. DBI_EHELD when it belongs to another. @thread any @locks chain */
 DBI_NODISCARD dbi_rc dbi_chain_bind(dbi_chain *chain, const uint8_t target[16], dbi_err *err);
 
-/* Cumulative counts that live in the segment headers, so that a kill does not erase them: X(NAME, text). The order is
- * the format's. DROPPED_FULL is the only one of events that never got a sequence. */
-#define DBI_CHAIN_COUNTER_MAP(X)                                                                                       \
-    X(DROPPED_OLDEST, "dropped_oldest")                                                                                \
-    X(DROPPED_FULL, "dropped_full")                                                                                    \
-    X(DAMAGED, "damaged")                                                                                              \
-    X(DEAD, "dead")                                                                                                    \
-    X(LOST_BY_SERVER, "lost_by_server")                                                                                \
-    X(AMBIGUOUS_RESOLVED, "ambiguous_commits_resolved")
-
-typedef enum dbi_chain_counter {
-#define DBI_CHAIN_COUNTER_ENUM(name, text) DBI_CHAIN_##name,
-    DBI_CHAIN_COUNTER_MAP(DBI_CHAIN_COUNTER_ENUM)
-#undef DBI_CHAIN_COUNTER_ENUM
-        DBI_CHAIN_COUNTER_COUNT
-} dbi_chain_counter;
+/* The database is another one than the chain is pinned to. Where this process has never met that one, what it appended
+ * gets a new chain id, and is pinned to none; what was there before and has not landed stays, under the old id, as an
+ * ended chain of its own among dbi_journal_chains. *parted = false: there is nothing to part, all of it belongs there.
+ * An error leaves all as it was. @thread the reader's @locks syncing, maker, journal, chain */
+DBI_NODISCARD dbi_rc dbi_chain_part(dbi_chain *chain, bool *parted, dbi_err *err);
 
 const char *dbi_chain_counter_text(dbi_chain_counter counter);
 
@@ -305,6 +320,7 @@ typedef struct dbi_journal_view {
     uint32_t chains;
     uint64_t bytes, max_bytes; /* of the own slot */
     uint64_t quarantined;      /* files and parts of files set aside by this process */
+    char error[512];           /* what dbi_journal_tend found last; "" = all is well */
     char warning[512];         /* what is not well: tmpfs, overlay, a slot of a newer version; "" = nothing */
 } dbi_journal_view;
 

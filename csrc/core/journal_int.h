@@ -3,7 +3,7 @@
  * chain_read.c, chain_sync.c. The format is in journal.h.
  *
  * Locks of the journal, in the order in which they are taken: journal.opening, chain.syncing, chain.maker,
- * journal.lock, chain.lock, chain.spin; the table of descriptors is a leaf.
+ * journal.lock, chain.lock (a second one under journal.lock only), chain.spin; the table of descriptors is a leaf.
  */
 #ifndef DBI_JOURNAL_INT_H
 #define DBI_JOURNAL_INT_H
@@ -164,6 +164,10 @@ typedef struct dbi__slot dbi__slot;
 
 #define DBI__SEGMENT_OPEN UINT64_MAX
 
+typedef struct dbi__range {
+    uint64_t from, to;
+} dbi__range;
+
 typedef struct dbi__segment {
     dbi__header header;      /* as made or found; first, published, synced and state are not kept up */
     _Atomic uint64_t first;  /* 0 = a spare */
@@ -171,7 +175,8 @@ typedef struct dbi__segment {
     uint64_t end;            /* where its records end; of a found one at most */
     uint64_t trusted;        /* of a found one: below it what is not whole is damage, above it a torn tail */
     uint64_t synced;         /* offset */
-    uint64_t voided;         /* records counted as damaged by this process */
+    dbi__range *voids;       /* sequences that are known to hold no record, by whoever they were set aside; disjoint */
+    size_t void_count, void_capacity;
     int64_t landed_at;       /* monotonic; 0 = has not landed */
     uint8_t *map;            /* NULL when it is not mapped */
     int fd;                  /* -1 when it is not open */
@@ -200,6 +205,11 @@ static inline uint64_t dbi__segment_last(const dbi__segment *segment, uint64_t l
 
     return own < last ? own : last;
 }
+/* Notes that these hold no record; how many of those after `landed` were not known of. Without memory they go on being
+ * counted as records. */
+uint64_t dbi__segment_void(dbi__segment *segment, uint64_t from, uint64_t to, uint64_t landed);
+/* Its records after `landed`, where the chain's last is `last`. */
+uint64_t dbi__segment_held(const dbi__segment *segment, uint64_t last, uint64_t landed);
 /* Reads up to `length` bytes at `offset`, fewer at the end of the file; an error of the disk ends it, too. */
 size_t dbi__pread(int fd, void *bytes, size_t length, uint64_t offset);
 /* Writes all, or returns false with errno. */
@@ -248,7 +258,11 @@ struct dbi_chain {
     uint64_t reading, syncing, tending; /* numbers of segments that must stay; 0 = none */
     bool reader_busy;
     uint64_t synced;           /* sequence */
+    uint64_t found, parted;    /* as dbi_chain_view says */
+    uint64_t vanished;         /* records of a file that somebody deleted, until the gap is counted */
+    uint64_t before[DBI__COUNTERS]; /* what was counted when it was opened, or came from a chain that is over */
     bool ended, gone;
+    bool bound; /* by this process */
 
     /* under maker */
     pthread_mutex_t maker;
@@ -290,7 +304,7 @@ struct dbi_journal {
     uint64_t *probed; /* by number of a slot: its stamp when there was nothing to adopt in it */
     size_t probed_count;
     pthread_mutex_t quarantine_lock;
-    char warning[512];
+    char warning[512], error[512];
     _Atomic uint64_t bytes, quarantined;
 };
 
@@ -329,6 +343,12 @@ bool dbi__chain_roll(dbi_chain *chain, uint64_t need);
 dbi_rc dbi__chain_configure(dbi_chain *chain, const dbi_chain_config *config, dbi_err *err);
 /* Frees what it has of segments and lets go of their files, which stay. chain.lock is held, or nobody is left. */
 void dbi__chain_let_go(dbi_chain *chain);
+/* Records in all its segments that have not landed. chain.lock is held. */
+uint64_t dbi__chain_held(const dbi_chain *chain);
+/* The last sequence that has landed, or is not the chain's. chain.lock is held. */
+static inline uint64_t dbi__chain_landed(const dbi_chain *chain) {
+    return chain->state.landed > chain->state.base ? chain->state.landed : chain->state.base;
+}
 /* The state, changed in memory and on disk. @locks spin */
 void dbi__chain_set_met(dbi_chain *chain, uint64_t base);
 void dbi__chain_set_ended(dbi_chain *chain); /* chain.lock is held */
@@ -346,6 +366,8 @@ dbi_rc dbi__chain_tend(dbi_chain *chain, uint64_t *kept, dbi_err *err);
 
 /* chain_load.c: the chains of a slot, appended to journal.chains. DBI_EHELD: a newer format. journal.lock is held. */
 dbi_rc dbi__slot_load(dbi_journal *journal, dbi__slot *slot, dbi_err *err);
+/* Maps the page of the segment that the chain's state is in. */
+dbi_rc dbi__chain_map_head(const dbi_chain *chain, const dbi__segment *segment, uint8_t **page, dbi_err *err);
 /* Copies [offset, end) of the segment to quarantine, puts a void for the sequences up to `through` there, counts them.
  * False when the void could not be written: then the segment ends before it. chain.lock is held. */
 bool dbi__chain_set_aside(dbi_chain *chain, dbi__segment *segment, uint64_t offset, uint64_t end, uint64_t sequence,

@@ -383,11 +383,15 @@ dbi_rc dbi_ledger_prepare(dbi_conn *conn, bool install, int64_t deadline, uint8_
     if (rc != DBI_OK &&
         !(rc == DBI_ESERVER && (strcmp(err->sqlstate, "42P01") == 0 || strcmp(err->sqlstate, "3F000") == 0)))
         return rc;
-    if (!install)
-        return dbi_err_set(err, DBI_EHELD,
-                           "the ledger (schema dbint) is %s this database: run the migrations of "
-                           "dbint.django.observability, or the SQL of dbint._core.ledger_sql()",
-                           rc == DBI_OK ? "outdated in" : "not installed in");
+    if (!install) {
+        (void)dbi_err_set(err, DBI_EHELD,
+                          "the ledger (schema dbint) is %s this database: run the migrations of "
+                          "dbint.django.observability, or the SQL of dbint._core.ledger_sql()",
+                          rc == DBI_OK ? "outdated in" : "not installed in");
+        if (rc != DBI_OK)
+            memcpy(err->sqlstate, DBI_SQLSTATE_NO_LEDGER, sizeof DBI_SQLSTATE_NO_LEDGER);
+        return DBI_EHELD;
+    }
     rc = dbi_conn_exec(conn, dbi_ledger_sql(), deadline, NULL, err);
     if (rc != DBI_OK)
         return prepare_failed(rc, err,

@@ -41,14 +41,15 @@
 
 #define DBI_SQLSTATE_ADVANCED "DBI01" /* the chain is not where it was expected */
 #define DBI_SQLSTATE_CHANGED "DBI02"  /* the table is not what the rows were encoded for */
+#define DBI_SQLSTATE_NO_LEDGER "42P01" /* the ledger is not installed */
 #define DBI_SQLSTATE_TARGET "DBI03"   /* another database */
 
 /* The whole of it as SQL: idempotent, brings any older version up to this one, one transaction. @thread any */
 const char *dbi_ledger_sql(void);
 
 /* Makes sure that the ledger is installed in the right version, and reads the identity. With `install` it is installed
- * or brought up to date where that is needed and allowed. DBI_ESERVER with 25006: a standby. DBI_EHELD: not installed,
- * too old, too new, or no right to use it: the message says what to run. @thread as the conn */
+ * or brought up to date where that is needed and allowed. DBI_ESERVER with 25006: a standby. DBI_EHELD: not installed
+ * (DBI_SQLSTATE_NO_LEDGER), too old, too new, or no right to use it: the message says what to run. @thread as the conn */
 DBI_NODISCARD dbi_rc dbi_ledger_prepare(dbi_conn *conn, bool install, int64_t deadline, uint8_t identity[16],
                                         dbi_err *err);
 

@@ -423,6 +423,55 @@ void dbi__segment_unmap(dbi__segment *segment) {
     segment->map = NULL;
 }
 
+/* How many of these sequences come after `landed`. */
+static uint64_t range_after(dbi__range range, uint64_t landed) {
+    if (range.from > range.to || range.to <= landed)
+        return 0;
+    return range.to - (range.from > landed ? range.from - 1 : landed);
+}
+
+static dbi__range range_common(dbi__range a, dbi__range b) {
+    return (dbi__range){a.from > b.from ? a.from : b.from, a.to < b.to ? a.to : b.to};
+}
+
+uint64_t dbi__segment_void(dbi__segment *segment, uint64_t from, uint64_t to, uint64_t landed) {
+    const dbi__range whole = {from, to};
+    uint64_t count = range_after(whole, landed);
+
+    for (size_t i = 0; i < segment->void_count;) { /* known ones are this one, or lie in it */
+        dbi__range common = range_common(whole, segment->voids[i]);
+
+        count -= range_after(common, landed);
+        if (common.from == from && common.to == to)
+            return 0;
+        if (common.from <= common.to)
+            segment->voids[i] = segment->voids[--segment->void_count];
+        else
+            i++;
+    }
+    if (segment->void_count == segment->void_capacity) {
+        size_t capacity = segment->void_capacity != 0 ? segment->void_capacity * 2 : 4;
+        dbi__range *grown = dbi_realloc(segment->voids, capacity * sizeof *grown);
+
+        if (grown == NULL)
+            return count;
+        segment->voids = grown;
+        segment->void_capacity = capacity;
+    }
+    segment->voids[segment->void_count++] = whole;
+    return count;
+}
+
+uint64_t dbi__segment_held(const dbi__segment *segment, uint64_t last, uint64_t landed) {
+    const dbi__range whole = {atomic_load_explicit(&segment->first, memory_order_acquire),
+                              dbi__segment_last(segment, last)};
+    uint64_t held = whole.from != 0 ? range_after(whole, landed) : 0;
+
+    for (size_t i = 0; i < segment->void_count && held > 0; i++)
+        held -= range_after(range_common(whole, segment->voids[i]), landed);
+    return held;
+}
+
 void dbi__segment_free(dbi__segment *segment, bool forked) {
     if (segment == NULL)
         return;
@@ -430,5 +479,6 @@ void dbi__segment_free(dbi__segment *segment, bool forked) {
         dbi__segment_unmap(segment);
         dbi__fd_close(&segment->fd);
     }
+    dbi_free(segment->voids);
     dbi_free(segment);
 }

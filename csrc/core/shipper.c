@@ -248,21 +248,30 @@ static void dead_count(dbi_shipper *shipper) {
         dbi_chain_count(shipper->config.chain, DBI_CHAIN_DEAD, shipper->ledger_dead - counted);
 }
 
-/* Which database is this, and do the events belong to it? A ledger is installed only where none can have been. */
-static dbi_rc target_check(dbi_shipper *shipper, dbi_conn *conn, dbi_err *err) {
+/* Which database is this, and do the events belong to it? A ledger is installed only where none can have been. *other:
+ * they do not; the error says so. */
+static dbi_rc target_ask(dbi_shipper *shipper, dbi_conn *conn, bool *other, dbi_err *err) {
     static const uint8_t none[16] = {0};
     char mine[DBI__UUID_TEXT_SIZE], theirs[DBI__UUID_TEXT_SIZE];
     uint8_t identity[16];
     dbi_chain_view chain;
     dbi_rc rc;
 
+    *other = false;
     dbi_chain_view_get(shipper->config.chain, &chain);
+    if (memcmp(shipper->id, chain.id, sizeof chain.id) != 0) { /* it was parted */
+        rc = shipper_identify(shipper, err);
+        if (rc != DBI_OK)
+            return rc;
+    }
     rc = dbi_ledger_prepare(conn, shipper->config.install && memcmp(chain.target, none, sizeof none) == 0,
                             soon(shipper), identity, err);
+    *other = rc == DBI_EHELD && strcmp(err->sqlstate, DBI_SQLSTATE_NO_LEDGER) == 0;
     if (rc != DBI_OK)
         return rc;
     rc = dbi_chain_bind(shipper->config.chain, identity, err);
     if (rc == DBI_EHELD) {
+        *other = true;
         dbi__uuid_text(chain.target, mine);
         dbi__uuid_text(identity, theirs);
         return dbi_err_set(err, DBI_EHELD,
@@ -276,14 +285,39 @@ static dbi_rc target_check(dbi_shipper *shipper, dbi_conn *conn, dbi_err *err) {
     return rc;
 }
 
+/* The same; in another database than earlier processes wrote to, what this one wrote is its own. */
+static dbi_rc target_check(dbi_shipper *shipper, dbi_conn *conn, dbi_err *err) {
+    bool other, parted;
+    dbi_chain_view before;
+    dbi_err why;
+    dbi_rc rc = target_ask(shipper, conn, &other, err);
+
+    if (rc == DBI_OK || !other)
+        return rc;
+    dbi_chain_view_get(shipper->config.chain, &before);
+    rc = dbi_chain_part(shipper->config.chain, &parted, &why);
+    if (rc == DBI_OK && !parted)
+        return err->rc;
+    if (rc != DBI_OK) {
+        *err = why;
+        return rc;
+    }
+    tell(shipper, (dbi_ship_event){.kind = DBI_SHIP_EVENT_ENDED,
+                                   .last = before.opened,
+                                   .why = "the database is another one than before: what was written since goes there, "
+                                          "under a new chain"});
+    return target_ask(shipper, conn, &other, err);
+}
+
 /* Where a chain that the ledger does not have begins. It may be new; or it stood still for so long that collect_chains
  * has forgotten it, and the journal knows where it was; or the server has lost it, and with it all that had landed. */
 static void entry_begin(const dbi_shipper *shipper, const dbi_chain_view *chain, dbi_ledger_entry *entry) {
     bool forgotten = entry->collected_before_us != INT64_MIN &&
                      (shipper->view.last_landed_us == 0 || shipper->view.last_landed_us < entry->collected_before_us);
+    bool kept = forgotten || chain->landed == 0; /* nothing can be lost of a chain that begins */
 
-    entry->last = forgotten ? chain->landed : 0;
-    entry->dead = forgotten ? dbi_chain_counted(shipper->config.chain, DBI_CHAIN_DEAD) : 0;
+    entry->last = kept ? chain->landed : 0;
+    entry->dead = kept ? dbi_chain_counted(shipper->config.chain, DBI_CHAIN_DEAD) : 0;
 }
 
 /* The schema that the records were encoded by; kept while their segments say the same. */

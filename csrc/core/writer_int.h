@@ -54,6 +54,7 @@ typedef struct dbi__flush {
     dbi_receipt receipt;
     struct dbi__flush *next;
     int64_t deadline;
+    uint64_t parted; /* rows that another chain has now: one that is held */
     size_t count;
     dbi__goal goals[];
 } dbi__flush;
@@ -121,9 +122,8 @@ typedef struct dbi__duty {
     dbi_chain *chain;
     dbi_shipper *shipper;
     dbi__tally *tally;
-    uint64_t recovered; /* rows that were found in it */
-    uint64_t base_counts[DBI_CHAIN_COUNTER_COUNT]; /* what it had counted by then */
     uint64_t landed;    /* as of the last run */
+    uint64_t parted;    /* the same */
     uint64_t asked;     /* to be shipped without delay up to here: a flush wants it */
     dbi__marks marks;   /* how old the rows are that have not landed */
     int64_t not_before; /* a run to which nothing came is not repeated at once */

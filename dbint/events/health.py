@@ -58,6 +58,7 @@ class Observation:
     recent_dead: int = 0
     held_chains: int = 0
     journal_fill_pct: float = 0.0
+    journal_error: str | None = None
     oldest_event_age: float = 0.0
 
 
@@ -87,6 +88,8 @@ def assess(seen: Observation, previous: DatabaseHealthStatus, good_looks: int = 
 def _unhealthy(seen: Observation) -> Iterator[str]:
     if not seen.accepting:
         yield "no events are taken: the writer is closed or could not be opened"
+    if seen.journal_error is not None:
+        yield seen.journal_error
     if seen.recent_lost:
         yield f"{seen.recent_lost} events were dropped, refused or lost in the last {RECENT:.0f} s"
     if seen.journal_fill_pct >= UNHEALTHY_JOURNAL_PCT:

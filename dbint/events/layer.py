@@ -566,6 +566,7 @@ class DatabaseIntegrationLayer:
             recent_dead=self._dead.note(counts.dead),
             held_chains=counts.held,
             journal_fill_pct=counts.journal_fill_pct,
+            journal_error=counts.journal_error,
             oldest_event_age=counts.oldest_age,
         )
 
@@ -634,6 +635,7 @@ class _Counts:
         streams = list(snapshot["streams"].values()) if snapshot else []
         self.held = snapshot["held"] if snapshot else 0
         self.journal_bytes = snapshot["journal"]["bytes"] if snapshot else 0
+        self.journal_error = snapshot["journal"]["error"] if snapshot else None
         limit = snapshot["journal"]["max_bytes"] if snapshot else 0
         self.journal_fill_pct = 100 * self.journal_bytes / limit if limit else 0.0
         self.accepted = sum(one["accepted"] for one in streams)
