@@ -13,9 +13,9 @@ from bench.servers import database
 from dbint.events.tables import TABLES
 
 ROWS = 10_000_000  # in each table
-QUICK_ROWS = 20_000
+QUICK_ROWS = 5_000
 QUERIES = 500
-QUICK_QUERIES = 50
+QUICK_QUERIES = 10
 LOAD_TIMEOUT = 3600.0
 TIMEOUT = 300.0
 
