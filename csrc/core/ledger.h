@@ -49,7 +49,8 @@ const char *dbi_ledger_sql(void);
 
 /* Makes sure that the ledger is installed in the right version, and reads the identity. With `install` it is installed
  * or brought up to date where that is needed and allowed. DBI_ESERVER with 25006: a standby. DBI_EHELD: not installed
- * (DBI_SQLSTATE_NO_LEDGER), too old, too new, or no right to use it: the message says what to run. @thread as the conn */
+ * (DBI_SQLSTATE_NO_LEDGER), too old, too new, or no right to use it: the message says what to run.
+ * @thread as the conn */
 DBI_NODISCARD dbi_rc dbi_ledger_prepare(dbi_conn *conn, bool install, int64_t deadline, uint8_t identity[16],
                                         dbi_err *err);
 

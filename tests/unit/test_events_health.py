@@ -35,6 +35,7 @@ HEALTHY, DEGRADED, UNHEALTHY, RECOVERING = (
 # What is seen -> the status and a part of the reason.
 RULES: list[tuple[dict[str, Any], DatabaseHealthStatus, str]] = [
     ({"accepting": False}, UNHEALTHY, "no events are taken"),
+    ({"journal_error": "the slot was deleted"}, UNHEALTHY, "the slot was deleted"),
     ({"recent_lost": 1}, UNHEALTHY, "1 events were dropped"),
     ({"journal_fill_pct": 95.0}, UNHEALTHY, "the journal is 95 % full"),
     ({"reachable": False, "unreachable_for": 300.0}, UNHEALTHY, "away for 300 s"),
