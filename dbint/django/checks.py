@@ -267,18 +267,28 @@ def _has_other_authentication(entry: dict[str, Any]) -> bool:
 
 
 def check_events(**_options: Any) -> list[checks.CheckMessage]:
-    """E050: the layer of events cannot be configured as the settings and the environment say."""
+    """E050: the layer of events cannot be configured as the settings and the environment say.
+
+    W051: the database's user is called as the schema of the ledger, where PostgreSQL would then make tables.
+    """
     if not apps.is_installed("dbint.django.observability") or not _settings_are_sound():
         return []
     from dbint.django.observability.config import database_config  # its models need the app
 
     try:
-        database_config()
+        user = database_config().user
     except ConfigurationError as error:
         message = f"The layer of events cannot be configured: {error}"
         return [checks.Error(message, hint="docs/events.md lists fields and variables.", id="dbint.E050")]
     except ConnectionDoesNotExist:
-        pass  # E024 has it
+        return []  # E024 has it
+    if user == "dbint":
+        message = (
+            'The database\'s user is called "dbint", as the schema of the ledger of events: '
+            "PostgreSQL looks first into a schema of the user's own name, and makes new tables there."
+        )
+        hint = "Take another user, or: ALTER ROLE dbint SET search_path TO public."
+        return [checks.Warning(message, hint=hint, id="dbint.W051")]
     return []
 
 

@@ -278,6 +278,19 @@ class TestConfiguration:
         assert printed.startswith("dbint.E050")
         assert "lives in the database 'doris', which is no PostgreSQL" in printed
 
+    def test_a_user_called_as_the_ledgers_schema_is_warned_of(self, project: Project) -> None:
+        printed = project.script(
+            """
+            from django.db import connections
+            from dbint.django.checks import check_events
+            before = check_events()
+            connections["default"].settings_dict["USER"] = "dbint"
+            (found,) = check_events()
+            print(before, found.id, found.msg)
+            """
+        )
+        assert printed.startswith("[] dbint.W051")
+
 
 class TestPagesAndModels:
     def test_models_read_and_write(self, project: Project) -> None:
