@@ -44,7 +44,7 @@ static bool name_fits(const char *name, const char *ending) {
 
 /* A trustworthy offset among those of a header. */
 static bool offset_fits(const dbi__segment *segment, uint64_t offset) {
-    return offset >= segment->header.records_at && offset <= segment->end && offset % 8 == 0;
+    return offset >= segment->header.records_at && offset <= segment->header.size && offset % 8 == 0;
 }
 
 static void segment_judge(dbi_journal *journal, dbi__segment *segment, uint64_t file_size) {
@@ -121,7 +121,7 @@ static dbi_rc file_read(dbi_journal *journal, const dbi__slot *slot, load_file *
         goto done;
     }
     (void)dbi__pread(fd, record, sizeof record, file->segment->header.records_at);
-    if (file->segment->header.published == file->segment->header.records_at &&
+    if (file->segment->header.published <= file->segment->header.records_at &&
         memcmp(record, zeros, sizeof zeros) == 0)
         file->kind = FILE_SPARE;
     else

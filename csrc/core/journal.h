@@ -4,11 +4,14 @@
  *
  *     <directory>/                   one journal: the events of one target database, of any number of processes
  *         slot-0000/ slot-0001/ ...  owned by one process at a time: flock on <slot>/lock. Reused, lowest free first
- *             lock                   text: pid, host and start of the owner, for people
+ *             lock                   one line for people, of the owner or the last one: "pid <pid> on <host> since
+ *                                    <microseconds> us after 1970"
  *             <chain>.<number>.seg   a segment: <chain> is 32 lower-case hexadecimal digits, <number> 16 of them
  *             <chain>.<number>.tmp   a segment being made or moved; removed when the slot is opened
  *         dead/                      dead letters (shipper.h)
- *         quarantine/                what could not be read, with a .txt beside it that says why
+ *         quarantine/                what could not be read, each with a <its name>.txt that says why, where from:
+ *             <chain>.<number>.seg         a whole file; another of that name: .2, .3 ... behind it
+ *             <chain>.<number>.seg.<offset>.part   bytes of one, from that offset (decimal) on
  *         schemas/                   the columns of tables, for streams that are opened while the server is away
  *
  * A chain is one lane of one stream in one slot: a random id, segments numbered from 1 on, records with sequences from
@@ -44,7 +47,9 @@
  *    172    4   CRC32C of salt, target; valid when target is not zero
  *    176   16   target: identity of the server's database (dbint.server); zero = not yet known
  *    192    8   published: offset of the end of the last whole record. Stored with release order, after the record
- *    200    8   synced: offset up to which an fsync is known to have succeeded
+ *    200    8   synced: offset up to which an fsync is known to have succeeded. Neither is believed where it lies
+ *                 outside of the offset of the first record to the size of the file (as of 40, also where the file has
+ *                 been cut since), or is no multiple of 8: then it counts as the offset of the first record
  *    208    8   landed*: the last sequence that was seen to land (a hint: the ledger decides)
  *    216   40   zero
  *    256  128   16 counters*, cumulative for the chain (dbi_chain_counter, in this order)
@@ -69,13 +74,13 @@
  *
  * A void stands for its own sequence, and with a body of 8 bytes or more for all through the sequence in those 8 bytes.
  * Its CRC covers no more of the body than these 8 bytes; what comes after them is what was there. A record is whole
- * when it lies in the file, its lower half is that of the sequence expected there, bytes 14 and 15 are zero, the kind
- * is known and the CRC fits.
+ * when it lies in the file, padding included, its lower half is that of the sequence expected there, bytes 14 and 15
+ * are zero, the kind is known and the CRC fits.
  *
  * How replay decides. The segments of a chain are taken in the order of their numbers.
- *  - A file whose name says segment, and whose magic is unknown, header CRC wrong or name another than its header says:
- *    to quarantine, whole. So is one whose `first` is 0 and that has bytes other than zero where its first record would
- *    be (or `published` beyond it). With none it is a spare: removed.
+ *  - A file whose name says segment, and that is no regular file (a link, a pipe), or whose magic is unknown, header CRC
+ *    wrong or name another than its header says: to quarantine, whole. So is one whose `first` is 0 and that has bytes
+ *    other than zero where its first record would be (or `published` beyond it). With none it is a spare: removed.
  *  - A newer format version (and the CRC does not say that it is a damaged 1): everything is left alone, the slot is
  *    not used, a warning says so.
  *  - Records are read from the first on until one is not whole. Where `first` of the successor (number + 1) is known,
@@ -95,7 +100,8 @@
  * Meeting the ledger. A process that goes on with a chain appends before it has spoken to the server. When the ledger
  * then turns out to be ahead of everything that this history of the chain can have sent (`unmet` - 1), the volume is a
  * restored copy: the same sequences were used before, for other records. The records from `unmet` on, which are new,
- * get a new chain id: the segments are relabelled, `base` keeps the older ones out.
+ * get a new chain id: the segments are relabelled, `base` keeps the older ones out. A file gets its new name before its
+ * new id and loses the old name after it: who is killed in between leaves two names, one of which fits the header.
  *
  * Another database. A chain is pinned to the first one that it meets (`target`). A process that goes on with it and then
  * meets another has begun after the change: what it appended gets a new chain id in the same way, and no target. What
