@@ -49,7 +49,8 @@
  *    192    8   published: offset of the end of the last whole record. Stored with release order, after the record
  *    200    8   synced: offset up to which an fsync is known to have succeeded. Neither is believed where it lies
  *                 outside of the offset of the first record to the size of the file (as of 40, also where the file has
- *                 been cut since), or is no multiple of 8: then it counts as the offset of the first record
+ *                 been cut since), or is no multiple of 8: then `synced` counts in place of `published`, and in
+ *                 place of `synced` the offset of the first record
  *    208    8   landed*: the last sequence that was seen to land (a hint: the ledger decides)
  *    216   40   zero
  *    256  128   16 counters*, cumulative for the chain (dbi_chain_counter, in this order)
@@ -78,9 +79,9 @@
  * are zero, the kind is known and the CRC fits.
  *
  * How replay decides. The segments of a chain are taken in the order of their numbers.
- *  - A file whose name says segment, and that is no regular file (a link, a pipe), or whose magic is unknown, header CRC
- *    wrong or name another than its header says: to quarantine, whole. So is one whose `first` is 0 and that has bytes
- *    other than zero where its first record would be (or `published` beyond it). With none it is a spare: removed.
+ *  - A file whose name says segment, and that is no regular file (a link, a pipe), or whose magic is unknown, header
+ *    CRC wrong or name another than its header says: to quarantine, whole. So is one whose `first` is 0 and that has
+ *    bytes other than zero where its first record would be (or `published` beyond it). With none it is a spare: removed.
  *  - A newer format version (and the CRC does not say that it is a damaged 1): everything is left alone, the slot is
  *    not used, a warning says so.
  *  - Records are read from the first on until one is not whole. Where `first` of the successor (number + 1) is known,
@@ -103,8 +104,8 @@
  * get a new chain id: the segments are relabelled, `base` keeps the older ones out. A file gets its new name before its
  * new id and loses the old name after it: who is killed in between leaves two names, one of which fits the header.
  *
- * Another database. A chain is pinned to the first one that it meets (`target`). A process that goes on with it and then
- * meets another has begun after the change: what it appended gets a new chain id in the same way, and no target. What
+ * Another database. A chain is pinned to the first one that it meets (`target`). A process that goes on with it and
+ * then meets another has begun after the change: what it appended gets a new chain id in the same way, and no target. What
  * was there before and has not landed keeps the old id and target, and is ended.
  */
 #ifndef DBI_JOURNAL_H
