@@ -211,7 +211,7 @@ def test_a_full_disk(config: DatabaseConfig, small_disk: Callable[[int], Path]) 
         while taken == first and time.monotonic() < deadline:
             fill()
             time.sleep(0.05)
-        print(json.dumps({{"why": why, "first": first, "taken": taken}}))
+        print(json.dumps({{"why": why, "first": first, "taken": taken}}), flush=True)
         os._exit(0)
         """,
     )
