@@ -95,4 +95,4 @@ def test_the_plugin_has_the_fixture(pytester: pytest.Pytester) -> None:
             assert len(captured_events) == 0
         """
     )
-    pytester.runpytest_subprocess("-p", "dbint.pytest_plugin").assert_outcomes(passed=2)
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
