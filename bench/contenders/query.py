@@ -180,8 +180,7 @@ def load(rows: int) -> None:
     firsts = range(0, rows, max(1, rows // DAYS // 2))
     with BatchWriter(pool, config.journal_path, max_bytes=8 << 30) as writer:
         for table, make in MAKERS.items():
-            fill = {column.name: column.fill for column in table.columns if column.fill}
-            write = writer.stream(table.qualified, fill=fill).write_sync
+            write = writer.stream(table.qualified, fill=table.fills).write_sync
             for number in firsts:
                 write(timestamp=start + number * step, **make(number))
             landed(writer)

@@ -19,10 +19,7 @@ class Deferred:
         # From a dict that is there anyway, write_mapping is quicker than the same dict made keywords again.
         self._write, self._write_sync = stream.write_mapping, stream.write_sync
         self._transactions = transactions
-        self._check = _core.RowEncoder(
-            {column.name: column.declaration for column in table.columns},
-            fill={column.name: column.fill for column in table.columns if column.fill},
-        ).encode
+        self._check = _core.RowEncoder(table.declarations, fill=table.fills).encode
 
     def write(self, /, *, on_commit: bool | str = False, **fields: Any) -> Coroutine[Any, Any, None]:
         """To be awaited."""

@@ -12,11 +12,10 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
-from dbint._core import Stream
 from dbint.errors import QueueFullError
 from dbint.events.context import current_trace
 from dbint.events.layer import DatabaseIntegrationLayer
-from dbint.events.process import get_database_layer
+from dbint.events.process import ProcessStream
 from dbint.events.sanitizing import json_value, text
 from dbint.events.tables import TRACE_EVENTS
 
@@ -49,9 +48,8 @@ class EventHandler(logging.Handler):
     ) -> None:
         super().__init__(level)
         self.refused = 0
-        self._given = layer
+        self._stream = ProcessStream(layer, TRACE_EVENTS, "log_records")
         self._event_type = event_type
-        self._opened: tuple[DatabaseIntegrationLayer, Stream] | None = None
         self._thread = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -67,12 +65,6 @@ class EventHandler(logging.Handler):
             self.handleError(record)
         finally:
             self._thread.writing = False
-
-    def _stream(self) -> Stream:
-        layer = self._given or get_database_layer()
-        if self._opened is None or self._opened[0] is not layer:
-            self._opened = layer, layer.open_stream(TRACE_EVENTS, name="log_records", when_full="reject")
-        return self._opened[1]
 
     def _fields(self, record: logging.LogRecord) -> dict[str, Any]:
         extra = {name: value for name, value in vars(record).items() if name not in _OWN}

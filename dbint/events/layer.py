@@ -268,8 +268,8 @@ class DatabaseIntegrationLayer:
         return writer.stream(
             table.qualified,
             name=name,
-            columns={column.name: column.declaration for column in table.columns},
-            fill={column.name: column.fill for column in table.columns if column.fill},
+            columns=table.declarations,
+            fill=table.fills,
             durability=config.durability,
             when_full=when_full,
             batch_size=config.batch_size,

@@ -5,8 +5,10 @@ import os
 import threading
 from collections.abc import Iterator
 
+from dbint._core import Stream
 from dbint.events.health import DatabaseHealthStatus
 from dbint.events.layer import DatabaseIntegrationLayer, living_layers
+from dbint.events.tables import EventTable
 from dbint.metrics import Metric, add_source
 
 _lock = threading.Lock()
@@ -32,6 +34,24 @@ def set_database_layer(layer: DatabaseIntegrationLayer | None) -> DatabaseIntegr
     with _lock:
         before, _layer = _layer, layer
         return before
+
+
+class ProcessStream:
+    """A stream of its own into one of the four tables, of the given layer or of the process's: by calling it.
+
+    For senders that must not wait: what the journal has no room for is refused. It is opened by the first
+    call, and anew when the process's layer is another one.
+    """
+
+    def __init__(self, layer: DatabaseIntegrationLayer | None, table: EventTable, name: str) -> None:
+        self._layer, self._table, self._name = layer, table, name
+        self._opened: tuple[DatabaseIntegrationLayer, Stream] | None = None
+
+    def __call__(self) -> Stream:
+        layer = self._layer or get_database_layer()
+        if self._opened is None or self._opened[0] is not layer:
+            self._opened = layer, layer.open_stream(self._table, self._name, when_full="reject")
+        return self._opened[1]
 
 
 def _after_fork() -> None:

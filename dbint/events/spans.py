@@ -14,10 +14,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
-from dbint._core import Stream
 from dbint.errors import Error
 from dbint.events.layer import DatabaseIntegrationLayer
-from dbint.events.process import get_database_layer
+from dbint.events.process import ProcessStream
 from dbint.events.sanitizing import json_value, text
 from dbint.events.tables import TRACE_EVENTS
 
@@ -37,8 +36,7 @@ class EventSpanExporter(SpanExporter):
     """
 
     def __init__(self, layer: DatabaseIntegrationLayer | None = None) -> None:
-        self._given = layer
-        self._opened: tuple[DatabaseIntegrationLayer, Stream] | None = None
+        self._stream = ProcessStream(layer, TRACE_EVENTS, "spans")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Writes the spans; never raises."""
@@ -54,12 +52,6 @@ class EventSpanExporter(SpanExporter):
         """True at once: what was exported is in the journal."""
         del timeout_millis
         return True
-
-    def _stream(self) -> Stream:
-        layer = self._given or get_database_layer()
-        if self._opened is None or self._opened[0] is not layer:
-            self._opened = layer, layer.open_stream(TRACE_EVENTS, name="spans", when_full="reject")
-        return self._opened[1]
 
 
 def _fields(span: ReadableSpan) -> dict[str, Any]:

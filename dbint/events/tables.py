@@ -64,6 +64,16 @@ class EventTable:
         """All columns, in the table's order."""
         return (*_COMMON, *self.own_columns)
 
+    @property
+    def declarations(self) -> dict[str, str]:
+        """Each column's type, as streams and encoders take it."""
+        return {column.name: column.declaration for column in self.columns}
+
+    @property
+    def fills(self) -> dict[str, Fill]:
+        """What fills a column that an event does not give, where there is something."""
+        return {column.name: column.fill for column in self.columns if column.fill}
+
     def statements(self) -> Iterator[str]:
         """The SQL that makes the table, its DEFAULT partition and its indexes."""
         width = max(len(column.name) for column in self.columns)

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from dbint._core import metrics_snapshot
 
@@ -80,7 +80,8 @@ def snapshot() -> list[Metric]:
     not blind the others.
     """
     metrics = [
-        Metric(name, _kind(kind), labels, _value(value)) for name, kind, labels, value in metrics_snapshot()
+        Metric(name, cast(Kind, kind), labels, _value(value))
+        for name, kind, labels, value in metrics_snapshot()
     ]
     with _lock:
         sources = list(_sources)
@@ -98,10 +99,6 @@ def snapshot() -> list[Metric]:
             else metric
         )
     return [one[key] for key in sorted(one)]
-
-
-def _kind(kind: str) -> Kind:
-    return "counter" if kind == "counter" else "gauge" if kind == "gauge" else "histogram"
 
 
 def _value(value: "float | HistogramValue") -> float | Histogram:

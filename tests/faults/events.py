@@ -118,10 +118,13 @@ def writing(config: DatabaseConfig, **fields: Any) -> Iterator[Writing]:
 def direct_writer(config: DatabaseConfig, **options: Any) -> Iterator[tuple[BatchWriter, Stream]]:
     """A batch writer with settings that the layer does not have, and its stream into the table."""
     parameters = make_conninfo(**config.connection_parameters(), password=config.password)
-    columns = {column.name: column.declaration for column in TRACE_EVENTS.columns}
-    fill = {column.name: column.fill for column in TRACE_EVENTS.columns if column.fill}
     with Pool(parameters) as pool, BatchWriter(pool, config.journal_path, **options) as writer:
-        yield writer, writer.stream(TABLE, columns=columns, fill=fill, batch_timeout=0.05)
+        yield (
+            writer,
+            writer.stream(
+                TABLE, columns=TRACE_EVENTS.declarations, fill=TRACE_EVENTS.fills, batch_timeout=0.05
+            ),
+        )
 
 
 def environment(config: DatabaseConfig) -> dict[str, str]:
