@@ -59,7 +59,7 @@ static void head_target(dbi_chain *chain) {
     if (chain->head == NULL)
         return;
     memcpy(chain->head + DBI__AT_TARGET, chain->state.target, sizeof chain->state.target);
-    dbi__put32(chain->head + DBI__AT_TARGET_CRC, dbi__target_crc(chain->head_salt, chain->state.target));
+    dbi__put32le(chain->head + DBI__AT_TARGET_CRC, dbi__target_crc(chain->head_salt, chain->state.target));
 }
 
 /* Moves the state into the header of another segment. */
@@ -674,14 +674,14 @@ static bool segment_relabel(const dbi_chain *chain, dbi__segment *segment, const
     if (!linked || (durable && fsync(chain->slot->directory) != 0))
         goto done;
     memcpy(bytes + DBI__AT_ID, to, 16);
-    dbi__put32(bytes + DBI__AT_CRC, dbi__header_crc(bytes, header.meta_length));
+    dbi__put32le(bytes + DBI__AT_CRC, dbi__header_crc(bytes, header.meta_length));
     done = dbi__pwrite(fd, bytes, DBI__AT_CRC + 4, 0);
     if (done && durable && fsync(fd) != 0)
         done = !(segment->sync_failed = true);
     if (!done) { /* as it was */
         sys = errno;
         memcpy(bytes + DBI__AT_ID, from, 16);
-        dbi__put32(bytes + DBI__AT_CRC, dbi__header_crc(bytes, header.meta_length));
+        dbi__put32le(bytes + DBI__AT_CRC, dbi__header_crc(bytes, header.meta_length));
         (void)!dbi__pwrite(fd, bytes, DBI__AT_CRC + 4, 0);
         errno = sys;
     }

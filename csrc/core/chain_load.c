@@ -243,8 +243,8 @@ static uint64_t tail_count(load_window *window, uint64_t offset, uint64_t limit,
 
     while (offset + DBI__RECORD_HEADER <= limit &&
            dbi__pread(window->fd, header, sizeof header, offset) == sizeof header &&
-           dbi__get32(header + 8) == (uint32_t)(sequence + count) && dbi__get32(header + 12) - 1 < DBI_RECORD_KAFKA) {
-        offset += dbi__record_size(dbi__get32(header));
+           dbi__get32le(header + 8) == (uint32_t)(sequence + count) && dbi__get32le(header + 12) - 1 < DBI_RECORD_KAFKA) {
+        offset += dbi__record_size(dbi__get32le(header));
         count++;
     }
     return count != 0 ? count : 1;

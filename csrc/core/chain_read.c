@@ -412,7 +412,7 @@ bool dbi_records_next(dbi_records *records, dbi_record *record) {
     record->sequence = records->next++;
     record->kind = (uint16_t)(bytes[12] | bytes[13] << 8);
     record->body = bytes + DBI__RECORD_HEADER;
-    record->length = dbi__get32(bytes);
+    record->length = dbi__get32le(bytes);
     records->at += dbi__record_size(record->length);
     return true;
 }

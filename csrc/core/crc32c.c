@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "bytes_int.h"
+
 #define CRC32C_POLYNOMIAL UINT32_C(0x82F63B78) /* 0x1EDC6F41, bits reversed */
 
 /* -- by tables: 8 bytes a step, as in Intel's "slicing by 8" ------------------------------------------------------- */
@@ -34,7 +36,7 @@ uint32_t dbi_crc32c_by_table(uint32_t crc, const void *bytes, size_t length) {
     (void)pthread_once(&once, crc_table_make);
     crc = ~crc;
     for (; length >= 8; length -= 8, at += 8) {
-        uint32_t low = crc ^ ((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
+        uint32_t low = crc ^ dbi__get32le(at);
 
         crc = crc_table[7][low & 0xFF] ^ crc_table[6][low >> 8 & 0xFF] ^ crc_table[5][low >> 16 & 0xFF] ^
               crc_table[4][low >> 24] ^ crc_table[3][at[4]] ^ crc_table[2][at[5]] ^ crc_table[1][at[6]] ^

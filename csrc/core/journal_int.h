@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "bytes_int.h"
 #include "journal.h"
 
 struct statfs;
@@ -105,28 +106,6 @@ uint32_t dbi__header_crc(const uint8_t *bytes, size_t meta_length);
 uint64_t dbi__number_pack(uint64_t salt, unsigned at, uint64_t number);
 uint64_t dbi__number_unpack(uint64_t salt, unsigned at, uint64_t packed);
 uint32_t dbi__target_crc(uint64_t salt, const uint8_t target[16]);
-
-static inline uint64_t dbi__get64(const uint8_t *at) {
-    uint64_t value;
-
-    memcpy(&value, at, sizeof value);
-    return value;
-}
-
-static inline uint32_t dbi__get32(const uint8_t *at) {
-    uint32_t value;
-
-    memcpy(&value, at, sizeof value);
-    return value;
-}
-
-static inline void dbi__put64(uint8_t *at, uint64_t value) {
-    memcpy(at, &value, sizeof value);
-}
-
-static inline void dbi__put32(uint8_t *at, uint32_t value) {
-    memcpy(at, &value, sizeof value);
-}
 
 /* A field of a mapped header, changed by one store. */
 static inline void dbi__store64(uint8_t *at, uint64_t value, memory_order order) {

@@ -42,7 +42,7 @@ dbi_rc dbi_json_begin(dbi_json *json, dbi_row *row, const dbi_column *column, db
 dbi_rc dbi_json_end(dbi_json *json, dbi_err *err) {
     if (json->depth != 0 || json->value_follows)
         return json_order(json, err);
-    (void)dbi__put32(json->row->bytes + json->at, (uint32_t)(json->row->length - json->at - 4));
+    (void)dbi__put32be(json->row->bytes + json->at, (uint32_t)(json->row->length - json->at - 4));
     return DBI_OK;
 }
 

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "bytes_int.h"
+
 /* floor(2^32 * abs(sin(i + 1))) */
 static const uint32_t md5_sines[64] = {
     0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501,
@@ -16,10 +18,6 @@ static const uint32_t md5_sines[64] = {
 };
 
 static const uint8_t md5_turns[4][4] = {{7, 12, 17, 22}, {5, 9, 14, 20}, {4, 11, 16, 23}, {6, 10, 15, 21}};
-
-static uint32_t md5_word(const uint8_t *bytes) {
-    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
-}
 
 static void md5_block(uint32_t state[4], const uint8_t *block) {
     uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
@@ -41,7 +39,7 @@ static void md5_block(uint32_t state[4], const uint8_t *block) {
             mixed = c ^ (b | ~d);
             at = 7 * i % 16;
         }
-        mixed += a + md5_sines[i] + md5_word(block + (size_t)at * 4);
+        mixed += a + md5_sines[i] + dbi__get32le(block + (size_t)at * 4);
         next = b + (mixed << turn | mixed >> (32 - turn));
         a = d;
         d = c;

@@ -89,7 +89,7 @@ dbi_rc dbi_row_begin(dbi_row *row, unsigned columns, dbi_err *err) {
         return dbi_err_set(err, DBI_EINVAL, "a tuple has at most %d fields, not %u", DBI_COLUMNS_MAX, columns);
     if (row->capacity < 2 && (row->max < 2 || row_enlarge(row, 2) != DBI_OK))
         return dbi_err_set(err, row->max < 2 ? DBI_ETOOBIG : DBI_ENOMEM, "no room for a tuple");
-    (void)dbi__put16(row->bytes, (uint16_t)columns);
+    (void)dbi__put16be(row->bytes, (uint16_t)columns);
     row->length = 2;
     return DBI_OK;
 }
@@ -135,10 +135,10 @@ dbi_rc dbi_row_null(dbi_row *row, const dbi_column *column, dbi_err *err) {
     rc = dbi__row_reserve(row, column, 4, err);
     if (rc != DBI_OK)
         return rc;
-    (void)dbi__put32(row->bytes + row->length, UINT32_MAX);
+    (void)dbi__put32be(row->bytes + row->length, UINT32_MAX);
     row->length += 4;
     if (row->array_at != 0) {
-        (void)dbi__put32(row->bytes + row->array_at + 8, 1); /* the array's mark that it holds a NULL */
+        (void)dbi__put32be(row->bytes + row->array_at + 8, 1); /* the array's mark that it holds a NULL */
         row->elements--;
     } else {
         row->left--;
@@ -209,11 +209,11 @@ dbi_rc dbi_row_int(dbi_row *row, const dbi_column *column, int64_t value, dbi_er
     if (rc != DBI_OK)
         return rc;
     if (column->type == DBI_TYPE_INT2)
-        at = dbi__put16(at, (uint16_t)value);
+        at = dbi__put16be(at, (uint16_t)value);
     else if (column->type == DBI_TYPE_INT4)
-        at = dbi__put32(at, (uint32_t)value);
+        at = dbi__put32be(at, (uint32_t)value);
     else
-        at = dbi__put64(at, (uint64_t)value);
+        at = dbi__put64be(at, (uint64_t)value);
     dbi__row_close(row, at);
     return DBI_OK;
 }
@@ -235,10 +235,10 @@ dbi_rc dbi_row_double(dbi_row *row, const dbi_column *column, double value, dbi_
         if ((isfinite(value) && isinf(narrow)) || (fpclassify(value) != FP_ZERO && fpclassify(narrow) == FP_ZERO))
             return out_of_range(row, column, err);
         memcpy(&bits4, &narrow, sizeof bits4);
-        at = dbi__put32(at, isnan(value) ? NAN_BITS4 : bits4);
+        at = dbi__put32be(at, isnan(value) ? NAN_BITS4 : bits4);
     } else {
         memcpy(&bits8, &value, sizeof bits8);
-        at = dbi__put64(at, isnan(value) ? NAN_BITS8 : bits8);
+        at = dbi__put64be(at, isnan(value) ? NAN_BITS8 : bits8);
     }
     dbi__row_close(row, at);
     return DBI_OK;
@@ -286,7 +286,7 @@ dbi_rc dbi_row_micros(dbi_row *row, const dbi_column *column, int64_t micros, db
         return rc;
     if (time ? micros < 0 || micros > MICROS_PER_DAY : micros < MICROS_MIN)
         return out_of_range(row, column, err);
-    dbi__row_close(row, dbi__put64(at, (uint64_t)(time ? micros : micros - EPOCH_MICROS)));
+    dbi__row_close(row, dbi__put64be(at, (uint64_t)(time ? micros : micros - EPOCH_MICROS)));
     return DBI_OK;
 }
 
@@ -298,7 +298,7 @@ dbi_rc dbi_row_days(dbi_row *row, const dbi_column *column, int64_t days, dbi_er
         return rc;
     if (days < DAYS_MIN || days >= DAYS_END)
         return out_of_range(row, column, err);
-    dbi__row_close(row, dbi__put32(at, (uint32_t)(days - EPOCH_DAYS)));
+    dbi__row_close(row, dbi__put32be(at, (uint32_t)(days - EPOCH_DAYS)));
     return DBI_OK;
 }
 
@@ -309,9 +309,9 @@ dbi_rc dbi_row_interval(dbi_row *row, const dbi_column *column, int32_t months, 
 
     if (rc != DBI_OK)
         return rc;
-    at = dbi__put64(at, (uint64_t)micros);
-    at = dbi__put32(at, (uint32_t)days);
-    dbi__row_close(row, dbi__put32(at, (uint32_t)months));
+    at = dbi__put64be(at, (uint64_t)micros);
+    at = dbi__put32be(at, (uint32_t)days);
+    dbi__row_close(row, dbi__put32be(at, (uint32_t)months));
     return DBI_OK;
 }
 
@@ -516,11 +516,11 @@ dbi_rc dbi_row_array_begin(dbi_row *row, const dbi_column *column, unsigned dime
     row->array_at = row->length;
     row->elements = (uint32_t)elements;
     at = row->bytes + row->length + 4;
-    at = dbi__put32(at, dimensions);
-    at = dbi__put32(at, 0);
-    at = dbi__put32(at, column->element_oid);
+    at = dbi__put32be(at, dimensions);
+    at = dbi__put32be(at, 0);
+    at = dbi__put32be(at, column->element_oid);
     for (unsigned i = 0; i < dimensions; i++)
-        at = dbi__put32(dbi__put32(at, sizes[i]), 1);
+        at = dbi__put32be(dbi__put32be(at, sizes[i]), 1);
     row->length = (size_t)(at - row->bytes);
     return DBI_OK;
 }
@@ -528,7 +528,7 @@ dbi_rc dbi_row_array_begin(dbi_row *row, const dbi_column *column, unsigned dime
 dbi_rc dbi_row_array_end(dbi_row *row, const dbi_column *column, dbi_err *err) {
     if (row->array_at == 0 || row->elements != 0)
         return dbi_row_refuse(row, column, DBI_ESTATE, err, "the array has fewer elements than announced");
-    (void)dbi__put32(row->bytes + row->array_at, (uint32_t)(row->length - row->array_at - 4));
+    (void)dbi__put32be(row->bytes + row->array_at, (uint32_t)(row->length - row->array_at - 4));
     row->array_at = 0;
     row->left--;
     return DBI_OK;

@@ -47,7 +47,7 @@ DBI_NODISCARD static inline dbi_rc dbi__row_open(dbi_row *row, const dbi_column 
 static inline void dbi__row_close(dbi_row *row, const uint8_t *end) {
     size_t length = (size_t)(end - (row->bytes + row->length + 4));
 
-    (void)dbi__put32(row->bytes + row->length, (uint32_t)length);
+    (void)dbi__put32be(row->bytes + row->length, (uint32_t)length);
     row->length += 4 + length;
 }
 

@@ -122,10 +122,10 @@ static bool decimal_overflows(const decimal *number, int32_t typmod) {
 }
 
 static uint8_t *put_head(uint8_t *at, size_t digits, long weight, uint16_t sign, long scale) {
-    at = dbi__put16(at, (uint16_t)digits);
-    at = dbi__put16(at, (uint16_t)(int16_t)weight);
-    at = dbi__put16(at, sign);
-    return dbi__put16(at, (uint16_t)scale);
+    at = dbi__put16be(at, (uint16_t)digits);
+    at = dbi__put16be(at, (uint16_t)(int16_t)weight);
+    at = dbi__put16be(at, sign);
+    return dbi__put16be(at, (uint16_t)scale);
 }
 
 /* NaN and the infinities, as Python and PostgreSQL spell them; 0 for anything else. */
@@ -195,13 +195,13 @@ dbi_rc dbi__row_numeric(dbi_row *row, const dbi_column *column, const char *text
             continue;
         power = digit_power(&number, i);
         for (; group > group_of(power); group--) {
-            at = dbi__put16(at, (uint16_t)sum);
+            at = dbi__put16be(at, (uint16_t)sum);
             sum = 0;
         }
         sum += (unsigned)(text[i] - '0') * powers[power - 4 * group];
     }
     if (digits != 0)
-        at = dbi__put16(at, (uint16_t)sum);
+        at = dbi__put16be(at, (uint16_t)sum);
     dbi__row_close(row, at);
     return DBI_OK;
 }

@@ -128,58 +128,58 @@ static uint32_t records_at(uint32_t meta_length) {
 }
 
 static void state_format(const dbi__state *state, uint64_t salt, uint8_t *bytes) {
-    dbi__put64(bytes + DBI__AT_BASE, dbi__number_pack(salt, DBI__AT_BASE, state->base));
-    dbi__put64(bytes + DBI__AT_UNMET, dbi__number_pack(salt, DBI__AT_UNMET, state->unmet));
-    dbi__put64(bytes + DBI__AT_MISSING_FROM, dbi__number_pack(salt, DBI__AT_MISSING_FROM, state->missing_from));
-    dbi__put64(bytes + DBI__AT_MISSING_TO, dbi__number_pack(salt, DBI__AT_MISSING_TO, state->missing_to));
-    dbi__put64(bytes + DBI__AT_LANDED, dbi__number_pack(salt, DBI__AT_LANDED, state->landed));
-    dbi__put32(bytes + DBI__AT_STATE, state->mark);
-    dbi__put32(bytes + DBI__AT_TARGET_CRC, dbi__target_crc(salt, state->target));
+    dbi__put64le(bytes + DBI__AT_BASE, dbi__number_pack(salt, DBI__AT_BASE, state->base));
+    dbi__put64le(bytes + DBI__AT_UNMET, dbi__number_pack(salt, DBI__AT_UNMET, state->unmet));
+    dbi__put64le(bytes + DBI__AT_MISSING_FROM, dbi__number_pack(salt, DBI__AT_MISSING_FROM, state->missing_from));
+    dbi__put64le(bytes + DBI__AT_MISSING_TO, dbi__number_pack(salt, DBI__AT_MISSING_TO, state->missing_to));
+    dbi__put64le(bytes + DBI__AT_LANDED, dbi__number_pack(salt, DBI__AT_LANDED, state->landed));
+    dbi__put32le(bytes + DBI__AT_STATE, state->mark);
+    dbi__put32le(bytes + DBI__AT_TARGET_CRC, dbi__target_crc(salt, state->target));
     memcpy(bytes + DBI__AT_TARGET, state->target, sizeof state->target);
     for (unsigned i = 0, at = DBI__AT_COUNTERS; i < DBI__COUNTERS; i++, at += 8)
-        dbi__put64(bytes + at, dbi__number_pack(salt, at, state->counters[i]));
+        dbi__put64le(bytes + at, dbi__number_pack(salt, at, state->counters[i]));
 }
 
 static void state_parse(dbi__state *state, uint64_t salt, const uint8_t *bytes) {
-    state->base = dbi__number_unpack(salt, DBI__AT_BASE, dbi__get64(bytes + DBI__AT_BASE));
-    state->unmet = dbi__number_unpack(salt, DBI__AT_UNMET, dbi__get64(bytes + DBI__AT_UNMET));
-    state->missing_from = dbi__number_unpack(salt, DBI__AT_MISSING_FROM, dbi__get64(bytes + DBI__AT_MISSING_FROM));
-    state->missing_to = dbi__number_unpack(salt, DBI__AT_MISSING_TO, dbi__get64(bytes + DBI__AT_MISSING_TO));
-    state->landed = dbi__number_unpack(salt, DBI__AT_LANDED, dbi__get64(bytes + DBI__AT_LANDED));
-    state->mark = dbi__get32(bytes + DBI__AT_STATE);
+    state->base = dbi__number_unpack(salt, DBI__AT_BASE, dbi__get64le(bytes + DBI__AT_BASE));
+    state->unmet = dbi__number_unpack(salt, DBI__AT_UNMET, dbi__get64le(bytes + DBI__AT_UNMET));
+    state->missing_from = dbi__number_unpack(salt, DBI__AT_MISSING_FROM, dbi__get64le(bytes + DBI__AT_MISSING_FROM));
+    state->missing_to = dbi__number_unpack(salt, DBI__AT_MISSING_TO, dbi__get64le(bytes + DBI__AT_MISSING_TO));
+    state->landed = dbi__number_unpack(salt, DBI__AT_LANDED, dbi__get64le(bytes + DBI__AT_LANDED));
+    state->mark = dbi__get32le(bytes + DBI__AT_STATE);
     memcpy(state->target, bytes + DBI__AT_TARGET, sizeof state->target);
-    if (dbi__get32(bytes + DBI__AT_TARGET_CRC) != dbi__target_crc(salt, state->target))
+    if (dbi__get32le(bytes + DBI__AT_TARGET_CRC) != dbi__target_crc(salt, state->target))
         memset(state->target, 0, sizeof state->target);
     for (unsigned i = 0, at = DBI__AT_COUNTERS; i < DBI__COUNTERS; i++, at += 8)
-        state->counters[i] = dbi__number_unpack(salt, at, dbi__get64(bytes + at));
+        state->counters[i] = dbi__number_unpack(salt, at, dbi__get64le(bytes + at));
 }
 
 void dbi__header_format(const dbi__header *header, const void *meta, uint8_t *bytes) {
     memset(bytes, 0, DBI__SEGMENT_META);
     memcpy(bytes, magic, sizeof magic);
-    dbi__put32(bytes + 8, FORMAT_VERSION);
-    dbi__put32(bytes + 12, header->records_at);
+    dbi__put32le(bytes + 8, FORMAT_VERSION);
+    dbi__put32le(bytes + 12, header->records_at);
     memcpy(bytes + DBI__AT_ID, header->id, sizeof header->id);
-    dbi__put64(bytes + 32, header->number);
-    dbi__put64(bytes + 40, header->size);
+    dbi__put64le(bytes + 32, header->number);
+    dbi__put64le(bytes + 40, header->size);
     memcpy(bytes + 48, header->boot, sizeof header->boot);
-    dbi__put64(bytes + 64, header->salt);
-    dbi__put64(bytes + 72, (uint64_t)header->made_us);
-    dbi__put32(bytes + 80, header->meta_length);
-    dbi__put32(bytes + 84, header->lane);
+    dbi__put64le(bytes + 64, header->salt);
+    dbi__put64le(bytes + 72, (uint64_t)header->made_us);
+    dbi__put32le(bytes + 80, header->meta_length);
+    dbi__put32le(bytes + 84, header->lane);
     bytes[88] = (uint8_t)header->durability;
     memcpy(bytes + DBI__AT_NAME, header->name, sizeof header->name);
     if (header->meta_length > 0)
         memcpy(bytes + DBI__SEGMENT_META, meta, header->meta_length);
-    dbi__put32(bytes + DBI__AT_CRC, dbi__header_crc(bytes, header->meta_length));
-    dbi__put64(bytes + DBI__AT_FIRST, dbi__number_pack(header->salt, DBI__AT_FIRST, header->first));
-    dbi__put64(bytes + DBI__AT_PUBLISHED, header->published);
-    dbi__put64(bytes + DBI__AT_SYNCED, header->synced);
+    dbi__put32le(bytes + DBI__AT_CRC, dbi__header_crc(bytes, header->meta_length));
+    dbi__put64le(bytes + DBI__AT_FIRST, dbi__number_pack(header->salt, DBI__AT_FIRST, header->first));
+    dbi__put64le(bytes + DBI__AT_PUBLISHED, header->published);
+    dbi__put64le(bytes + DBI__AT_SYNCED, header->synced);
     state_format(&header->state, header->salt, bytes);
 }
 
 size_t dbi__header_meta(const uint8_t bytes[DBI__SEGMENT_META]) {
-    uint32_t length = dbi__get32(bytes + 80);
+    uint32_t length = dbi__get32le(bytes + 80);
 
     return length <= DBI_CHAIN_META_MAX ? length : 0;
 }
@@ -213,8 +213,8 @@ dbi__header_kind dbi__header_parse(const uint8_t *bytes, size_t length, dbi__hea
         *why = "it does not begin as a segment does";
         return DBI__HEADER_BAD;
     }
-    version = dbi__get32(bytes + 8);
-    header->meta_length = dbi__get32(bytes + 80);
+    version = dbi__get32le(bytes + 8);
+    header->meta_length = dbi__get32le(bytes + 80);
     fits = header->meta_length <= DBI_CHAIN_META_MAX && length >= DBI__SEGMENT_META + header->meta_length;
     if (version != FORMAT_VERSION) { /* a newer one, unless everything says that it was a 1 */
         uint8_t one[DBI__AT_CRC];
@@ -224,29 +224,29 @@ dbi__header_kind dbi__header_parse(const uint8_t *bytes, size_t length, dbi__hea
         if (!fits)
             return version > FORMAT_VERSION ? DBI__HEADER_NEWER : DBI__HEADER_BAD;
         memcpy(one, bytes, sizeof one);
-        dbi__put32(one + 8, FORMAT_VERSION);
+        dbi__put32le(one + 8, FORMAT_VERSION);
         crc = dbi_crc32c(0, one, sizeof one);
         crc = dbi_crc32c(crc, bytes + DBI__AT_NAME, DBI__SEGMENT_META - DBI__AT_NAME);
         crc = dbi_crc32c(crc, bytes + DBI__SEGMENT_META, header->meta_length);
-        return version > FORMAT_VERSION && crc != dbi__get32(bytes + DBI__AT_CRC) ? DBI__HEADER_NEWER : DBI__HEADER_BAD;
+        return version > FORMAT_VERSION && crc != dbi__get32le(bytes + DBI__AT_CRC) ? DBI__HEADER_NEWER : DBI__HEADER_BAD;
     }
-    if (!fits || dbi__header_crc(bytes, header->meta_length) != dbi__get32(bytes + DBI__AT_CRC)) {
+    if (!fits || dbi__header_crc(bytes, header->meta_length) != dbi__get32le(bytes + DBI__AT_CRC)) {
         *why = "its header does not fit its checksum";
         return DBI__HEADER_BAD;
     }
-    header->records_at = dbi__get32(bytes + 12);
+    header->records_at = dbi__get32le(bytes + 12);
     memcpy(header->id, bytes + DBI__AT_ID, sizeof header->id);
-    header->number = dbi__get64(bytes + 32);
-    header->size = dbi__get64(bytes + 40);
+    header->number = dbi__get64le(bytes + 32);
+    header->size = dbi__get64le(bytes + 40);
     memcpy(header->boot, bytes + 48, sizeof header->boot);
-    header->salt = dbi__get64(bytes + 64);
-    header->made_us = (int64_t)dbi__get64(bytes + 72);
-    header->lane = dbi__get32(bytes + 84);
+    header->salt = dbi__get64le(bytes + 64);
+    header->made_us = (int64_t)dbi__get64le(bytes + 72);
+    header->lane = dbi__get32le(bytes + 84);
     header->durability = (dbi_durability)bytes[88];
     memcpy(header->name, bytes + DBI__AT_NAME, sizeof header->name);
-    header->first = dbi__number_unpack(header->salt, DBI__AT_FIRST, dbi__get64(bytes + DBI__AT_FIRST));
-    header->published = dbi__get64(bytes + DBI__AT_PUBLISHED);
-    header->synced = dbi__get64(bytes + DBI__AT_SYNCED);
+    header->first = dbi__number_unpack(header->salt, DBI__AT_FIRST, dbi__get64le(bytes + DBI__AT_FIRST));
+    header->published = dbi__get64le(bytes + DBI__AT_PUBLISHED);
+    header->synced = dbi__get64le(bytes + DBI__AT_SYNCED);
     state_parse(&header->state, header->salt, bytes);
     *why = header_sense(header);
     return *why == NULL ? DBI__HEADER_WHOLE : DBI__HEADER_BAD;
@@ -266,9 +266,9 @@ static uint32_t record_crc(const uint8_t *bytes, uint32_t body_crc, uint64_t sal
 
 void dbi__record_seal(uint8_t *bytes, uint32_t body_crc, uint32_t length, uint16_t kind, uint64_t salt,
                       uint64_t sequence) {
-    dbi__put32(bytes, length);
-    dbi__put64(bytes + 8, (uint32_t)sequence | (uint64_t)kind << 32);
-    dbi__put32(bytes + 4, record_crc(bytes, body_crc, salt, sequence));
+    dbi__put32le(bytes, length);
+    dbi__put64le(bytes + 8, (uint32_t)sequence | (uint64_t)kind << 32);
+    dbi__put32le(bytes + 4, record_crc(bytes, body_crc, salt, sequence));
 }
 
 dbi__record_kind dbi__record_check(const uint8_t *bytes, uint64_t available, uint64_t limit, uint64_t salt,
@@ -278,11 +278,11 @@ dbi__record_kind dbi__record_check(const uint8_t *bytes, uint64_t available, uin
     found->size = DBI__RECORD_HEADER;
     if (available < DBI__RECORD_HEADER)
         return limit < DBI__RECORD_HEADER ? DBI__RECORD_BAD : DBI__RECORD_SHORT;
-    found->length = dbi__get32(bytes);
+    found->length = dbi__get32le(bytes);
     found->size = dbi__record_size(found->length);
     found->kind = (uint16_t)(bytes[12] | bytes[13] << 8);
     found->through = sequence;
-    if (found->size > limit || dbi__get32(bytes + 8) != (uint32_t)sequence || bytes[14] != 0 || bytes[15] != 0)
+    if (found->size > limit || dbi__get32le(bytes + 8) != (uint32_t)sequence || bytes[14] != 0 || bytes[15] != 0)
         return DBI__RECORD_BAD;
     if (found->kind != DBI__RECORD_VOID && found->kind != DBI_RECORD_ROW && found->kind != DBI_RECORD_KAFKA)
         return DBI__RECORD_BAD;
@@ -292,10 +292,10 @@ dbi__record_kind dbi__record_check(const uint8_t *bytes, uint64_t available, uin
             found->size = DBI__RECORD_HEADER + covered;
         return DBI__RECORD_SHORT;
     }
-    if (record_crc(bytes, dbi_crc32c(0, bytes + DBI__RECORD_HEADER, covered), salt, sequence) != dbi__get32(bytes + 4))
+    if (record_crc(bytes, dbi_crc32c(0, bytes + DBI__RECORD_HEADER, covered), salt, sequence) != dbi__get32le(bytes + 4))
         return DBI__RECORD_BAD;
     if (found->kind == DBI__RECORD_VOID && covered == 8) {
-        found->through = dbi__get64(bytes + DBI__RECORD_HEADER);
+        found->through = dbi__get64le(bytes + DBI__RECORD_HEADER);
         if (found->through < sequence || found->through > DBI__SEQUENCE_MAX)
             return DBI__RECORD_BAD;
     }
@@ -306,7 +306,7 @@ size_t dbi__void_format(uint8_t bytes[24], uint64_t size, uint64_t salt, uint64_
     uint32_t length = (uint32_t)(size - DBI__RECORD_HEADER);
     uint32_t covered = length > 8 ? 8 : length;
 
-    dbi__put64(bytes + DBI__RECORD_HEADER, through);
+    dbi__put64le(bytes + DBI__RECORD_HEADER, through);
     dbi__record_seal(bytes, dbi_crc32c(0, bytes + DBI__RECORD_HEADER, covered), length, DBI__RECORD_VOID, salt,
                      sequence);
     return DBI__RECORD_HEADER + covered;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "bytes_int.h"
 #include "crc32c.h"
 #include "stream.h"
 
@@ -10,20 +11,6 @@
 #define META_MAX (UINT32_C(1) << 20) /* as of dbi_journal_chain */
 
 static const char magic[4] = {'D', 'B', 'S', 'M'};
-
-static void put_u16(uint8_t *at, uint16_t value) {
-    at[0] = (uint8_t)value;
-    at[1] = (uint8_t)(value >> 8);
-}
-
-static void put_u32(uint8_t *at, uint32_t value) {
-    for (int i = 0; i < 4; i++)
-        at[i] = (uint8_t)(value >> (8 * i));
-}
-
-static uint32_t get_u32(const uint8_t *at) {
-    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-}
 
 /* Of all but the field itself. */
 static uint32_t meta_crc(const uint8_t *meta, size_t length) {
@@ -56,12 +43,12 @@ dbi_rc dbi_stream_meta_pack(const char *name, const dbi_schema *schema, uint8_t 
         goto done;
     }
     memcpy(meta, magic, sizeof magic);
-    put_u16(meta + 4, META_VERSION);
-    put_u16(meta + 6, (uint16_t)name_length);
-    put_u32(meta + 8, (uint32_t)schema_length);
+    dbi__put16le(meta + 4, META_VERSION);
+    dbi__put16le(meta + 6, (uint16_t)name_length);
+    dbi__put32le(meta + 8, (uint32_t)schema_length);
     memcpy(meta + META_HEAD, name, name_length);
     memcpy(meta + META_HEAD + name_length, packed, schema_length);
-    put_u32(meta + 12, meta_crc(meta, length));
+    dbi__put32le(meta + 12, meta_crc(meta, length));
     *meta_out = meta;
     *length_out = length;
 done:
@@ -81,11 +68,11 @@ dbi_rc dbi_stream_meta_unpack(const void *bytes, size_t length, char name[DBI_ST
         return dbi_err_set(err, DBI_ECORRUPT, "the description of a stream is of version %u, not %u",
                            meta[4] | (unsigned)meta[5] << 8, META_VERSION);
     name_length = meta[6] | (size_t)meta[7] << 8;
-    schema_length = get_u32(meta + 8);
+    schema_length = dbi__get32le(meta + 8);
     if (name_length == 0 || name_length >= DBI_STREAM_NAME_SIZE || length - META_HEAD < name_length ||
         length - META_HEAD - name_length != schema_length)
         return dbi_err_set(err, DBI_ECORRUPT, "the lengths in the description of a stream do not fit");
-    if (get_u32(meta + 12) != meta_crc(meta, length))
+    if (dbi__get32le(meta + 12) != meta_crc(meta, length))
         return dbi_err_set(err, DBI_ECORRUPT, "the description of a stream does not fit its CRC");
     if (memchr(meta + META_HEAD, '\0', name_length) != NULL)
         return dbi_err_set(err, DBI_ECORRUPT, "the name of a stream contains a NUL");

@@ -76,8 +76,8 @@ static uint64_t stamp_next(int64_t wall_ns) {
 void dbi_uuid7_at(int64_t wall_ns, uint8_t out[16]) {
     uint64_t stamp = stamp_next(wall_ns), random = random_next();
 
-    out = dbi__put64(out, (stamp >> 12) << 16 | UINT64_C(0x7000) | (stamp & 0xfff));
-    (void)dbi__put64(out, UINT64_C(1) << 63 | random >> 2);
+    out = dbi__put64be(out, (stamp >> 12) << 16 | UINT64_C(0x7000) | (stamp & 0xfff));
+    (void)dbi__put64be(out, UINT64_C(1) << 63 | random >> 2);
 }
 
 void dbi_uuid7(uint8_t out[16]) {

@@ -30,18 +30,18 @@ static uint32_t expected_crc(const uint8_t *record, size_t covered, uint64_t sal
 }
 
 static void mend_records(uint64_t sequence, size_t end) {
-    uint64_t salt = dbi__get64(image + 64);
+    uint64_t salt = dbi__get64le(image + 64);
 
     for (size_t at = 4096; at + 16 <= end && sequence <= DBI__SEQUENCE_MAX; sequence++) {
-        uint64_t length = dbi__get32(image + at), size = dbi__record_size(length);
+        uint64_t length = dbi__get32le(image + at), size = dbi__record_size(length);
         bool blank = image[at + 12] == 0 && image[at + 13] == 0;
 
         if (at + size > IMAGE)
             break;
-        dbi__put32(image + at + 8, (uint32_t)sequence);
-        dbi__put32(image + at + 4, expected_crc(image + at, blank && length > 8 ? 8 : length, salt, sequence));
+        dbi__put32le(image + at + 8, (uint32_t)sequence);
+        dbi__put32le(image + at + 4, expected_crc(image + at, blank && length > 8 ? 8 : length, salt, sequence));
         if (blank && length >= 8)
-            sequence = dbi__get64(image + at + 16);
+            sequence = dbi__get64le(image + at + 16);
         at += size;
     }
 }
@@ -56,15 +56,15 @@ static void image_make(fuzz_input *input, uint8_t mend) {
     memcpy(image, bytes, length);
     bytes = fuzz_bytes(input, IMAGE - 4096, &length);
     memcpy(image + 4096, bytes, length);
-    first = dbi__get64(image + DBI__AT_FIRST) & DBI__SEQUENCE_MAX;
+    first = dbi__get64le(image + DBI__AT_FIRST) & DBI__SEQUENCE_MAX;
     if ((mend & MEND_BOOT) != 0)
         dbi__journal_os_calls.boot(image + 48);
     if ((mend & MEND_FIRST) != 0)
-        dbi__put64(image + DBI__AT_FIRST, dbi__number_pack(dbi__get64(image + 64), DBI__AT_FIRST, first));
+        dbi__put64le(image + DBI__AT_FIRST, dbi__number_pack(dbi__get64le(image + 64), DBI__AT_FIRST, first));
     if ((mend & MEND_RECORDS) != 0)
         mend_records(first, 4096 + length);
     if ((mend & MEND_HEADER) != 0 && dbi__header_meta(image) <= IMAGE - DBI__SEGMENT_META)
-        dbi__put32(image + DBI__AT_CRC, dbi__header_crc(image, dbi__header_meta(image)));
+        dbi__put32le(image + DBI__AT_CRC, dbi__header_crc(image, dbi__header_meta(image)));
 }
 
 static void try_memory(void) {
@@ -83,7 +83,7 @@ static void try_memory(void) {
         covered = found.kind == DBI__RECORD_VOID && found.length > 8 ? 8 : found.length;
         FUZZ_CHECK(found.size <= left && found.size >= DBI__RECORD_HEADER + found.length);
         FUZZ_CHECK(found.through >= sequence);
-        FUZZ_CHECK(dbi__get32(image + offset + 4) ==
+        FUZZ_CHECK(dbi__get32le(image + offset + 4) ==
                    expected_crc(image + offset, (size_t)covered, header.salt, sequence));
         offset += found.size;
     }
@@ -147,9 +147,9 @@ static void chain_check(dbi_chain *chain) {
             const uint8_t *bytes = record.body - DBI__RECORD_HEADER;
 
             FUZZ_CHECK(record.sequence > after && record.sequence <= records.last);
-            FUZZ_CHECK(dbi__get32(bytes + 8) == (uint32_t)record.sequence);
-            FUZZ_CHECK(dbi__get32(bytes + 4) ==
-                       expected_crc(bytes, record.length, dbi__get64(image + 64), record.sequence));
+            FUZZ_CHECK(dbi__get32le(bytes + 8) == (uint32_t)record.sequence);
+            FUZZ_CHECK(dbi__get32le(bytes + 4) ==
+                       expected_crc(bytes, record.length, dbi__get64le(image + 64), record.sequence));
         }
         after = records.last;
     }
@@ -166,7 +166,7 @@ static void try_files(bool keep_name, size_t size) {
     directory_empty("slot-0000");
     directory_empty("slot-0001");
     directory_empty("quarantine");
-    dbi__segment_name(keep_name ? image + DBI__AT_ID : other, keep_name ? dbi__get64(image + 32) : 1, ".seg", name);
+    dbi__segment_name(keep_name ? image + DBI__AT_ID : other, keep_name ? dbi__get64le(image + 32) : 1, ".seg", name);
     (void)snprintf(path, sizeof path, "%s/slot-0000/%s", directory, name);
     {
         int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

@@ -56,7 +56,7 @@ TEST(a_header_is_read_as_it_was_written) {
     CHECK_INT(dbi__header_parse(bytes, 516, &found, NULL), DBI__HEADER_BAD); /* the meta is cut */
     bytes[8] = 2;
     CHECK_INT(dbi__header_parse(bytes, 517, &found, NULL), DBI__HEADER_BAD); /* a damaged 1 */
-    dbi__put32(bytes + DBI__AT_CRC, dbi__header_crc(bytes, 5));
+    dbi__put32le(bytes + DBI__AT_CRC, dbi__header_crc(bytes, 5));
     CHECK_INT(dbi__header_parse(bytes, 517, &found, NULL), DBI__HEADER_NEWER);
 }
 

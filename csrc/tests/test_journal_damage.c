@@ -544,7 +544,7 @@ TEST(a_newer_format_is_left_alone) {
     path = place_file(&made.at, "slot-0000/*.seg", 0);
     bytes = file_bytes(path, &size);
     bytes[8] = 2;
-    dbi__put32(bytes + DBI__AT_CRC, dbi__header_crc(bytes, 7));
+    dbi__put32le(bytes + DBI__AT_CRC, dbi__header_crc(bytes, 7));
     file_write(path, bytes, size);
     TRY(wreck_read(&made));
     CHECK_INT(made.chains, 0);
