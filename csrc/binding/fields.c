@@ -189,6 +189,12 @@ static dbi_put put_fill(dbi_frame *frame, unsigned index) {
     return DBI_PUT_FAILED;
 }
 
+/* Most values are short texts: these go past what finds out which way a value goes. */
+static inline bool put_short(dbi_frame *frame, const dbi_column *column, PyObject *value) {
+    return PyUnicode_CheckExact(value) && PyUnicode_IS_COMPACT_ASCII(value) &&
+           dbi_row_short(&frame->row, column, PyUnicode_DATA(value), (size_t)PyUnicode_GET_LENGTH(value));
+}
+
 /* Encodes the values: values[from[i]] of column i, or values[i] where from is NULL. */
 static bool frame_encode(dbi_frame *frame, PyObject *const *values, const int16_t *from) {
     const dbi_schema *schema = frame->fields->schema;
@@ -200,7 +206,7 @@ static bool frame_encode(dbi_frame *frame, PyObject *const *values, const int16_
 
         if (value == NULL)
             done = put_fill(frame, i);
-        else
+        else if (!put_short(frame, column, value))
             done = dbi__put_field(frame, column, value);
     }
     return done == DBI_PUT_DONE;

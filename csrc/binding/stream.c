@@ -96,11 +96,12 @@ static bool event_encode_mapping(stream_object *self, event *event, PyObject *ma
     return event->frame != NULL;
 }
 
-/* Hands the event over and gives the frame back. */
+/* Hands the event over. The GIL is held from begin to end: whoever takes it after dbi_writer_seal knows that no such
+ * call is in progress, and writer_close does. */
 static inline dbi_rc event_append(stream_object *self, event *event, dbi_err *err) {
     const dbi_row *row = dbi_frame_row(event->frame);
 
-    return dbi_stream_append(self->stream, event->schema, row->bytes, row->length, err);
+    return dbi_stream_append_uncounted(self->stream, event->schema, row->bytes, row->length, err);
 }
 
 static dbi_rc event_submit(stream_object *self, event *event, dbi_mailbox *mailbox, void *user, dbi_err *err) {

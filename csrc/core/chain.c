@@ -20,6 +20,8 @@
 
 #define CHAIN_BUSY_NS (2 * DBI_NS_PER_S)  /* segments that last no longer are made twice as large */
 #define CHAIN_IDLE_NS (60 * DBI_NS_PER_S) /* those that last longer half as large */
+#define CACHE_LINE 64u
+#define FETCH_AHEAD 1024u /* bytes: a lock waits until what was stored before is in the cache, so it is fetched in time */
 #define CHAIN_OPEN_MAX 4u                 /* filled segments whose descriptor waits for an fsync */
 
 void dbi__spin_wait(dbi_chain *chain) {
@@ -223,6 +225,8 @@ dbi_rc dbi_chain_append(dbi_chain *chain, uint16_t kind, const void *body, size_
             return rc;
     }
     record = chain->map + chain->at;
+    for (uint64_t i = 0; i < need; i += CACHE_LINE)
+        __builtin_prefetch(record + need + FETCH_AHEAD + i, 1);
     now = chain->next;
     memcpy(record + DBI__RECORD_HEADER, body, length);
     dbi__record_seal(record, crc, (uint32_t)length, kind, chain->salt, now);

@@ -52,17 +52,66 @@ uint32_t dbi_crc32c_by_table(uint32_t crc, const void *bytes, size_t length) {
 #if defined(__x86_64__)
 
 #include <nmmintrin.h>
+#include <wmmintrin.h>
 
-__attribute__((target("sse4.2"))) static uint32_t crc_by_instruction(uint32_t crc, const void *bytes, size_t length) {
+/* The instruction takes 3 cycles, and another can begin in each: three thirds are done side by side, and their states
+ * joined. A state before n more bytes is, as a polynomial, multiplied by x^8n. The instruction itself multiplies the 64 bits
+ * it is given by x^32, and a product without carries of two reflected numbers has one factor x too many: the other
+ * factor is x^(8n - 33). (Gopal et al., "Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction", 2011) */
+
+#define THIRD_MIN 3u  /* words of 8 bytes: below that, joining takes longer than it saves */
+#define THIRD_MAX 64u /* at once */
+
+static uint64_t crc_shifts[2 * THIRD_MAX + 1]; /* [n]: for n words */
+
+static void crc_shifts_make(void) {
+    uint32_t power = UINT32_C(1) << 31; /* x^0, reflected */
+
+    for (unsigned exponent = 0; exponent < 64 * 2 * THIRD_MAX - 33; exponent++) {
+        if ((exponent + 33) % 64 == 0)
+            crc_shifts[(exponent + 33) / 64] = power;
+        power = (power >> 1) ^ ((power & 1) != 0 ? CRC32C_POLYNOMIAL : 0);
+    }
+    crc_shifts[2 * THIRD_MAX] = power;
+}
+
+#define CRC_TARGET __attribute__((target("sse4.2,pclmul")))
+
+CRC_TARGET static inline uint64_t word_at(const uint8_t *at) {
+    uint64_t word;
+
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+/* The state as if `words` words of 0 had followed. */
+CRC_TARGET static inline uint64_t crc_shift(uint64_t state, size_t words) {
+    __m128i product = _mm_clmulepi64_si128(_mm_cvtsi64_si128((long long)state),
+                                           _mm_cvtsi64_si128((long long)crc_shifts[words]), 0);
+
+    return _mm_crc32_u64(0, (uint64_t)_mm_cvtsi128_si64(product));
+}
+
+CRC_TARGET static uint32_t crc_by_instruction(uint32_t crc, const void *bytes, size_t length) {
     const uint8_t *at = bytes;
     uint64_t state = (uint32_t)~crc;
 
-    for (; length >= 8; length -= 8, at += 8) {
-        uint64_t word;
+    while (length >= 3 * 8 * THIRD_MIN) {
+        size_t words = length / (3 * 8) < THIRD_MAX ? length / (3 * 8) : THIRD_MAX;
+        const uint8_t *second = at + 8 * words, *third = second + 8 * words, *end = second;
+        uint64_t state2 = 0, state3 = 0;
 
-        memcpy(&word, at, sizeof word);
-        state = _mm_crc32_u64(state, word);
+        for (; at < end; at += 8, second += 8, third += 8) {
+            state = _mm_crc32_u64(state, word_at(at));
+            state2 = _mm_crc32_u64(state2, word_at(second));
+            state3 = _mm_crc32_u64(state3, word_at(third));
+        }
+        state = crc_shift(state, 2 * words) ^ crc_shift(state2, words) ^ state3;
+        at = third;
+        length -= 3 * 8 * words;
     }
+    for (; length >= 8; length -= 8, at += 8)
+        state = _mm_crc32_u64(state, word_at(at));
     if (length >= 4) {
         uint32_t word;
 
@@ -83,14 +132,19 @@ static uint32_t crc_choose(uint32_t crc, const void *bytes, size_t length);
 static _Atomic(crc_fn) crc_chosen = crc_choose;
 
 static uint32_t crc_choose(uint32_t crc, const void *bytes, size_t length) {
-    crc_fn chosen = __builtin_cpu_supports("sse4.2") ? crc_by_instruction : dbi_crc32c_by_table;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    crc_fn chosen = dbi_crc32c_by_table;
 
-    atomic_store_explicit(&crc_chosen, chosen, memory_order_relaxed);
+    if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("pclmul")) {
+        (void)pthread_once(&once, crc_shifts_make);
+        chosen = crc_by_instruction;
+    }
+    atomic_store_explicit(&crc_chosen, chosen, memory_order_release);
     return chosen(crc, bytes, length);
 }
 
 uint32_t dbi_crc32c(uint32_t crc, const void *bytes, size_t length) {
-    return atomic_load_explicit(&crc_chosen, memory_order_relaxed)(crc, bytes, length);
+    return atomic_load_explicit(&crc_chosen, memory_order_acquire)(crc, bytes, length);
 }
 
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)

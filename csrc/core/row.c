@@ -386,46 +386,6 @@ static size_t utf8_offset(const char *utf8, size_t skip) {
     return at;
 }
 
-static uint64_t load8(const char *from) {
-    uint64_t word;
-
-    memcpy(&word, from, sizeof word);
-    return word;
-}
-
-/* A byte of the word is 0. */
-static bool has_zero(uint64_t word) {
-    return ((word - UINT64_C(0x0101010101010101)) & ~word & UINT64_C(0x8080808080808080)) != 0;
-}
-
-/* Copies the text; false when there is a NUL in it. Texts are short: most are done here in less time than the two calls
- * take that do the long ones. */
-static bool text_copy(uint8_t *to, const char *from, size_t length) {
-    uint64_t last;
-    bool zero = false;
-
-    if (length > 64) {
-        memcpy(to, from, length);
-        return memchr(from, '\0', length) == NULL;
-    }
-    if (length < sizeof last) {
-        for (size_t i = 0; i < length; i++) {
-            to[i] = (uint8_t)from[i];
-            zero |= from[i] == '\0';
-        }
-        return !zero;
-    }
-    for (size_t i = 0; i + sizeof last < length; i += sizeof last) {
-        uint64_t word = load8(from + i);
-
-        zero |= has_zero(word);
-        memcpy(to + i, &word, sizeof word);
-    }
-    last = load8(from + length - sizeof last); /* overlaps what was copied before it */
-    memcpy(to + length - sizeof last, &last, sizeof last);
-    return !zero && !has_zero(last);
-}
-
 /* Valid UTF-8 of so many characters. */
 static dbi_rc row_text(dbi_row *row, const dbi_column *column, const char *utf8, size_t length, size_t characters,
                        dbi_err *err) {
@@ -441,8 +401,9 @@ static dbi_rc row_text(dbi_row *row, const dbi_column *column, const char *utf8,
         if (!only_spaces(utf8 + rest, length - rest))
             return text_long(row, column, characters, err);
     }
-    if (!text_copy(at, utf8, length))
+    if (memchr(utf8, '\0', length) != NULL)
         return text_nul(row, column, err);
+    memcpy(at, utf8, length);
     dbi__row_close(row, at + length);
     return DBI_OK;
 }
@@ -485,6 +446,55 @@ dbi_rc dbi_row_units(dbi_row *row, const dbi_column *column, const void *units, 
     }
     dbi__row_close(row, at);
     return DBI_OK;
+}
+
+/* --- short text --- */
+
+#define SHORT_MAX 64u /* bytes; longer text takes more time than the ways to it */
+
+/* 1 to 7 bytes as a number, the first lowest. */
+static uint64_t few_bytes(const char *from, size_t length) {
+    const uint8_t *at = (const uint8_t *)from;
+
+    if (length >= 4)
+        return dbi__get32le(at) | (uint64_t)dbi__get32le(at + length - 4) << 8 * (length - 4);
+    return at[0] | (uint64_t)at[length / 2] << 8 * (length / 2) | (uint64_t)at[length - 1] << 8 * (length - 1);
+}
+
+/* Copies 1 to SHORT_MAX bytes of ASCII, up to 7 of no meaning after them; false when one is NUL: 0 less 1 has the highest
+ * bit, which no other byte has, but for those above a 0. */
+static bool short_copy(uint8_t *to, const char *from, size_t length) {
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t word, seen = 0;
+
+    if (length < sizeof word) {
+        word = few_bytes(from, length);
+        dbi__put64le(to, word);
+        seen = word - (ones >> (64 - 8 * length));
+    } else {
+        for (size_t i = 0; i < length - sizeof word; i += sizeof word) {
+            memcpy(&word, from + i, sizeof word);
+            memcpy(to + i, &word, sizeof word);
+            seen |= word - ones;
+        }
+        memcpy(&word, from + length - sizeof word, sizeof word); /* overlaps what was copied before it */
+        memcpy(to + length - sizeof word, &word, sizeof word);
+        seen |= word - ones;
+    }
+    return (seen & ones << 7) == 0;
+}
+
+bool dbi_row_short(dbi_row *row, const dbi_column *column, const char *ascii, size_t length) {
+    uint8_t *at = row->bytes + row->length;
+
+    if (length - 1 >= SHORT_MAX || column->type != DBI_TYPE_TEXT || column->array || row->left == 0 ||
+        length > text_limit(column) || row->capacity - row->length < 4 + SHORT_MAX + 8 || row->array_at != 0 ||
+        !short_copy(at + 4, ascii, length))
+        return false;
+    (void)dbi__put32be(at, (uint32_t)length);
+    row->length += 4 + length;
+    row->left--;
+    return true;
 }
 
 /* --- arrays --- */

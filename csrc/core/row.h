@@ -79,6 +79,10 @@ DBI_NODISCARD dbi_rc dbi_row_text(dbi_row *row, const dbi_column *column, const 
 DBI_NODISCARD dbi_rc dbi_row_units(dbi_row *row, const dbi_column *column, const void *units, unsigned width,
                                    size_t count, bool ascii, dbi_err *err);
 
+/* Most texts there are, quicker: false when it is none of these, and nothing was written; then dbi_row_units is to be
+ * asked. `length` bytes of ASCII. */
+DBI_NODISCARD bool dbi_row_short(dbi_row *row, const dbi_column *column, const char *ascii, size_t length);
+
 /* bytea */
 DBI_NODISCARD dbi_rc dbi_row_bytes(dbi_row *row, const dbi_column *column, const void *bytes, size_t length,
                                    dbi_err *err);

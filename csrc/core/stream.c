@@ -349,21 +349,38 @@ static inline dbi_rc append(dbi_stream *stream, dbi__engine *engine, const dbi_s
     return append_slowly(stream, engine, schema, tuple, length, place, err);
 }
 
-dbi_rc dbi_stream_append(dbi_stream *stream, const dbi_schema *schema, const void *tuple, size_t length, dbi_err *err) {
-    dbi__engine *engine;
+static inline dbi_rc append_unqueued(dbi_stream *stream, dbi__engine *engine, const dbi_schema *schema,
+                                     const void *tuple, size_t length, dbi_err *err) {
     event_place place;
-    dbi_rc rc = dbi__writer_enter(stream->writer, &engine, err);
+    dbi_rc rc;
 
-    if (rc != DBI_OK)
-        return rc;
     if (__builtin_expect(atomic_load_explicit(&stream->waiting_count, memory_order_acquire) != 0, 0))
         rc = dbi_err_set(err, DBI_EFULL, "stream \"%s\" is full: others wait for room", stream->name);
     else
         rc = append(stream, engine, schema, tuple, length, &place, err);
     if (rc == DBI_EFULL && stream->config.when_full != DBI_FULL_BLOCK)
         atomic_fetch_add_explicit(&stream->rejected, 1, memory_order_relaxed);
+    return rc;
+}
+
+dbi_rc dbi_stream_append(dbi_stream *stream, const dbi_schema *schema, const void *tuple, size_t length, dbi_err *err) {
+    dbi__engine *engine;
+    dbi_rc rc = dbi__writer_enter(stream->writer, &engine, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    rc = append_unqueued(stream, engine, schema, tuple, length, err);
     dbi__engine_leave(engine);
     return rc;
+}
+
+dbi_rc dbi_stream_append_uncounted(dbi_stream *stream, const dbi_schema *schema, const void *tuple, size_t length,
+                                   dbi_err *err) {
+    dbi__engine *engine = atomic_load_explicit(&stream->writer->engine, memory_order_acquire);
+
+    if (__builtin_expect(!dbi__engine_takes(engine), 0))
+        return dbi_stream_append(stream, schema, tuple, length, err);
+    return append_unqueued(stream, engine, schema, tuple, length, err);
 }
 
 bool dbi_stream_is_immediate(const dbi_stream *stream) {

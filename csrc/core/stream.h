@@ -74,6 +74,11 @@ const dbi_schema *dbi_stream_schema(const dbi_stream *stream);
 DBI_NODISCARD dbi_rc dbi_stream_append(dbi_stream *stream, const dbi_schema *schema, const void *tuple, size_t length,
                                        dbi_err *err);
 
+/* The same a little quicker, because dbi_writer_close does not wait for it: between dbi_writer_seal and
+ * dbi_writer_close the caller waits until none of these calls is in progress. */
+DBI_NODISCARD dbi_rc dbi_stream_append_uncounted(dbi_stream *stream, const dbi_schema *schema, const void *tuple,
+                                                 size_t length, dbi_err *err);
+
 /* Whether dbi_stream_append keeps all that the configuration promises: false for DBI_DURABILITY_SYNC. */
 bool dbi_stream_is_immediate(const dbi_stream *stream);
 

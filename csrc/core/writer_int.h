@@ -190,15 +190,19 @@ static inline void dbi__engine_leave(dbi__engine *engine) {
     atomic_fetch_sub_explicit(&engine->users, 1, memory_order_release);
 }
 
+/* It runs, and in this process. */
+static inline bool dbi__engine_takes(const dbi__engine *engine) {
+    return atomic_load_explicit(&engine->state, memory_order_seq_cst) == DBI__ENGINE_RUNNING &&
+           engine->fork == dbi__fork_now();
+}
+
 /* Registers a call in progress that takes events. On DBI_OK it must be followed by dbi__engine_leave. */
 DBI_NODISCARD static inline dbi_rc dbi__writer_enter(dbi_writer *writer, dbi__engine **engine, dbi_err *err) {
     dbi__engine *found = atomic_load_explicit(&writer->engine, memory_order_acquire);
 
     *engine = found;
     atomic_fetch_add_explicit(&found->users, 1, memory_order_seq_cst);
-    if (__builtin_expect(atomic_load_explicit(&found->state, memory_order_seq_cst) == DBI__ENGINE_RUNNING &&
-                             found->fork == dbi__fork_now(),
-                         1))
+    if (__builtin_expect(dbi__engine_takes(found), 1))
         return DBI_OK;
     dbi__engine_leave(found);
     return dbi__writer_enter_slow(writer, engine, err);
