@@ -77,7 +77,7 @@ static PyObject *admin_create_topic(admin_object *self, PyObject *const *args, P
     dbi_rc rc;
 
     if (state == NULL || !admin_ready(self) || !dbi_parse(&params, args, nargs, kwnames, values) ||
-        (topic = kafka_text(state, values[0], "topic")) == NULL ||
+        (topic = dbi_arg_text(state, values[0], "topic", DBI_ERROR_CONFIGURATION)) == NULL ||
         (values[1] != NULL && values[1] != Py_None &&
          !dbi_arg_int(state, values[1], "partitions", 1, 100000, &partitions)) ||
         (values[2] != NULL && values[2] != Py_None &&
@@ -109,7 +109,7 @@ static PyObject *admin_delete_topic(admin_object *self, PyObject *const *args, P
     dbi_rc rc;
 
     if (state == NULL || !admin_ready(self) || !dbi_parse(&params, args, nargs, kwnames, values) ||
-        (topic = kafka_text(state, values[0], "topic")) == NULL || !kafka_timeout(state, values[1], &deadline))
+        (topic = dbi_arg_text(state, values[0], "topic", DBI_ERROR_CONFIGURATION)) == NULL || !kafka_timeout(state, values[1], &deadline))
         return NULL;
     kafka_wait_begin();
     rc = dbi_admin_delete_topic(self->admin, topic, deadline, &err);
@@ -187,7 +187,7 @@ static PyObject *admin_describe(admin_object *self, PyObject *const *args, Py_ss
     dbi_rc rc;
 
     if (state == NULL || !admin_ready(self) || !dbi_parse(&params, args, nargs, kwnames, values) ||
-        (values[0] != NULL && values[0] != Py_None && (topic = kafka_text(state, values[0], "topic")) == NULL) ||
+        (values[0] != NULL && values[0] != Py_None && (topic = dbi_arg_text(state, values[0], "topic", DBI_ERROR_CONFIGURATION)) == NULL) ||
         !kafka_timeout(state, values[1], &deadline) ||
         (values[2] != NULL && (all_topics = PyObject_IsTrue(values[2])) < 0))
         return NULL;

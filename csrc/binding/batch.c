@@ -150,7 +150,7 @@ static PyObject *batch_concat(batch_object *self, PyObject *const *args, Py_ssiz
         (void)PyErr_SetString(PyExc_TypeError, "concat(): topic and partition go together");
         return NULL;
     }
-    if (values[1] != NULL && ((topic = kafka_text(state, values[1], "topic")) == NULL ||
+    if (values[1] != NULL && ((topic = dbi_arg_text(state, values[1], "topic", DBI_ERROR_CONFIGURATION)) == NULL ||
                               !dbi_arg_int(state, values[2], "partition", 0, INT32_MAX, &partition)))
         return NULL;
     if (values[0] != NULL && PyObject_GetBuffer(values[0], &separator, PyBUF_SIMPLE) < 0)

@@ -126,6 +126,9 @@ bool dbi_arg_seconds(const dbi_state *state, PyObject *value, const char *name, 
 bool dbi_arg_int(const dbi_state *state, PyObject *value, const char *name, int64_t low, int64_t high,
                  int64_t *number);
 
+/* A str without NUL as UTF-8, borrowed from it. NULL with TypeError, or `which` for a NUL, set. */
+const char *dbi_arg_text(const dbi_state *state, PyObject *value, const char *name, dbi_error which);
+
 /* An int or float as a double. False with TypeError set. */
 bool dbi_arg_float(PyObject *value, const char *name, double *number);
 

@@ -246,6 +246,22 @@ bool dbi_arg_int(const dbi_state *state, PyObject *value, const char *name, int6
     return true;
 }
 
+const char *dbi_arg_text(const dbi_state *state, PyObject *value, const char *name, dbi_error which) {
+    Py_ssize_t length;
+    const char *text;
+
+    if (!PyUnicode_Check(value)) {
+        (void)PyErr_Format(PyExc_TypeError, "%s must be a str, not %s", name, Py_TYPE(value)->tp_name);
+        return NULL;
+    }
+    text = PyUnicode_AsUTF8AndSize(value, &length);
+    if (text != NULL && strlen(text) != (size_t)length) {
+        (void)dbi_raise_as(state, which, "%s must not contain a NUL character", name);
+        return NULL;
+    }
+    return text;
+}
+
 /* --- waiting --- */
 
 dbi_rc dbi_wait(dbi_wait_fn wait, void *arg, int64_t deadline, dbi_err *err) {

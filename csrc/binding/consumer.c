@@ -95,7 +95,7 @@ static PyObject *consumer_subscribe(consumer_object *self, PyObject *topics) {
     if (names == NULL)
         (void)PyErr_NoMemory();
     while (names != NULL && read < count &&
-           (names[read] = kafka_text(state, PySequence_Fast_GET_ITEM(items, read), "topic")) != NULL)
+           (names[read] = dbi_arg_text(state, PySequence_Fast_GET_ITEM(items, read), "topic", DBI_ERROR_CONFIGURATION)) != NULL)
         read++;
     if (names != NULL && read == count) {
         Py_BEGIN_ALLOW_THREADS
@@ -282,7 +282,7 @@ static PyObject *consumer_watermarks(consumer_object *self, PyObject *const *arg
     dbi_rc rc;
 
     if (state == NULL || !consumer_ready(self) || !dbi_parse(&params, args, nargs, kwnames, values) ||
-        (topic = kafka_text(state, values[0], "topic")) == NULL ||
+        (topic = dbi_arg_text(state, values[0], "topic", DBI_ERROR_CONFIGURATION)) == NULL ||
         !dbi_arg_int(state, values[1], "partition", 0, INT32_MAX, &partition) ||
         !kafka_timeout(state, values[2], &deadline))
         return NULL;

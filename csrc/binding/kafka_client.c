@@ -5,22 +5,6 @@
 
 /* -- arguments ---------------------------------------------------------------------------------------------------- */
 
-const char *kafka_text(const dbi_state *state, PyObject *value, const char *name) {
-    Py_ssize_t len;
-    const char *text;
-
-    if (!PyUnicode_Check(value)) {
-        (void)PyErr_Format(PyExc_TypeError, "%s must be a str, not %s", name, Py_TYPE(value)->tp_name);
-        return NULL;
-    }
-    text = PyUnicode_AsUTF8AndSize(value, &len);
-    if (text != NULL && strlen(text) != (size_t)len) {
-        (void)dbi_raise_as(state, DBI_ERROR_CONFIGURATION, "%s must not contain a NUL character", name);
-        return NULL;
-    }
-    return text;
-}
-
 void kafka_properties_reset(kafka_properties *properties) {
     PyMem_Free(properties->items);
     properties->items = NULL;
@@ -77,14 +61,14 @@ static bool partition_read(const dbi_state *state, PyObject *item, const char *n
         (void)PyErr_Format(PyExc_TypeError, "%s: each must be (topic, partition[, offset[, metadata]])", name);
         goto done;
     }
-    topic = kafka_text(state, PySequence_Fast_GET_ITEM(fields, 0), "topic");
+    topic = dbi_arg_text(state, PySequence_Fast_GET_ITEM(fields, 0), "topic", DBI_ERROR_CONFIGURATION);
     if (topic == NULL || !dbi_arg_int(state, PySequence_Fast_GET_ITEM(fields, 1), "partition", 0, INT32_MAX, &number))
         goto done;
     if (count > 2 && PySequence_Fast_GET_ITEM(fields, 2) != Py_None &&
         !dbi_arg_int(state, PySequence_Fast_GET_ITEM(fields, 2), "offset", RD_KAFKA_OFFSET_INVALID, INT64_MAX, &offset))
         goto done;
     if (count > 3 && PySequence_Fast_GET_ITEM(fields, 3) != Py_None) {
-        metadata = kafka_text(state, PySequence_Fast_GET_ITEM(fields, 3), "metadata");
+        metadata = dbi_arg_text(state, PySequence_Fast_GET_ITEM(fields, 3), "metadata", DBI_ERROR_CONFIGURATION);
         if (metadata == NULL)
             goto done;
     }
@@ -246,7 +230,7 @@ static PyObject *client_set_token_failure(kafka_object *self, PyObject *reason) 
     const char *text;
     dbi_err err;
 
-    if (state == NULL || kafka == NULL || (text = kafka_text(state, reason, "reason")) == NULL)
+    if (state == NULL || kafka == NULL || (text = dbi_arg_text(state, reason, "reason", DBI_ERROR_CONFIGURATION)) == NULL)
         return NULL;
     if (dbi_kafka_set_token_failure(kafka, text, &err) != DBI_OK)
         return dbi_raise(state, &err);

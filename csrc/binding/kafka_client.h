@@ -25,9 +25,6 @@ typedef struct kafka_properties {
 bool kafka_properties_read(PyObject *mapping, const char *name, kafka_properties *properties);
 void kafka_properties_reset(kafka_properties *properties);
 
-/* The str as UTF-8 without NUL, borrowed; NULL with TypeError or ConfigurationError set. */
-const char *kafka_text(const dbi_state *state, PyObject *value, const char *name);
-
 /* Reads a sequence of (topic, partition[, offset[, metadata]]); NULL with an exception set. */
 rd_kafka_topic_partition_list_t *kafka_partitions_read(const dbi_state *state, PyObject *value, const char *name);
 

@@ -3,23 +3,6 @@
 
 #include "alloc.h"
 
-/* A str without NUL as UTF-8; NULL with an exception set. */
-static const char *text_of(const dbi_state *state, PyObject *value, const char *name) {
-    const char *text;
-    Py_ssize_t length;
-
-    if (!PyUnicode_Check(value)) {
-        (void)PyErr_Format(PyExc_TypeError, "%s must be a str, not %s", name, Py_TYPE(value)->tp_name);
-        return NULL;
-    }
-    text = PyUnicode_AsUTF8AndSize(value, &length);
-    if (text != NULL && strlen(text) != (size_t)length) {
-        (void)dbi_raise_as(state, DBI_ERROR_INTERFACE, "%s must not contain a NUL character", name);
-        return NULL;
-    }
-    return text;
-}
-
 /* --- making one --- */
 
 enum {
@@ -91,8 +74,8 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     if (state == NULL ||
         !PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOOOO:Pool", names, &conninfo, &name, &v[0], &v[1], &v[2],
                                      &v[3], &v[4], &v[5], &v[6], &v[7], &v[8], &v[9]) ||
-        (conninfo != NULL && (config.conninfo = text_of(state, conninfo, "conninfo")) == NULL) ||
-        (name != NULL && (config.name = text_of(state, name, "name")) == NULL) || !read_config(state, v, &config))
+        (conninfo != NULL && (config.conninfo = dbi_arg_text(state, conninfo, "conninfo", DBI_ERROR_INTERFACE)) == NULL) ||
+        (name != NULL && (config.name = dbi_arg_text(state, name, "name", DBI_ERROR_INTERFACE)) == NULL) || !read_config(state, v, &config))
         return NULL;
     self = (pool_object *)type->tp_alloc(type, 0);
     if (self == NULL)
@@ -158,7 +141,7 @@ static bool params_read(const dbi_state *state, PyObject *params, PyObject **ite
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *item = PyTuple_GET_ITEM(*items, i);
 
-        if (item != Py_None && ((*values)[i] = text_of(state, item, "each of params")) == NULL)
+        if (item != Py_None && ((*values)[i] = dbi_arg_text(state, item, "each of params", DBI_ERROR_INTERFACE)) == NULL)
             return false;
     }
     return true;
@@ -244,7 +227,7 @@ static PyObject *pool_execute(pool_object *self, PyObject *const *args, Py_ssize
     dbi_rc rc;
 
     if (!dbi_parse(&params, args, nargs, kwnames, values) ||
-        (statement.sql = text_of(self->state, values[0], "sql")) == NULL ||
+        (statement.sql = dbi_arg_text(self->state, values[0], "sql", DBI_ERROR_INTERFACE)) == NULL ||
         (values[2] != NULL && !dbi_arg_seconds(self->state, values[2], "timeout", &statement.deadline)))
         return NULL;
     if (values[1] != NULL) {
@@ -287,8 +270,8 @@ static PyObject *pool_set_credentials(pool_object *self, PyObject *const *args, 
     dbi_rc rc;
 
     if (!dbi_parse(&params, args, nargs, kwnames, values) ||
-        (values[0] != Py_None && (user = text_of(self->state, values[0], "user")) == NULL) ||
-        (values[1] != Py_None && (password = text_of(self->state, values[1], "password")) == NULL))
+        (values[0] != Py_None && (user = dbi_arg_text(self->state, values[0], "user", DBI_ERROR_INTERFACE)) == NULL) ||
+        (values[1] != Py_None && (password = dbi_arg_text(self->state, values[1], "password", DBI_ERROR_INTERFACE)) == NULL))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
         rc = dbi_pool_set_credentials(self->pool, user, password, &err);

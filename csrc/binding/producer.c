@@ -255,7 +255,7 @@ static dbi_topic *topic_read(producer_object *self, PyObject *name, bool may_wai
     if (name == self->topic_name)
         return self->topic;
     state = dbi_state_of(Py_TYPE(self));
-    text = state != NULL ? kafka_text(state, name, "topic") : NULL;
+    text = state != NULL ? dbi_arg_text(state, name, "topic", DBI_ERROR_CONFIGURATION) : NULL;
     if (text == NULL)
         return NULL;
     if (dbi_producer_knows_topic(self->producer, text)) {

@@ -11,6 +11,9 @@ typedef struct stream_object {
     bool immediate;           /* an event that was taken needs no answer */
     writer_object *writer;
     PyObject *table;
+    PyObject *keyword; /* calls that give it are diverted; NULL = none */
+    PyObject *elsewhere, *elsewhere_sync;
+    PyObject *plain; /* kwnames of the last call that did not give it */
 } stream_object;
 
 /* -- life --------------------------------------------------------------------------------------------------------- */
@@ -47,6 +50,7 @@ PyObject *stream_new(writer_object *writer, dbi_stream *stream, PyObject *table)
     self->immediate = dbi_stream_is_immediate(stream);
     self->writer = (writer_object *)Py_NewRef((PyObject *)writer);
     self->table = Py_NewRef(table);
+    self->keyword = self->elsewhere = self->elsewhere_sync = self->plain = NULL;
     PyObject_GC_Track(self);
     if (!fields_refresh(self))
         Py_CLEAR(self);
@@ -56,18 +60,73 @@ PyObject *stream_new(writer_object *writer, dbi_stream *stream, PyObject *table)
 static int stream_traverse(stream_object *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT((PyObject *)self->writer);
+    Py_VISIT(self->elsewhere);
+    Py_VISIT(self->elsewhere_sync);
     return self->fields != NULL ? dbi_fields_traverse(self->fields, visit, arg) : 0;
+}
+
+static int stream_clear(stream_object *self) {
+    Py_CLEAR(self->keyword);
+    Py_CLEAR(self->elsewhere);
+    Py_CLEAR(self->elsewhere_sync);
+    Py_CLEAR(self->plain);
+    return 0;
 }
 
 static void stream_dealloc(stream_object *self) {
     PyTypeObject *type = Py_TYPE(self);
 
     PyObject_GC_UnTrack(self);
+    (void)stream_clear(self);
     dbi_fields_free(self->fields);
     Py_DECREF(self->table);
     Py_DECREF((PyObject *)self->writer);
     PyObject_GC_Del(self);
     Py_DECREF(type);
+}
+
+/* -- calls that go elsewhere -------------------------------------------------------------------------------------- */
+
+static bool names_hold(PyObject *kwnames, PyObject *keyword) {
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++)
+        if (PyUnicode_Compare(PyTuple_GET_ITEM(kwnames, i), keyword) == 0)
+            return true;
+    return false;
+}
+
+/* Whether the call gives the keyword. One place in the code gives the same names each time: it costs a comparison. */
+static inline bool is_diverted(stream_object *self, PyObject *kwnames) {
+    if (__builtin_expect(self->keyword == NULL || kwnames == self->plain, 1))
+        return false;
+    if (names_hold(kwnames, self->keyword))
+        return true;
+    Py_XSETREF(self->plain, Py_XNewRef(kwnames));
+    return false;
+}
+
+PyDoc_STRVAR(divert_doc,
+             "divert($self, keyword, write, write_sync, /)\n--\n\n"
+             "From now on, calls of write() and write_sync() that give this keyword go to these, as they are.\n\n"
+             "Raises ConfigurationError when it is a column of the stream.");
+
+static PyObject *stream_divert(stream_object *self, PyObject *const *args, Py_ssize_t nargs) {
+    const dbi_schema *schema = dbi_stream_schema(self->stream);
+    const char *keyword;
+
+    if (nargs != 3)
+        return PyErr_Format(PyExc_TypeError, "divert() takes keyword, write and write_sync");
+    keyword = dbi_arg_text(self->state, args[0], "keyword", DBI_ERROR_CONFIGURATION);
+    if (keyword == NULL)
+        return NULL;
+    for (unsigned i = 0; i < schema->column_count; i++)
+        if (strcmp(schema->columns[i].name, keyword) == 0)
+            return dbi_raise_as(self->state, DBI_ERROR_CONFIGURATION, "\"%s\" is a column of stream \"%s\"", keyword,
+                                dbi_stream_name(self->stream));
+    Py_XSETREF(self->keyword, Py_NewRef(args[0]));
+    Py_XSETREF(self->elsewhere, Py_NewRef(args[1]));
+    Py_XSETREF(self->elsewhere_sync, Py_NewRef(args[2]));
+    Py_CLEAR(self->plain);
+    Py_RETURN_NONE;
 }
 
 /* -- one event ---------------------------------------------------------------------------------------------------- */
@@ -163,6 +222,8 @@ PyDoc_STRVAR(write_doc,
 static PyObject *stream_write(stream_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     event event;
 
+    if (is_diverted(self, kwnames))
+        return PyObject_Vectorcall(self->elsewhere, args, (size_t)nargs, kwnames);
     return event_encode(self, &event, args, nargs, kwnames) ? event_take(self, &event) : NULL;
 }
 
@@ -225,6 +286,8 @@ static PyObject *stream_write_sync(stream_object *self, PyObject *const *args, P
     dbi_err err;
     dbi_rc rc;
 
+    if (is_diverted(self, kwnames))
+        return PyObject_Vectorcall(self->elsewhere_sync, args, (size_t)nargs, kwnames);
     if (!event_encode(self, &event, args, nargs, kwnames))
         return NULL;
     if (!self->immediate)
@@ -287,6 +350,7 @@ static PyMethodDef stream_methods[] = {
     {"write", (PyCFunction)(void (*)(void))stream_write, METH_FASTCALL | METH_KEYWORDS, write_doc},
     {"write_mapping", (PyCFunction)stream_write_mapping, METH_O, write_mapping_doc},
     {"write_sync", (PyCFunction)(void (*)(void))stream_write_sync, METH_FASTCALL | METH_KEYWORDS, write_sync_doc},
+    {"divert", (PyCFunction)(void (*)(void))stream_divert, METH_FASTCALL, divert_doc},
     {"snapshot", (PyCFunction)stream_snapshot_method, METH_NOARGS, snapshot_doc},
     {"__reduce__", stream_reduce, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -304,6 +368,7 @@ static PyType_Slot stream_slots[] = {
     {Py_tp_doc, "Takes events of one kind for one table. Made by BatchWriter.stream()."},
     {Py_tp_dealloc, stream_dealloc},
     {Py_tp_traverse, stream_traverse},
+    {Py_tp_clear, stream_clear},
     {Py_tp_repr, stream_repr},
     {Py_tp_methods, stream_methods},
     {Py_tp_getset, stream_getset},

@@ -31,7 +31,7 @@ from dbint.events import queries, retention, tables
 from dbint.events.background import Background
 from dbint.events.buffer import BatchWriteBuffer
 from dbint.events.config import DatabaseConfig, WhenFull
-from dbint.events.deferred import Deferred
+from dbint.events.deferred import teach_on_commit
 from dbint.events.health import (
     Assessment,
     DatabaseHealthMetrics,
@@ -249,11 +249,9 @@ class DatabaseIntegrationLayer:
             self._buffers[buffer] = BatchWriteBuffer(
                 stream, writer, config.batch_size, config.batch_timeout_ms
             )
-            write, write_sync = stream.write, stream.write_sync
             if transactions is not None:
-                deferred = Deferred(stream, table, transactions)
-                write, write_sync = deferred.write, deferred.write_sync
-            self._methods[name], self._methods[f"{name}_sync"] = write, write_sync
+                teach_on_commit(stream, table, transactions)
+            self._methods[name], self._methods[f"{name}_sync"] = stream.write, stream.write_sync
         for name, method in self._methods.items():
             # A subclass that has a method of its own keeps it.
             if getattr(type(self), name) is getattr(DatabaseIntegrationLayer, name):

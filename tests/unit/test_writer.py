@@ -236,6 +236,65 @@ def test_an_event_may_write_another_one_while_it_is_encoded(make: Maker) -> None
 # --- no room ---
 
 
+def test_calls_with_a_keyword_go_elsewhere(make: Maker) -> None:
+    stream = make().stream("events", columns=COLUMNS)
+    calls: list[dict[str, Any]] = []
+
+    async def later(**fields: Any) -> None:
+        calls.append(fields)
+
+    stream.divert("on_commit", later, lambda **fields: calls.append(fields))
+    at_runtime = "".join(["on_", "commit"])  # equal to the keyword, and not the same object
+    stream.write_sync(name="a", number=1)
+    stream.write_sync(name="b", on_commit=True)
+    stream.write_sync(name="c", number=3)
+    stream.write_sync(**{"name": "d", at_runtime: "alias"})
+    asyncio.run(later_of(stream))
+    assert calls == [
+        {"name": "b", "on_commit": True},
+        {"name": "d", "on_commit": "alias"},
+        {"on_commit": False},
+    ]
+    assert stream.snapshot()["accepted"] == 3
+    with pytest.raises(InvalidEventError, match='"on_commits"'):
+        stream.write_sync(name="e", on_commits=True)
+
+
+async def later_of(stream: Stream) -> None:
+    await stream.write(on_commit=False)
+    await stream.write(name="f", number=6)
+
+
+def test_what_cannot_be_a_keyword(make: Maker) -> None:
+    stream = make().stream("events", columns=COLUMNS)
+    with pytest.raises(ConfigurationError, match='"name" is a column of stream "events"'):
+        stream.divert("name", stream.write, stream.write_sync)
+    with pytest.raises(ConfigurationError, match="must not contain a NUL"):
+        stream.divert("on\0commit", stream.write, stream.write_sync)
+    with pytest.raises(TypeError, match="keyword must be a str, not int"):
+        stream.divert(1, stream.write, stream.write_sync)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="takes keyword, write and write_sync"):
+        stream.divert("later", stream.write)  # type: ignore[call-arg]
+
+
+def test_where_calls_go_keeps_no_stream_alive(make: Maker) -> None:
+    writer = make()
+    stream = writer.stream("events", columns=COLUMNS)
+
+    class Elsewhere:
+        def __init__(self, stream: Stream) -> None:
+            self.stream = stream
+
+        def write(self, **fields: Any) -> Any: ...
+
+    elsewhere = Elsewhere(stream)
+    stream.divert("later", elsewhere.write, elsewhere.write)
+    gone = weakref.ref(elsewhere)
+    del stream, elsewhere
+    gc.collect()
+    assert gone() is None
+
+
 def test_reject(make: Maker) -> None:
     stream = make(**SMALL).stream("events", columns=COLUMNS, when_full="reject")
     taken = fill(stream)
