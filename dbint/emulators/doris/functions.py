@@ -58,10 +58,11 @@ WINDOW_ONLY = frozenset(
 )
 
 # name(parameters) AS expression. Several arities of one function stand together, separated by commas, as
-# DuckDB wants.
+# DuckDB wants. A macro is expanded as text: what uses its parameter ten times, and is nested five times, is
+# written out 100,000 times. So text(), which is in almost all others, has its value in a lambda's variable.
 _SCALARS = r"""
 float_text(x, digits) AS CASE WHEN isnan(x) THEN 'NaN' WHEN isinf(x) THEN CASE WHEN x > 0 THEN 'Infinity' ELSE '-Infinity' END ELSE format('{:.' || digits || 'g}', x) END
-text(x) AS CASE typeof(x) WHEN 'BOOLEAN' THEN CASE CAST(x AS VARCHAR) WHEN 'true' THEN '1' WHEN 'false' THEN '0' END WHEN 'DOUBLE' THEN fn__float_text(TRY_CAST(CAST(x AS VARCHAR) AS DOUBLE), 16) WHEN 'FLOAT' THEN fn__float_text(TRY_CAST(CAST(x AS VARCHAR) AS DOUBLE), 7) ELSE CAST(x AS VARCHAR) END
+text(x) AS list_transform([x], lambda v: CASE typeof(v) WHEN 'BOOLEAN' THEN CASE CAST(v AS VARCHAR) WHEN 'true' THEN '1' WHEN 'false' THEN '0' END WHEN 'DOUBLE' THEN fn__float_text(TRY_CAST(CAST(v AS VARCHAR) AS DOUBLE), 16) WHEN 'FLOAT' THEN fn__float_text(TRY_CAST(CAST(v AS VARCHAR) AS DOUBLE), 7) ELSE CAST(v AS VARCHAR) END)[1]
 number(x) AS CASE WHEN typeof(x) IN ('DATE', 'TIMESTAMP') THEN error('[dbint emulator] arithmetic with a DATE or DATETIME is not emulated; Doris itself supports it') ELSE x END
 divisible(x) AS CASE WHEN typeof(x) LIKE 'DECIMAL%' THEN error('[dbint emulator] the division of DECIMAL (cast an operand to DOUBLE) is not emulated; Doris itself supports it') ELSE fn__number(x) END
 whole(x) AS CASE WHEN typeof(x) LIKE 'DECIMAL%' OR typeof(x) IN ('DOUBLE', 'FLOAT') THEN error('[dbint emulator] a number with a fraction here is not emulated; Doris itself supports it') ELSE fn__number(x) END
