@@ -1,5 +1,6 @@
 """Servers for the tests: a stack of the run's own, whose servers start when they are first asked for.
 
+Where a run is divided between workers (``make test`` does), each worker is a run in this sense.
 ``postgres``, ``kafka``, ``doris`` and ``pgbouncer`` are shared by all tests of the run: leave them as they
 were found. A test that stops or breaks a server takes ``postgres_private``, ``kafka_private`` or
 ``doris_private``. ``toxiproxy`` makes ways to a server that can be broken, ``small_disk`` disks that are soon
@@ -24,12 +25,14 @@ _open = ExitStack()
 _shared: list[Stack] = []
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Points everything at the run's own stack before the first settings module is imported.
 
     Ports and passwords are chosen here, servers start later. Variables that name other servers are removed:
     they would win over the state file, and tests create and drop tables.
     """
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # the process that divides the tests runs none
     for service in discovery.SERVICES.values():
         for variable in service.variables():
             os.environ.pop(variable, None)

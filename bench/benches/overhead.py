@@ -25,6 +25,7 @@ RATE = 60.0  # requests a second
 SECONDS = 20.0
 QUICK_SECONDS = 0.5
 WARMUP_REQUESTS = 200
+QUICK_WARMUP_REQUESTS = 20
 TIMEOUT = 10.0
 LANDING_SECONDS = 30.0
 
@@ -68,8 +69,9 @@ class OverheadBench:
                 contender.name: started.enter_context(gunicorn(target, contender.name))
                 for contender in self.contenders
             }
+            warmup = QUICK_WARMUP_REQUESTS if quick else WARMUP_REQUESTS
             for site in sites.values():
-                load(site, RATE, WARMUP_REQUESTS / RATE, seed=0)
+                load(site, RATE, warmup / RATE, seed=0)
 
             def run(contender: str) -> Sample:
                 return measure(target, sites[contender], contender, QUICK_SECONDS if quick else SECONDS)

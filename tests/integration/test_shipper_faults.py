@@ -167,13 +167,13 @@ def test_a_bad_way_loses_and_repeats_nothing(
         events.send(100)
         events.settle()
         with events.sending():
-            time.sleep(0.2)
+            time.sleep(0.1)
             for _ in range(2):
                 toxic = TOXICS[kind](way)
-                time.sleep(0.8)
+                time.sleep(0.5)
                 way.remove(toxic)
                 events.writer.retry()
-                time.sleep(0.3)
+                time.sleep(0.2)
         way.clear()
         account = events.settle()
     assert account["dead"] == account["lost_by_server"] == 0
