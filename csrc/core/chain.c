@@ -232,6 +232,7 @@ dbi_rc dbi_chain_append(dbi_chain *chain, uint16_t kind, const void *body, size_
     dbi__record_seal(record, crc, (uint32_t)length, kind, chain->salt, now);
     chain->at += need;
     dbi__store64(chain->map + DBI__AT_PUBLISHED, chain->at, memory_order_release);
+    dbi__store64(chain->map + DBI__AT_LAST, now, memory_order_release); /* in the same line of the cache */
     chain->next = now + 1;
     atomic_store_explicit(&chain->last, now, memory_order_release);
     dbi__spin_unlock(chain);

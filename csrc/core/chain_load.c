@@ -236,6 +236,16 @@ static dbi_rc window_check(load_window *window, uint64_t offset, uint64_t limit,
     }
 }
 
+/* The sequence of the last record that was published, as the header says; 0 = it cannot tell. */
+static uint64_t segment_told(const dbi__segment *segment) {
+    const dbi__header *was = &segment->header;
+
+    return segment->same_boot && offset_fits(segment, was->published) && was->last >= was->first &&
+                   was->last - was->first < (was->published - was->records_at) / DBI__RECORD_HEADER
+               ? was->last
+               : 0;
+}
+
 /* How many records there seem to have been in [offset, limit): at least one. */
 static uint64_t tail_count(load_window *window, uint64_t offset, uint64_t limit, uint64_t sequence) {
     uint64_t count = 0;
@@ -271,14 +281,16 @@ static bool tail_is_empty(load_window *window, uint64_t offset, uint64_t limit) 
  * aside, and *cut says so; single damaged records with whole ones behind them are left to the reader. */
 static dbi_rc segment_scan(dbi_chain *chain, dbi__segment *segment, uint64_t most, bool *cut, dbi_err *err) {
     uint64_t offset = segment->header.records_at, limit = segment->end, salt = segment->header.salt;
-    uint64_t sequence = segment->header.first, through;
+    uint64_t sequence = segment->header.first, through, told = segment_told(segment);
     load_window window = {.fd = -1};
     dbi__record_kind kind = DBI__RECORD_WHOLE;
     char name[DBI__FILE_NAME];
     dbi__found found;
     dbi_rc rc = DBI_OK;
+    bool whole;
 
     dbi__segment_name(chain->id, segment->header.number, ".seg", name);
+    limit = limit > offset ? limit : offset; /* less is left of a file that was cut in its header */
     window.fd = dbi__fd_open(chain->slot->directory, name, O_RDONLY, 0);
     if (window.fd < 0) {
         rc = dbi__journal_sys(err, errno, "cannot open journal segment %s/%s/%s", chain->journal->path,
@@ -308,15 +320,21 @@ static dbi_rc segment_scan(dbi_chain *chain, dbi__segment *segment, uint64_t mos
         offset += found.size;
         sequence = found.through + 1;
     }
-    if (kind == DBI__RECORD_WHOLE ||
-        (offset >= segment->trusted && (segment->same_boot || tail_is_empty(&window, offset, limit)))) {
+    whole = kind == DBI__RECORD_WHOLE; /* so there is room for no other, or there are to be no more */
+    if (sequence > most || (whole && told < sequence) ||
+        (offset >= segment->trusted && (whole || segment->same_boot || tail_is_empty(&window, offset, limit)))) {
         segment->end = offset;
         atomic_store(&segment->last, sequence - 1);
         goto done;
     }
     *cut = true;
-    through = sequence + tail_count(&window, offset, limit, sequence) - 1;
+    through = told >= sequence ? told : sequence + tail_count(&window, offset, limit, sequence) - 1;
     through = through < most ? through : most;
+    if (dbi__chain_unexplained(chain, sequence, through) == 0) { /* found before, where there was no room for a void */
+        segment->end = offset;
+        atomic_store(&segment->last, sequence - 1);
+        goto done;
+    }
     atomic_store(&segment->last, through);
     if (!dbi__chain_set_aside(chain, segment, offset, limit, sequence, through,
                               offset < segment->trusted ? "records that had been written whole are damaged"
@@ -339,7 +357,7 @@ bool dbi__chain_set_aside(dbi_chain *chain, dbi__segment *segment, uint64_t offs
     dbi__segment_name(chain->id, segment->header.number, ".seg", name);
     if (chain->slot != NULL) {
         fd = dbi__fd_open(chain->slot->directory, name, O_RDWR, 0);
-        if (fd < 0 || !dbi__quarantine_part(chain->journal, chain->slot, name, fd, offset, end, why))
+        if (fd < 0 || (size > 0 && !dbi__quarantine_part(chain->journal, chain->slot, name, fd, offset, end, why)))
             segment->evidence = true;
     }
     if (fits) {
@@ -357,7 +375,7 @@ bool dbi__chain_set_aside(dbi_chain *chain, dbi__segment *segment, uint64_t offs
         if (atomic_load(&segment->last) != DBI__SEGMENT_OPEN)
             atomic_store(&segment->last, sequence - 1);
     }
-    dbi_chain_count(chain, DBI_CHAIN_DAMAGED, dbi__segment_void(segment, sequence, through, 0));
+    dbi_chain_count(chain, DBI_CHAIN_DAMAGED, dbi__segment_void(segment, sequence, through, dbi__chain_landed(chain)));
     dbi__fd_close(&fd);
     return written;
 }
@@ -424,6 +442,8 @@ static dbi_rc chain_load(dbi_journal *journal, dbi__slot *slot, load_file *files
     rc = chain_take_state(chain, newest, err);
     if (rc != DBI_OK)
         goto done;
+    for (unsigned i = 0; i < DBI__COUNTERS; i++)
+        chain->before[i] = dbi_chain_counted(chain, (dbi_chain_counter)i);
     if (newest->end < size)
         why = "its newest segment is shorter than it was made";
     else if (chain->state.mark == DBI__STATE_SEALED)
@@ -457,9 +477,8 @@ static dbi_rc chain_load(dbi_journal *journal, dbi__slot *slot, load_file *files
         chain->state.landed = last;
     if (chain->state.unmet == 0 || chain->state.unmet > last)
         chain->state.unmet = last + 1;
-    chain->found = dbi__chain_held(chain);
-    for (unsigned i = 0; i < DBI__COUNTERS; i++)
-        chain->before[i] = dbi_chain_counted(chain, (dbi_chain_counter)i);
+    chain->found = dbi__chain_held(chain) + dbi_chain_counted(chain, DBI_CHAIN_DAMAGED) -
+                   chain->before[DBI_CHAIN_DAMAGED];
     if (cut)
         why = "its end could not be read";
     if (why != NULL)

@@ -773,13 +773,13 @@ static bool slot_is_ours(const dbi_journal *journal, uint32_t number) {
     return false;
 }
 
-/* Whether a chain of the slot holds records that were not seen to land. */
+/* Whether a chain of the slot holds records that were not seen to land, or damage that nobody has told of yet. */
 static bool slot_holds(const dbi_journal *journal, const dbi__slot *slot) {
     for (size_t i = 0; i < journal->chain_count; i++) {
         const dbi_chain *chain = journal->chains[i];
 
-        if (chain->slot == slot && dbi_chain_last(chain) > chain->state.landed &&
-            dbi_chain_last(chain) > chain->state.base)
+        if (chain->slot == slot && (chain->found > 0 || (dbi_chain_last(chain) > chain->state.landed &&
+                                                         dbi_chain_last(chain) > chain->state.base)))
             return true;
     }
     return false;

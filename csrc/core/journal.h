@@ -52,7 +52,9 @@
  *                 been cut since), or is no multiple of 8: then `synced` counts in place of `published`, and in
  *                 place of `synced` the offset of the first record
  *    208    8   landed*: the last sequence that was seen to land (a hint: the ledger decides)
- *    216   40   zero
+ *    216    8   last: sequence of the record that ends at `published`, stored after it; 0 = none yet. Believed where
+ *                 `published` is, the boot id is the present one, and so many records have room between `first` and it
+ *    224   32   zero
  *    256  128   16 counters*, cumulative for the chain (dbi_chain_counter, in this order)
  *    384  128   name of the stream, UTF-8, padded with zeros, the last byte zero
  *    512    -   meta: what the stream says of itself; opaque here
@@ -81,7 +83,8 @@
  * How replay decides. The segments of a chain are taken in the order of their numbers.
  *  - A file whose name says segment, and that is no regular file (a link, a pipe), or whose magic is unknown, header
  *    CRC wrong or name another than its header says: to quarantine, whole. So is one whose `first` is 0 and that has
- *    bytes other than zero where its first record would be (or `published` beyond it). With none it is a spare: removed.
+ *    bytes other than zero where its first record would be (or `published` beyond it). With none it is a spare, and
+ *    removed.
  *  - A newer format version (and the CRC does not say that it is a damaged 1): everything is left alone, the slot is
  *    not used, a warning says so.
  *  - Records are read from the first on until one is not whole. Where `first` of the successor (number + 1) is known,
@@ -91,9 +94,12 @@
  *    by length, is whole, only this one is set aside, else all the rest. Above it (power loss) the rest is set aside
  *    without looking further: a torn tail. Bytes behind the end that the present boot never published were never
  *    acknowledged, and are left alone.
+ *  - How many records such a rest stands for is said by the successor, else by `last`, else by the lengths and
+ *    sequences that can still be read in it: one at least. So also where a file was cut and no bytes are left.
  *  - A gap between the sequences of two segments, or in front of the first, is a deleted segment: counted as damaged,
  *    but for what `missing` covers.
- *  - Setting aside: the bytes are copied to quarantine, a void takes their place, the counter `damaged` is raised.
+ *  - Setting aside: the bytes are copied to quarantine, a void takes their place (where they are too few for one,
+ *    `missing` says it), and the counter `damaged` is raised by those of them that were not seen to land.
  *  - A chain is ended, and new records go to a new chain, when sequences behind its end may be in the ledger already:
  *    its newest segment is of another boot, or lost its tail (set aside, or the file is shorter than its header says),
  *    or is marked "SEAL" (its successor was deleted). What it holds is shipped.
@@ -105,8 +111,8 @@
  * new id and loses the old name after it: who is killed in between leaves two names, one of which fits the header.
  *
  * Another database. A chain is pinned to the first one that it meets (`target`). A process that goes on with it and
- * then meets another has begun after the change: what it appended gets a new chain id in the same way, and no target. What
- * was there before and has not landed keeps the old id and target, and is ended.
+ * then meets another has begun after the change: what it appended gets a new chain id in the same way, and no target.
+ * What was there before and has not landed keeps the old id and target, and is ended.
  */
 #ifndef DBI_JOURNAL_H
 #define DBI_JOURNAL_H
@@ -225,8 +231,9 @@ typedef struct dbi_chain_view {
     uint64_t landed;        /* as dbi_chain_landed said; before that, what the file says */
     uint64_t base;          /* what is up to here is not the chain's */
     uint64_t held;          /* records that have not landed: last - held - landed rows = dropped, damaged, dead, lost */
-    uint64_t found;         /* records that had not landed when it was opened, as far as is known: damage that was set
-                               aside before turns up when it is read. Without those that dbi_chain_part handed on */
+    uint64_t found;         /* records that had not landed when it was opened, damaged ones that were then found
+                               included, as far as is known: what was set aside before turns up when it is read.
+                               Without those that dbi_chain_part handed on */
     uint64_t parted;        /* how many these were */
     uint64_t counted[DBI_CHAIN_COUNTER_COUNT]; /* by this process, of these and of those appended by it */
     uint64_t bytes;         /* on disk, kept and spare segments included */

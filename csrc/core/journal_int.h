@@ -60,6 +60,7 @@ enum dbi__field {
     DBI__AT_PUBLISHED = 192,
     DBI__AT_SYNCED = 200,
     DBI__AT_LANDED = 208,
+    DBI__AT_LAST = 216,
     DBI__AT_COUNTERS = 256,
     DBI__AT_NAME = 384,
 };
@@ -84,7 +85,7 @@ typedef struct dbi__header {
     uint32_t records_at, meta_length, lane;
     dbi_durability durability;
     char name[DBI_CHAIN_NAME_MAX + 1];
-    uint64_t first, published, synced;
+    uint64_t first, published, synced, last;
     dbi__state state;
 } dbi__header;
 

@@ -175,6 +175,7 @@ void dbi__header_format(const dbi__header *header, const void *meta, uint8_t *by
     dbi__put64le(bytes + DBI__AT_FIRST, dbi__number_pack(header->salt, DBI__AT_FIRST, header->first));
     dbi__put64le(bytes + DBI__AT_PUBLISHED, header->published);
     dbi__put64le(bytes + DBI__AT_SYNCED, header->synced);
+    dbi__put64le(bytes + DBI__AT_LAST, header->last);
     state_format(&header->state, header->salt, bytes);
 }
 
@@ -247,6 +248,7 @@ dbi__header_kind dbi__header_parse(const uint8_t *bytes, size_t length, dbi__hea
     header->first = dbi__number_unpack(header->salt, DBI__AT_FIRST, dbi__get64le(bytes + DBI__AT_FIRST));
     header->published = dbi__get64le(bytes + DBI__AT_PUBLISHED);
     header->synced = dbi__get64le(bytes + DBI__AT_SYNCED);
+    header->last = dbi__get64le(bytes + DBI__AT_LAST);
     state_parse(&header->state, header->salt, bytes);
     *why = header_sense(header);
     return *why == NULL ? DBI__HEADER_WHOLE : DBI__HEADER_BAD;

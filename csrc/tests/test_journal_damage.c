@@ -359,30 +359,127 @@ done:
 }
 
 TEST(a_damaged_end_ends_the_chain) {
-    static const uint8_t rubbish[64] = {1, 2, 3};
-    dbi_chain *chain;
-    dbi_chain_view view;
-    wreck made;
-    char *path = NULL;
+    static const uint8_t rubbish[64] = {1, 2, 3}, unknown[8], too_many[8] = {100};
+    static const struct {
+        const uint8_t *last; /* put where the header says how many there were; NULL = as it is */
+        uint64_t damaged;
+    } cases[] = {{NULL, 6}, {unknown, 1}, {too_many, 1}}; /* where it cannot be seen: at least one */
 
-    TRY(wreck_make(&made, 6));
-    path = place_file(&made.at, "slot-0000/*.seg", 0);
-    file_poke(path, 4096, rubbish, sizeof rubbish);
-    TRY(wreck_read(&made));
-    CHECK_INT(made.found.count, 0);
-    CHECK_INT(made.damaged, 1); /* how many there were cannot be seen: at least one */
-    dbi_chain_view_get(made.old[0], &view);
-    CHECK(view.ended);
-    TRY(dbi_journal_chain(made.journal, &stream, &chain, NULL));
-    CHECK(chain != made.old[0]);
-    TRY(append(chain, 1, NULL));
-    TRY(wreck_again(&made));
-    CHECK_INT(made.chains, 2);
-    CHECK_INT(made.found.count, 1);
-    CHECK_INT(made.damaged, 1);
-done:
-    free(path);
-    wreck_remove(&made);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        dbi_chain *chain;
+        dbi_chain_view view;
+        wreck made;
+        char *path = NULL;
+
+        TRY(wreck_make(&made, 6));
+        path = place_file(&made.at, "slot-0000/*.seg", 0);
+        file_poke(path, 4096, rubbish, sizeof rubbish);
+        if (cases[i].last != NULL)
+            file_poke(path, DBI__AT_LAST, cases[i].last, 8);
+        TRY(wreck_read(&made));
+        CHECK_INT(made.found.count, 0);
+        CHECK_INT(made.damaged, cases[i].damaged);
+        dbi_chain_view_get(made.old[0], &view);
+        CHECK(view.ended);
+        CHECK_INT(view.found, cases[i].damaged);
+        CHECK_INT(view.counted[DBI_CHAIN_DAMAGED], cases[i].damaged);
+        TRY(dbi_journal_chain(made.journal, &stream, &chain, NULL));
+        CHECK(chain != made.old[0]);
+        TRY(append(chain, 1, NULL));
+        TRY(wreck_again(&made));
+        CHECK_INT(made.chains, 2);
+        CHECK_INT(made.found.count, 1);
+        CHECK_INT(made.damaged, cases[i].damaged);
+        for (size_t j = 0; j < 2; j++) { /* another process told of it */
+            dbi_chain_view_get(made.old[j], &view);
+            CHECK_INT(view.counted[DBI_CHAIN_DAMAGED], 0);
+        }
+    done:
+        free(path);
+        wreck_remove(&made);
+    }
+}
+
+/* Its bytes are worth nothing any more, and cost nothing either. */
+TEST(damage_of_what_has_landed_is_no_loss) {
+    static const uint64_t from[] = {4096, 0}; /* the first record, or the last ones */
+
+    for (size_t i = 0; i < sizeof from / sizeof from[0]; i++) {
+        static const uint8_t rubbish[64] = {1, 2, 3};
+        dbi_journal *journal = NULL;
+        dbi_chain *chain = NULL;
+        uint64_t offset = from[i];
+        dbi_chain_view view;
+        char *path = NULL;
+        bool renewed;
+        reading found;
+        place at;
+
+        place_make(&at);
+        TRY(small_open(&at, &journal));
+        TRY(dbi_journal_chain(journal, &stream, &chain, NULL));
+        TRY(append_range(chain, 1, 20));
+        TRY(dbi_chain_met(chain, 0, &renewed, NULL));
+        dbi_chain_landed(chain, 15);
+        dbi_journal_free(journal);
+        journal = NULL;
+        path = place_file(&at, "slot-0000/*.seg", 0);
+        if (offset == 0) /* the 14th: the end of what has landed, and all that has not */
+            for (uint64_t number = 1, size; number < 14; number++, offset += size) {
+                char body[512];
+
+                size = dbi__record_size(body_make(number, body));
+                offset = offset != 0 ? offset : 4096;
+            }
+        file_poke(path, offset, rubbish, sizeof rubbish);
+        TRY(small_open(&at, &journal));
+        CHECK_INT(dbi_journal_chains(journal, &chain, 1), 1);
+        TRY(read_all(chain, 15, &found));
+        dbi_chain_view_get(chain, &view);
+        CHECK_INT(view.found, 5);
+        CHECK_INT(found.count + view.counted[DBI_CHAIN_DAMAGED], 5);
+        CHECK_INT(view.held, found.count);
+    done:
+        free(path);
+        dbi_journal_free(journal);
+        place_remove(&at);
+    }
+}
+
+/* The file ends behind a whole record: no bytes are left that could be set aside. Nor are 8 enough for a void. */
+TEST(an_end_that_was_cut_off_is_counted_once) {
+    static const uint64_t left[] = {0, 8, 16, 24};
+
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++) {
+        uint64_t offset = 4096;
+        dbi_chain_view view;
+        wreck made;
+        char *path = NULL;
+
+        TRY(wreck_make(&made, 10));
+        path = place_file(&made.at, "slot-0000/*.seg", 0);
+        for (uint64_t number = 1; number <= 4; number++) {
+            char body[512];
+
+            offset += dbi__record_size(body_make(number, body));
+        }
+        CHECK_INT(truncate(path, (off_t)(offset + left[i])), 0);
+        for (unsigned round = 0; round < 3; round++) {
+            TRY(wreck_again(&made));
+            CHECK_INT(made.chains, 1);
+            CHECK_INT(made.found.count, 4);
+            CHECK_INT(made.damaged, 6);
+            dbi_chain_view_get(made.old[0], &view);
+            CHECK(view.ended);
+            CHECK_INT(view.counted[DBI_CHAIN_DAMAGED], round == 0 ? 6 : 0);
+            CHECK_INT(view.found, round == 0 ? 10 : 4);
+            CHECK_INT(view.held, 4);
+        }
+        CHECK_INT(place_count(&made.at, "quarantine/*.part"), left[i] != 0);
+    done:
+        free(path);
+        wreck_remove(&made);
+    }
 }
 
 /* while the process runs, in the segment that is appended to */
@@ -493,10 +590,10 @@ TEST_WITH(truncated_files, .unswept = "20 runs of the same") {
                               which == 0 ? 0 : place_count(&made.at, "slot-0000/*.seg") - 1);
             CHECK_INT(truncate(path, sizes[i]), 0);
             TRY(wreck_read(&made));
-            if (which == 0) {
+            if (which == 0)
                 CHECK_INT(made.found.last, 300);
+            if (which == 0 || sizes[i] >= 519) /* else the header is gone with it */
                 CHECK_INT(made.found.count + made.damaged, 300);
-            }
             TRY(dbi_journal_chain(made.journal, &stream, &chain, NULL));
             CHECK_INT(chain == made.old[0], which == 0); /* the newest was cut: a new chain */
             TRY(append(chain, dbi_chain_last(chain) + 1, NULL));

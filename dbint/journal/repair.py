@@ -94,7 +94,7 @@ class _Surgeon:
             elif isinstance(found, Broken) and not found.torn:
                 set_aside_to, path = self._set_aside(piece, found)
                 lost += set_aside_to - found.sequence + 1
-                cut = cut or (found.last is None and piece is chain.pieces[-1])
+                cut = cut or (found.tail and piece is chain.pieces[-1])
                 events = f"sequence {found.sequence}"
                 events += f" to {set_aside_to}" if set_aside_to > found.sequence else ""
                 yield f"{piece.path}, byte {found.offset}: {events}: {found.why}: copied to {path}"
@@ -130,7 +130,7 @@ class _Surgeon:
                 os.posix_fallocate(segment.fileno(), 0, segment.header.size)
             end = broken.offset + broken.length
             # To the end of the file where nothing follows: what was there must not be found again.
-            if broken.last is None or segment.cut:
+            if broken.tail or segment.cut:
                 end = segment.header.size
             if end - broken.offset < 16:
                 raise JournalError(f"{piece.path}: no room to mark byte {broken.offset} as damaged")

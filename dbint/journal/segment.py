@@ -39,7 +39,7 @@ _WINDOW: Final = 256 << 10
 # Where the checked numbers are (journal.h marks them by a star), and the rest of what changes.
 FIRST_AT, BASE_AT, UNMET_AT, MISSING_FROM_AT, MISSING_TO_AT, LANDED_AT = 128, 136, 144, 152, 160, 208
 COUNTERS_AT = 256
-STATE_AT, TARGET_CRC_AT, TARGET_AT, PUBLISHED_AT, SYNCED_AT = 168, 172, 176, 192, 200
+STATE_AT, TARGET_CRC_AT, TARGET_AT, PUBLISHED_AT, SYNCED_AT, LAST_AT = 168, 172, 176, 192, 200, 216
 
 
 class NewerVersionError(DamageError):
@@ -73,6 +73,7 @@ class Header:
     target: UUID | None
     published: int
     synced: int
+    last: int
     counters: tuple[int, ...]
 
     @property
@@ -97,7 +98,8 @@ class Record:
 class Broken:
     """Bytes where a record should be. ``last`` is None where it is not known how many records were there.
 
-    ``torn``: the unfinished end that a power loss leaves, of records that nobody was promised would survive.
+    ``tail``: nothing is known to follow it. ``torn``: the unfinished end that a power loss leaves, of records
+    that nobody was promised would survive.
     """
 
     offset: int
@@ -105,6 +107,7 @@ class Broken:
     sequence: int
     last: int | None
     why: str
+    tail: bool = False
     torn: bool = False
 
 
@@ -271,6 +274,7 @@ class Segment:
             target=target if target.int and fits else None,
             published=published,
             synced=synced,
+            last=struct.unpack_from("<Q", data, LAST_AT)[0],
             counters=tuple(number_at(COUNTERS_AT + 8 * place) for place in range(len(COUNTERS))),
         )
 
@@ -281,6 +285,14 @@ class Segment:
             if self.header.records_at <= offset <= self.header.size and offset % 8 == 0:
                 return offset
         return self.header.records_at
+
+    @property
+    def _told_last(self) -> int:
+        """The sequence of the last record that was published; 0 where the header cannot tell."""
+        header = self.header
+        room = (header.published - header.records_at) // RECORD.size
+        believed = header.of_present_boot and self.trusted == header.published
+        return header.last if believed and 0 <= header.last - header.first < room else 0
 
     @property
     def spare(self) -> bool:
@@ -353,15 +365,17 @@ class Segment:
             if at >= trusted:
                 yield from self._end(at, sequence, last, found)
                 return
+            if 0 < self._told_last < sequence and at + RECORD.size > self.size:
+                return  # a file that was cut, and mended
             next_at = self._after(at)
             if next_at is not None and isinstance(self.record_at(next_at, sequence + 1), Record):
                 yield Broken(at, next_at - at, sequence, sequence, found)
                 at, sequence = next_at, sequence + 1
                 continue
             end = min(trusted, self.size) if last is None else self.size
-            yield Broken(
-                at, max(0, end - at), sequence, last, f"{found}, nor can the ones behind it be found"
-            )
+            why = f"{found}, nor can the ones behind it be found"
+            told = self._told_last if self._told_last >= sequence else None
+            yield Broken(at, max(0, end - at), sequence, last or told, why, tail=last is None)
             return
 
     def guess_last(self, at: int, sequence: int) -> int:
@@ -392,7 +406,7 @@ class Segment:
         elif not self.header.of_present_boot:
             tail = self._tail(at)
             if tail:
-                yield Broken(at, tail, sequence, None, why, torn=True)
+                yield Broken(at, tail, sequence, None, why, tail=True, torn=True)
 
     def _tail(self, at: int) -> int:
         """The number of bytes from ``at`` to the last one that is not zero."""

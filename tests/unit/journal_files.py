@@ -75,6 +75,7 @@ def segment(
     target: uuid.UUID | None = None,
     published: int | None = None,
     synced: int | None = None,
+    last: int = 0,
     counters: Sequence[int] = (),
     size: int = 16384,
     version: int = 1,
@@ -95,7 +96,7 @@ def segment(
     head += struct.pack(
         "<QQ", end if published is None else published, records_at if synced is None else synced
     )
-    head += checked(208, landed) + bytes(40)
+    head += checked(208, landed) + struct.pack("<Q", last) + bytes(32)
     head += b"".join(checked(256 + 8 * place, value) for place, value in enumerate(counters))
     head = head.ljust(384, b"\0") + padded + meta
     data = (head.ljust(records_at, b"\0") + b"".join(records)).ljust(size, b"\0")
