@@ -23,6 +23,10 @@
 #define CACHE_LINE 64u
 #define FETCH_AHEAD 1024u /* bytes: a lock waits until what was stored before is in the cache, so it is fetched in time */
 #define CHAIN_OPEN_MAX 4u                 /* filled segments whose descriptor waits for an fsync */
+/* Pages are made, filled with zeros, before an append needs them: so far ahead that those who append do not get there
+ * between two rounds of the keeper, and no further, for a page that is not used was made for nothing. */
+#define PAGES_AHEAD (UINT64_C(8) << 20)
+#define PAGES_STEP (UINT64_C(1) << 20) /* at a time, at least */
 
 void dbi__spin_wait(dbi_chain *chain) {
     for (unsigned tries = 0;; tries++) {
@@ -608,9 +612,34 @@ static bool chain_wants_spare(dbi_chain *chain) {
     return wants;
 }
 
+/* Fetches pages of the active segment and, where that ends before them, of the spare. Both are in place already: an
+ * appender that needs them does not wait for it. maker is held. */
+static void chain_fetch_pages(dbi_chain *chain) {
+    uint64_t ahead = PAGES_AHEAD, at, size;
+    dbi__segment *segment;
+
+    for (unsigned i = 0; i < 2 && ahead > 0; i++) {
+        dbi__lock(&chain->lock);
+        dbi__spin_lock(chain);
+        segment = i == 0 ? chain->active : chain->spare;
+        at = i == 0 ? chain->at : 0;
+        dbi__spin_unlock(chain);
+        chain->tending = segment != NULL ? segment->header.number : 0;
+        dbi__unlock(&chain->lock);
+        if (segment != NULL) {
+            size = segment->header.size;
+            if (size <= at + ahead || at + ahead >= segment->fetched + PAGES_STEP)
+                dbi__segment_fetch(segment, at, at + ahead);
+            ahead = size < at + ahead ? at + ahead - size : 0;
+        }
+    }
+    dbi__lock(&chain->lock);
+    chain->tending = 0;
+    dbi__unlock(&chain->lock);
+}
+
 dbi_rc dbi__chain_tend(dbi_chain *chain, uint64_t *kept, dbi_err *err) {
     const dbi_journal_config *config = &chain->journal->config;
-    dbi__segment *cold;
     int64_t now, since;
     size_t index;
     dbi_rc rc = DBI_OK;
@@ -632,21 +661,8 @@ dbi_rc dbi__chain_tend(dbi_chain *chain, uint64_t *kept, dbi_err *err) {
         if (rc == DBI_EFULL) /* who appends will hear of it */
             rc = DBI_OK;
     }
-    /* Pages are fetched when the segment is in place already: an appender that needs it does not wait for them. */
-    dbi__lock(&chain->lock);
-    dbi__spin_lock(chain);
-    cold = chain->active != NULL && !chain->active->prefaulted ? chain->active : chain->spare;
-    dbi__spin_unlock(chain);
-    if (chain->slot == NULL || cold == NULL || cold->prefaulted)
-        cold = NULL;
-    chain->tending = cold != NULL ? cold->header.number : 0;
-    dbi__unlock(&chain->lock);
-    if (cold != NULL) {
-        dbi__segment_prefault(cold);
-        dbi__lock(&chain->lock);
-        chain->tending = 0;
-        dbi__unlock(&chain->lock);
-    }
+    if (chain->slot != NULL)
+        chain_fetch_pages(chain);
     dbi__unlock(&chain->maker);
     return rc;
 }

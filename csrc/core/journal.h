@@ -311,8 +311,8 @@ uint64_t dbi_chain_counted(const dbi_chain *chain, dbi_chain_counter counter);
 
 /* --- the keeper's work --- */
 
-/* One round: prepares (allocates, prefaults) the next segment of busy chains, retires landed ones, gives back adopted
- * slots that are drained. *changed (may be NULL) = dbi_journal_chains is another list than before. Called by the
+/* One round: makes the next segment of busy chains, fetches the pages in front of what is written, retires landed
+ * segments, gives back adopted slots that are drained. *changed (may be NULL) = dbi_journal_chains is another list than before. Called by the
  * writer's keeper thread, about every 50 ms. Descriptors and mappings stay bounded whatever the backlog: the newest
  * segment and the spare of a chain are mapped, and what is read is open. Does all it can and reports the first error.
  * @thread one at a time @locks maker, journal, chain */

@@ -23,6 +23,7 @@ typedef struct dbi__journal_os {
     int (*sync)(int fd);
     int (*allocate)(int fd, off_t size); /* as fallocate */
     void *(*map)(size_t size, int fd);   /* shared and writable, or anonymous for -1; MAP_FAILED and errno */
+    int (*populate)(void *at, size_t size); /* makes pages present for writing, as madvise; also while they are used */
     int (*filesystem)(int fd, struct statfs *found);
     void (*boot)(uint8_t boot[16]);
 } dbi__journal_os;
@@ -161,7 +162,7 @@ typedef struct dbi__segment {
     uint8_t *map;            /* NULL when it is not mapped */
     int fd;                  /* -1 when it is not open */
     uint32_t incarnation;    /* counts the files that it was moved through */
-    bool prefaulted;
+    uint64_t fetched;        /* offset up to which its pages were asked for */
     bool same_boot;          /* of a found one: the page cache is as its process left it */
     bool listed;             /* its name in the directory has been synced */
     bool sync_failed;        /* an fsync of this file failed: never again */
@@ -174,8 +175,8 @@ void dbi__segment_name(const uint8_t id[16], uint64_t number, const char *ending
 /* Makes and maps one, in use by none: a file in `directory`, or anonymous memory for -1. */
 dbi_rc dbi__segment_make(dbi__segment **segment, int directory, const dbi__header *header, const void *meta,
                          bool ahead, dbi_err *err);
-/* Asks the kernel for its pages, also while it is appended to. */
-void dbi__segment_prefault(dbi__segment *segment);
+/* Asks the kernel for its pages up to an offset, also while it is appended to; those before `at` need none. */
+void dbi__segment_fetch(dbi__segment *segment, uint64_t at, uint64_t upto);
 void dbi__segment_unmap(dbi__segment *segment);
 /* Unmaps, closes and frees; the file stays. `forked`: memory only. */
 void dbi__segment_free(dbi__segment *segment, bool forked);

@@ -28,6 +28,10 @@ static void *os_map(size_t size, int fd) {
     return mmap(NULL, size, PROT_READ | PROT_WRITE, fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, fd, 0);
 }
 
+static int os_populate(void *at, size_t size) {
+    return madvise(at, size, MADV_POPULATE_WRITE);
+}
+
 static void os_boot(uint8_t boot[16]) {
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     char text[64] = "";
@@ -55,7 +59,13 @@ static void os_boot(uint8_t boot[16]) {
 }
 
 dbi__journal_os dbi__journal_os_calls = {
-    .sync = fdatasync, .allocate = os_allocate, .map = os_map, .filesystem = fstatfs, .boot = os_boot};
+    .sync = fdatasync,
+    .allocate = os_allocate,
+    .map = os_map,
+    .populate = os_populate,
+    .filesystem = fstatfs,
+    .boot = os_boot,
+};
 
 size_t dbi__pread(int fd, void *bytes, size_t length, uint64_t offset) {
     size_t done = 0;
@@ -351,21 +361,28 @@ void dbi__segment_name(const uint8_t id[16], uint64_t number, const char *ending
     (void)snprintf(name + 32, DBI__FILE_NAME - 32, ".%016llx%s", (unsigned long long)number, ending);
 }
 
-/* For kernels before 5.14, which cannot be asked for pages that are in use: touches those of a new segment. */
-static bool segment_touch(const dbi__segment *segment) {
-    if (madvise(segment->map, DBI__PAGE, MADV_POPULATE_WRITE) == 0)
-        return false; /* then dbi__segment_prefault does it, and nobody waits for it */
+/* For kernels before 5.14, which cannot be asked for pages that are in use: touches those of a new segment. Returns up
+ * to where it has its pages. */
+static uint64_t segment_touch(const dbi__segment *segment) {
+    if (dbi__journal_os_calls.populate(segment->map, DBI__PAGE) == 0)
+        return DBI__PAGE; /* then dbi__segment_fetch does it, and nobody waits for it */
     for (uint64_t at = 0; at < segment->header.size; at += DBI__PAGE) {
         volatile uint8_t *byte = segment->map + at;
 
         *byte = *byte;
     }
-    return true;
+    return segment->header.size;
 }
 
-void dbi__segment_prefault(dbi__segment *segment) {
-    (void)madvise(segment->map, segment->header.size, MADV_POPULATE_WRITE);
-    segment->prefaulted = true;
+void dbi__segment_fetch(dbi__segment *segment, uint64_t at, uint64_t upto) {
+    uint64_t from = at & ~(DBI__PAGE - 1);
+
+    from = from > segment->fetched ? from : segment->fetched;
+    upto = (upto + DBI__PAGE - 1) & ~(DBI__PAGE - 1);
+    upto = upto < segment->header.size ? upto : segment->header.size;
+    if (from < upto)
+        (void)dbi__journal_os_calls.populate(segment->map + from, upto - from);
+    segment->fetched = upto > segment->fetched ? upto : segment->fetched;
 }
 
 dbi_rc dbi__segment_make(dbi__segment **made, int directory, const dbi__header *header, const void *meta,
@@ -403,7 +420,7 @@ dbi_rc dbi__segment_make(dbi__segment **made, int directory, const dbi__header *
     segment->map = map;
     (void)madvise(map, header->size, MADV_DONTFORK);
     if (in_file && ahead)
-        segment->prefaulted = segment_touch(segment);
+        segment->fetched = segment_touch(segment);
     dbi__header_format(&segment->header, meta, segment->map);
     what = "name";
     if (in_file && renameat(directory, temporary, directory, name) != 0)

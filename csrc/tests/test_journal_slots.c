@@ -488,6 +488,50 @@ done:
     place_remove(&at);
 }
 
+/* --- pages --- */
+
+static uint64_t pages_fetched; /* in bytes */
+
+static int pretended_populate(void *at, size_t size) {
+    (void)at;
+    pages_fetched += size;
+    return 0;
+}
+
+TEST(pages_are_fetched_in_front_of_what_is_written) {
+    static const uint64_t mib = UINT64_C(1) << 20, slack = UINT64_C(1) << 16;
+    static char body[65536 - DBI__RECORD_HEADER];
+    dbi_journal *journal = NULL;
+    dbi_chain *chain = NULL;
+    dbi_journal_config config;
+    uint64_t written = 0;
+    place at;
+
+    dbi__journal_os_calls.populate = pretended_populate;
+    place_make(&at);
+    dbi_journal_defaults(&config);
+    config.directory = at.path;
+    config.segment_min = config.segment_max = 16 * mib;
+    TRY(dbi_journal_open(&journal, &config, NULL));
+    TRY(dbi_journal_chain(journal, &stream, &chain, NULL));
+    for (unsigned i = 0; i < 24 * 16; i++) { /* into the second segment */
+        TRY(dbi_chain_append(chain, DBI_RECORD_ROW, body, sizeof body, NULL, NULL));
+        written += sizeof body + DBI__RECORD_HEADER;
+        if (i % 4 != 0)
+            continue;
+        TRY(dbi_journal_tend(journal, NULL, NULL));
+        CHECK(pages_fetched >= written + 7 * mib);
+        CHECK(pages_fetched <= written + 8 * mib + slack);
+    }
+    pages_fetched = 0;
+    for (unsigned i = 0; i < 4; i++)
+        TRY(dbi_journal_tend(journal, NULL, NULL));
+    CHECK(pages_fetched <= mib); /* nothing was written meanwhile */
+done:
+    dbi_journal_free(journal);
+    place_remove(&at);
+}
+
 /* --- an operating system that says no --- */
 
 static int allocate_sys; /* errno of fallocate; 0 = it works */
