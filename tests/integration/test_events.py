@@ -554,7 +554,7 @@ class TestQuerying:
             assert db.get_health_metrics_sync().failed_queries == 1
 
     def test_new_credentials_are_taken_at_once(self, config: DatabaseConfig) -> None:
-        db = DatabaseIntegrationLayer(replace(config, user="nobody", password="x", connect_timeout=4))
+        db = DatabaseIntegrationLayer(replace(config, user="nobody", password="x", connect_timeout=1))
         db.initialize_sync()
         assert db.status == DatabaseHealthStatus.DEGRADED
         with pytest.raises(errors.OperationalError, match="nobody"):

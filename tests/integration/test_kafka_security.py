@@ -87,8 +87,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
             f"listener.name.{name}.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
             f"listener.name.{name}.plain.sasl.jaas.config": f"{PLAIN} required {users};",
             f"listener.name.{name}.scram-sha-512.sasl.jaas.config": f"{SCRAM} required;",
-            f"listener.name.{name}.plain.connections.max.reauth.ms": 2000,
-            f"listener.name.{name}.scram-sha-512.connections.max.reauth.ms": 2000,
+            f"listener.name.{name}.plain.connections.max.reauth.ms": 1000,
+            f"listener.name.{name}.scram-sha-512.connections.max.reauth.ms": 1000,
             f"listener.name.{name}.ssl.keystore.type": "PEM",
             f"listener.name.{name}.ssl.keystore.location": str(authority.keystore(host)),
         }
@@ -188,7 +188,7 @@ def test_scram_that_cannot_work_is_not_blamed_on_the_password_alone(broker: Secu
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_credentials_change_under_a_running_producer(broker: SecureBroker, mechanism: str) -> None:
-    """Sessions end after 2 s, so within 4 s of sending, the new credentials have been used."""
+    """Sessions end after 1 s, so within 2 s of sending, the new credentials have been used."""
     topic = f"rotation-{mechanism.lower()}"
     with KafkaAdmin(broker.plain) as admin:
         admin.create_topic(topic, 1)
@@ -213,10 +213,10 @@ def test_credentials_change_under_a_running_producer(broker: SecureBroker, mecha
         send(1)
         assert producer.flush(15) == 0
         producer.set_credentials("bob", "secret")
-        send(4)
+        send(2)
         assert producer.flush(15) == 0, "bob is let in"
         producer.set_credentials("bob", "wr0ng")
-        send(4)
+        send(2)
         assert producer.flush(0.5) > 0, "bob's old session has ended"
         producer.set_credentials("alice", "right")
         assert producer.flush(15) == 0
