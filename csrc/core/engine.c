@@ -62,6 +62,8 @@ void dbi__duty_count(const dbi__duty *duty, dbi_stream_view *view) {
     view->landed += ship.rows;
     view->journaled += chain.held;
     view->dead += ship.dead;
+    view->landed_rewound += ship.rows_rewound;
+    view->dead_rewound += ship.dead_rewound;
     view->dropped_oldest += counts[DBI_CHAIN_DROPPED_OLDEST];
     view->damaged += counts[DBI_CHAIN_DAMAGED];
     view->lost_by_server += counts[DBI_CHAIN_LOST_BY_SERVER];

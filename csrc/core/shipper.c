@@ -401,7 +401,9 @@ static void rewound(dbi_shipper *shipper, const dbi_chain_view *before, const db
     dead = lesser(lesser(dead, view->dead), back);
     rows = lesser(view->rows, back - dead);
     view->dead -= dead;
+    view->dead_rewound += dead;
     view->rows -= rows;
+    view->rows_rewound += rows;
     view->reopened += back - dead - rows;
     view->lost_by_server += lost;
     view->rewinds++;

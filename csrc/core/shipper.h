@@ -189,6 +189,7 @@ typedef struct dbi_ship_view {
     uint64_t rows;          /* that landed, without dead ones; less those that a server lost again */
     uint64_t bytes;         /* of them, where the answer came */
     uint64_t dead;          /* rows that went to the dead letters; less as above */
+    uint64_t rows_rewound, dead_rewound; /* how many less: with these the two never fall */
     uint64_t reopened;      /* rows that an earlier process had landed, and that the server lost again. They wait once
                                more, as if they had been recovered, or are lost_by_server */
     uint64_t copies;        /* COPY statements, those of bisecting included */

@@ -96,6 +96,7 @@ typedef struct dbi_stream_view {
     uint32_t chains;
     uint64_t accepted, recovered;
     uint64_t landed, journaled, dead, dropped_oldest, damaged, lost_by_server; /* rows; they add up to the line above */
+    uint64_t landed_rewound, dead_rewound; /* no longer among landed and dead, for the server has lost them again */
     uint64_t rejected;        /* never accepted: full, under DBI_FULL_REJECT, or block_timeout passed */
     uint64_t waiting;         /* for room or for fsync */
     uint64_t journaled_bytes; /* segments on disk, or in memory */

@@ -99,6 +99,7 @@ typedef struct dbi__tally {
     dbi_stream *stream; /* NULL = no stream of that name is open */
     dbi_stream_view gone; /* the sums of chains that are gone */
     uint64_t reactions[DBI_REACTION_COUNT]; /* of these */
+    uint64_t recovered_shown; /* the most that the metrics have shown */
     char name[DBI_STREAM_NAME_SIZE];
 } dbi__tally;
 

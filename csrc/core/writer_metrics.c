@@ -1,4 +1,8 @@
-/* writer_metrics.c - the writer's figures for the snapshot of all metrics */
+/* writer_metrics.c - the writer's figures for the snapshot of all metrics
+ *
+ * The account of a stream may go back: what a server lost has not landed, what turns out to have been damaged before was
+ * not recovered. A counter must not, or whoever scrapes it takes it for a process that began anew.
+ */
 #include <string.h>
 
 #include "alloc.h"
@@ -11,13 +15,19 @@
             return rc_;                                                                                                \
     } while (0)
 
-static dbi_rc stream_collect(const dbi_writer *writer, const dbi_stream_view *view, dbi_snapshot *snapshot) {
+static dbi_rc stream_collect(const dbi_writer *writer, dbi__tally *tally, const dbi_stream_view *view,
+                             dbi_snapshot *snapshot) {
     const dbi_label labels[3] = {{"writer", writer->name}, {"stream", view->name}, {"reason", "oldest"}};
 
+    if (view->recovered > tally->recovered_shown)
+        tally->recovered_shown = view->recovered;
     TRY(dbi_snapshot_add_counter(snapshot, "dbint_writer_accepted_total", labels, 2, view->accepted));
-    TRY(dbi_snapshot_add_counter(snapshot, "dbint_writer_recovered_total", labels, 2, view->recovered));
-    TRY(dbi_snapshot_add_counter(snapshot, "dbint_writer_landed_total", labels, 2, view->landed));
-    TRY(dbi_snapshot_add_counter(snapshot, "dbint_writer_dead_total", labels, 2, view->dead));
+    TRY(dbi_snapshot_add_counter(snapshot, "dbint_writer_recovered_total", labels, 2, tally->recovered_shown));
+    TRY(dbi_snapshot_add_counter(snapshot, "dbint_writer_landed_total", labels, 2,
+                                 view->landed + view->landed_rewound));
+    TRY(dbi_snapshot_add_counter(snapshot, "dbint_writer_dead_total", labels, 2, view->dead + view->dead_rewound));
+    TRY(dbi_snapshot_add_counter(snapshot, "dbint_writer_rewound_total", labels, 2,
+                                 view->landed_rewound + view->dead_rewound));
     TRY(dbi_snapshot_add_counter(snapshot, "dbint_writer_dropped_total", labels, 3, view->dropped_oldest));
     TRY(dbi_snapshot_add_counter(snapshot, "dbint_writer_damaged_total", labels, 2, view->damaged));
     TRY(dbi_snapshot_add_counter(snapshot, "dbint_writer_lost_by_server_total", labels, 2, view->lost_by_server));
@@ -96,11 +106,11 @@ dbi_rc dbi__writer_collect(void *arg, dbi_snapshot *snapshot) {
     rc = journal_collect(engine, snapshot);
     if (rc == DBI_OK)
         rc = durations_collect(engine, snapshot);
-    for (const dbi__tally *tally = engine->tallies; tally != NULL && rc == DBI_OK; tally = tally->next) {
+    for (dbi__tally *tally = engine->tallies; tally != NULL && rc == DBI_OK; tally = tally->next) {
         dbi_stream_view view;
 
         dbi__tally_view(engine, tally, &view);
-        rc = stream_collect(writer, &view, snapshot);
+        rc = stream_collect(writer, tally, &view, snapshot);
         if (rc == DBI_OK)
             rc = chains_collect(engine, tally, snapshot);
     }

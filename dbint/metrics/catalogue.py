@@ -105,13 +105,18 @@ CATALOGUE: dict[str, Entry] = {
     "dbint_writer_journaled_bytes": Entry("gauge", _STREAM, "Size of the segments of a stream."),
     "dbint_writer_journaled_rows": Entry("gauge", _STREAM, "Events that have not landed yet."),
     "dbint_writer_lag_seconds": Entry("gauge", _STREAM, "Age of the oldest event that has not landed."),
-    "dbint_writer_landed_total": Entry("counter", _STREAM, "Events that are in their table."),
+    "dbint_writer_landed_total": Entry(
+        "counter", _STREAM, "Events that came into their table; less the rewound ones they are there."
+    ),
     "dbint_writer_lost_by_server_total": Entry(
         "counter", _STREAM, "Events that had landed and that the server no longer has."
     ),
     "dbint_writer_quarantined_total": Entry("counter", _WRITER, "Parts of the journal that were set aside."),
     "dbint_writer_recovered_total": Entry("counter", _STREAM, "Events found in the journal, left by others."),
     "dbint_writer_rejected_total": Entry("counter", _STREAM, "Events refused because the journal was full."),
+    "dbint_writer_rewound_total": Entry(
+        "counter", _STREAM, "Events that were landed or dead letters until the server lost them again."
+    ),
     "dbint_writer_shipment_seconds": Entry("histogram", _WRITER, "From BEGIN to COMMIT of a shipment."),
     "dbint_writer_waiting": Entry("gauge", _STREAM, "Callers that wait for room or for the disk."),
 }

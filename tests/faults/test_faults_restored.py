@@ -2,10 +2,13 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from threading import Event, Thread
 from typing import Any
 
-from dbint._core import BatchWriter, Stream
+from dbint._core import BatchWriter, Stream, metrics_snapshot
 from dbint.events import DatabaseConfig
 from stack import Stack
 from tests.faults.events import direct_writer, event, landed, until
@@ -24,6 +27,43 @@ def land(*writers: BatchWriter) -> None:
         until(lambda: writer.retry() or writer.flush(1) == 0)  # noqa: B023 - at once
 
 
+Counters = dict[tuple[str, str], int]
+
+
+def counters() -> Counters:
+    """Of the writers: by metric and writer."""
+    return {
+        (name, labels["writer"]): value
+        for name, kind, labels, value in metrics_snapshot()
+        if kind == "counter" and name.startswith("dbint_writer_") and isinstance(value, int)
+        if "reaction" not in labels
+    }
+
+
+@contextmanager
+def scraping() -> Iterator[list[str]]:
+    """Looks at the counters again and again: which of them fell."""
+    fell: list[str] = []
+    over = Event()
+
+    def scrape() -> None:
+        before: Counters = {}
+        while not over.wait(0.005):
+            now = counters()
+            fell.extend(
+                f"{key}: {before[key]} to {now[key]}" for key in before if now.get(key, 0) < before[key]
+            )
+            before = now
+
+    thread = Thread(target=scrape)
+    thread.start()
+    try:
+        yield fell
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_what_the_server_lost_lands_again_or_is_counted(server: Stack, config: DatabaseConfig) -> None:
     """The data directory is put back: what the journal still has lands again, the rest is lost_by_server."""
     data = server.directory / "postgres" / "data"
@@ -32,7 +72,8 @@ def test_what_the_server_lost_lands_again_or_is_counted(server: Stack, config: D
         one.journal_path.mkdir(parents=True)
     with (
         direct_writer(config) as (first, kept),
-        direct_writer(forgetful, **NOTHING_KEPT) as (second, gone),
+        direct_writer(forgetful, name="forgetful", **NOTHING_KEPT) as (second, gone),
+        scraping() as fell,
     ):
         for through in (1000, 3000, 3500):
             before = {1000: 0, 3000: 1000, 3500: 3000}[through]
@@ -49,6 +90,15 @@ def test_what_the_server_lost_lands_again_or_is_counted(server: Stack, config: D
                 data.with_name("backup").rename(data)
                 server.start("postgres")
         figures = kept.snapshot(), gone.snapshot()
+        shown = counters()
+    assert fell == []
+    for writer, figure in zip((first, second), figures, strict=True):
+        lost = 2000 if figure is figures[0] else figure["lost_by_server"]
+        assert shown["dbint_writer_rewound_total", writer.name] >= lost > 0
+        assert (
+            shown["dbint_writer_landed_total", writer.name]
+            == figure["landed"] + shown["dbint_writer_rewound_total", writer.name]
+        )
     found = landed(config)
     for prefix, figure in zip("kg", figures, strict=True):
         here = {message for message in found if message.startswith(prefix)}
