@@ -344,9 +344,7 @@ dbi_rc dbi__chain_make(dbi_chain *chain, uint64_t need, bool ahead, dbi_err *err
     if (!dbi__journal_reserve(journal, header.size)) {
         header.size = least;
         if (!dbi__journal_reserve(journal, header.size))
-            return dbi_err_set(err, DBI_EFULL, "the journal %s is full: it holds %llu of at most %llu bytes",
-                               journal->path, (unsigned long long)atomic_load(&journal->bytes),
-                               (unsigned long long)journal->config.max_bytes);
+            return dbi__journal_full(journal, atomic_load(&journal->bytes), 0, err);
     }
     for (;;) {
         rc = dbi__segment_make(&segment, chain->slot != NULL ? chain->slot->directory : -1, &header, chain->meta,
@@ -358,6 +356,8 @@ dbi_rc dbi__chain_make(dbi_chain *chain, uint64_t need, bool ahead, dbi_err *err
         dbi__journal_unreserve(journal, header.size - least);
         header.size = least;
     }
+    if (rc == DBI_EFULL)
+        rc = dbi__journal_full(journal, atomic_load(&journal->bytes) - header.size, err != NULL ? err->sys : 0, err);
     if (rc != DBI_OK)
         goto done;
     atomic_init(&segment->first, 0);

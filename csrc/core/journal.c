@@ -16,17 +16,57 @@
 
 /* -- small things -------------------------------------------------------------------------------------------------- */
 
+/* What is to be done about an error of the disk that means: no room. NULL = it is another one. */
+static const char *room_advice(int sys) {
+    switch (sys) {
+    case ENOSPC:
+        return "make room on its disk, or move the journal to a larger one (DBINT_JOURNAL_DIR)";
+    case EDQUOT:
+        return "raise the user's quota, or move the journal to another disk (DBINT_JOURNAL_DIR)";
+    case EFBIG:
+        return "raise the limit on the size of files (ulimit -f)";
+    default:
+        return NULL;
+    }
+}
+
 dbi_rc dbi__journal_sys(dbi_err *err, int sys, const char *fmt, ...) {
-    dbi_rc rc = sys == ENOSPC || sys == EDQUOT || sys == EFBIG ? DBI_EFULL : sys == ENOMEM ? DBI_ENOMEM : DBI_ESYS;
+    const char *advice = room_advice(sys);
+    dbi_rc rc = advice != NULL ? DBI_EFULL : sys == ENOMEM ? DBI_ENOMEM : DBI_ESYS;
     char text[400] = "";
     va_list args;
 
     va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args);
+    (void)vsnprintf(text, advice != NULL ? sizeof text - 120 : sizeof text, fmt, args);
     va_end(args);
-    rc = dbi_err_sys(err, rc, sys, "%s", text);
+    rc = dbi_err_sys(err, rc, sys, "%s%s%s%s", text, advice != NULL ? " (" : "", advice != NULL ? advice : "",
+                     advice != NULL ? ")" : "");
     errno = sys;
     return rc;
+}
+
+#define PATH_SHOWN 120u /* bytes of a path: its end says more than its beginning */
+
+dbi_rc dbi__journal_full(const dbi_journal *journal, uint64_t used, int sys, dbi_err *err) {
+    size_t length = strlen(journal->path);
+    const char *path = journal->path, *advice = room_advice(sys), *cut = "";
+    unsigned long long most = journal->config.max_bytes;
+
+    if (length > PATH_SHOWN) {
+        cut = "...";
+        path += length - PATH_SHOWN;
+        while (((uint8_t)*path & 0xC0) == 0x80) /* no half of a character */
+            path++;
+    }
+    if (advice == NULL)
+        return dbi_err_set(err, DBI_EFULL,
+                           "the journal %s%s holds %llu of at most %llu bytes: let the server take its events, raise "
+                           "max_bytes (DBINT_JOURNAL_MAX_BYTES), or choose what gives way (when_full)",
+                           cut, path, (unsigned long long)used, most);
+    return dbi_err_sys(err, DBI_EFULL, sys,
+                       "the journal %s%s holds %llu of at most %llu bytes and cannot grow: %s, or choose what gives "
+                       "way (when_full)",
+                       cut, path, (unsigned long long)used, most, advice);
 }
 
 dbi_rc dbi__random(void *bytes, size_t length, dbi_err *err) {
@@ -235,8 +275,8 @@ static dbi_rc slot_take(dbi_journal *journal, uint32_t number, bool make, dbi__s
     if (slot->directory >= 0)
         slot->lock = dbi__fd_open(slot->directory, "lock", O_RDWR | O_CREAT, 0600);
     if (slot->lock < 0) {
-        rc = dbi__journal_sys(err, errno, "cannot use %s/%s: it must be a directory that is yours alone (mode 0700)",
-                              journal->path, slot->name);
+        rc = dbi__journal_sys(err, errno, "cannot use %s/%s%s", journal->path, slot->name,
+                              room_advice(errno) == NULL ? ": it must be a directory that is yours alone (mode 0700)" : "");
         goto done;
     }
     if (flock(slot->lock, LOCK_EX | LOCK_NB) != 0) {

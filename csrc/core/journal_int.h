@@ -356,6 +356,9 @@ bool dbi__chain_set_aside(dbi_chain *chain, dbi__segment *segment, uint64_t offs
 
 /* journal.c */
 dbi_rc dbi__journal_sys(dbi_err *err, int sys, const char *fmt, ...) DBI_PRINTF(3, 4);
+/* There is no room: under the cap (sys 0), or as the disk says. Says where, how much there is, and what to do, in a
+ * message that leaves room for more around it. */
+dbi_rc dbi__journal_full(const dbi_journal *journal, uint64_t used, int sys, dbi_err *err);
 /* Room under the cap, after giving up kept segments if it takes that. False = there is none. @locks journal, chain */
 bool dbi__journal_reserve(dbi_journal *journal, uint64_t bytes);
 void dbi__journal_unreserve(dbi_journal *journal, uint64_t bytes);

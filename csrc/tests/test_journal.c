@@ -328,6 +328,7 @@ TEST(the_cap_holds_and_kept_segments_go_first) {
     uint64_t number = 0, half, dropped = 0, total = 0;
     bool renewed;
     reading found;
+    dbi_err err;
     dbi_rc rc;
     place at;
 
@@ -350,7 +351,10 @@ TEST(the_cap_holds_and_kept_segments_go_first) {
     CHECK(number > 800);
     dbi_journal_view_get(journal, &view);
     CHECK_WITHIN(view.bytes, 192 << 10, 256 << 10);
-    TRY_RC(append(chain, number + 1, NULL), DBI_EFULL);
+    TRY_RC(append(chain, number + 1, &err), DBI_EFULL);
+    CHECK_HAS(err.msg, at.path);
+    CHECK_HAS(err.msg, " of at most 262144 bytes");
+    CHECK_HAS(err.msg, "raise max_bytes (DBINT_JOURNAL_MAX_BYTES), or choose what gives way (when_full)");
     TRY(read_all(chain, 0, &found));
     CHECK_INT(found.count, number);
     half = number / 2;

@@ -557,6 +557,18 @@ TEST(a_full_disk_is_full_and_no_more) {
     TRY(dbi_journal_chain(journal, &stream, &chain, NULL)); /* opening a stream does not need the room yet */
     TRY_RC(append(chain, 1, &err), DBI_EFULL);
     CHECK_HAS(err.msg, "No space left");
+    CHECK_HAS(err.msg, at.path);
+    CHECK_HAS(err.msg, "holds 0 of at most 1048576 bytes");
+    CHECK_HAS(err.msg, "make room on its disk, or move the journal to a larger one (DBINT_JOURNAL_DIR)");
+    CHECK_HAS(err.msg, "when_full");
+    allocate_sys = EDQUOT;
+    TRY_RC(append(chain, 1, &err), DBI_EFULL);
+    CHECK_HAS(err.msg, "raise the user's quota");
+    CHECK_HAS(err.msg, "quota exceeded");
+    allocate_sys = EFBIG;
+    TRY_RC(append(chain, 1, &err), DBI_EFULL);
+    CHECK_HAS(err.msg, "ulimit -f");
+    TRY_RC(append(chain, 1, NULL), DBI_EFULL);
     allocate_sys = 0;
     TRY(append(chain, ++number, NULL));
     allocate_sys = ENOSPC;
@@ -575,6 +587,52 @@ TEST(a_full_disk_is_full_and_no_more) {
     TRY(read_all(chain, 0, &found));
     CHECK_INT(found.count, number);
     CHECK_INT(place_count(&at, "slot-0000/*.tmp"), 0);
+done:
+    dbi_journal_free(journal);
+    place_remove(&at);
+}
+
+/* What is to be done stands at the end of a message, and others put their own words in front of it. */
+TEST(a_long_path_leaves_room_for_the_advice) {
+    static const int causes[] = {ENOSPC, EDQUOT, EFBIG, 0};
+    char deep[1024];
+    size_t used;
+    dbi_journal *journal = NULL;
+    dbi_journal_config config;
+    dbi_chain *chain = NULL;
+    dbi_err err;
+    place at;
+
+    dbi__journal_os_calls.allocate = pretended_allocate;
+    place_make(&at);
+    used = (size_t)snprintf(deep, sizeof deep, "%s", at.path);
+    for (unsigned i = 0; i < 4; i++)
+        used += (size_t)snprintf(deep + used, sizeof deep - used, "/%0160u", i);
+    deep[used++] = '/';
+    for (unsigned i = 0; i < 100; i++) /* the path is cut within a character */
+        used += (size_t)snprintf(deep + used, sizeof deep - used, "\u00e4");
+    deep[used++] = 'x';
+    deep[used] = '\0';
+    config = small(&at);
+    config.directory = deep;
+    config.max_bytes = 4 * config.segment_min;
+    allocate_sys = 0;
+    TRY(dbi_journal_open(&journal, &config, NULL));
+    TRY(dbi_journal_chain(journal, &stream, &chain, NULL));
+    for (size_t i = 0; i < sizeof causes / sizeof causes[0]; i++) {
+        dbi_rc rc;
+
+        allocate_sys = causes[i];
+        for (rc = DBI_OK; rc == DBI_OK;)
+            rc = append(chain, dbi_chain_last(chain) + 1, &err);
+        TRY_RC(rc, DBI_EFULL);
+        CHECK_HAS(err.msg, "the journal ...\u00e4");
+        CHECK_HAS(err.msg, deep + used - 101);
+        CHECK_HAS(err.msg, i < 2 ? "DBINT_JOURNAL_DIR" : i == 2 ? "ulimit -f" : "DBINT_JOURNAL_MAX_BYTES");
+        CHECK_HAS(err.msg, "(when_full)");
+        CHECK(strlen(err.msg) < sizeof err.msg - 160);
+        CHECK_INT(err.sys, causes[i]);
+    }
 done:
     dbi_journal_free(journal);
     place_remove(&at);
