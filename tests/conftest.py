@@ -8,7 +8,7 @@ full.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -20,6 +20,7 @@ from stack import Endpoint, Stack
 from stack.disposable import disposable_stack
 from stack.servers import PROFILES
 from tests import faults
+from tests.faults.events import superuser
 
 _open = ExitStack()
 _shared: list[Stack] = []
@@ -49,6 +50,16 @@ def pytest_unconfigure() -> None:
     _open.close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test has logged may hold half a character; a worker could not tell of it."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     """The run's stack; ``up([...])`` starts a server of it, ``endpoint(name)`` says where it is."""
@@ -64,7 +75,17 @@ def _server(name: str) -> Callable[[Stack], Endpoint]:
     return server
 
 
-postgres, kafka, doris, pgbouncer = (_server(name) for name in ("postgres", "kafka", "doris", "pgbouncer"))
+@pytest.fixture(scope="session")
+def postgres(stack: Stack) -> Endpoint:
+    stack.up(["postgres"])
+    with superuser(stack) as admin:
+        # Who is no superuser cannot drop a database WITH (FORCE) while a worker of autovacuum is in it.
+        admin.execute("ALTER SYSTEM SET autovacuum = off")
+        admin.execute("SELECT pg_reload_conf()")
+    return stack.endpoint("postgres")
+
+
+kafka, doris, pgbouncer = (_server(name) for name in ("kafka", "doris", "pgbouncer"))
 
 
 @pytest.fixture
