@@ -10,7 +10,8 @@
 #include "fork_int.h"
 #include "journal_int.h"
 
-#define READ_SKIP (UINT64_C(1) << 18) /* bytes at a time while looking for the first record wanted */
+#define READ_SKIP (UINT64_C(1) << 18)  /* bytes at a time while looking for the first record wanted */
+#define READ_PIECE (UINT64_C(1) << 18) /* bytes at a time otherwise: checked while they are in the cache */
 
 /* The segment that is read, as it was when it was pinned. */
 typedef struct read_source {
@@ -38,12 +39,12 @@ static bool records_reserve(dbi_records *records, uint64_t capacity) {
     return true;
 }
 
-/* Fills the buffer with up to `length` bytes at `offset`: how many there are. */
-static size_t source_fill(const dbi__reader *reader, const read_source *source, dbi_records *records, uint64_t offset,
+/* Reads up to `length` bytes at `offset`: how many there are. */
+static size_t source_read(const dbi__reader *reader, const read_source *source, void *bytes, uint64_t offset,
                           size_t length) {
     if (source->memory == NULL)
-        return dbi__pread(reader->fd, records->bytes, length, offset);
-    memcpy(records->bytes, source->memory + offset, length);
+        return dbi__pread(reader->fd, bytes, length, offset);
+    memcpy(bytes, source->memory + offset, length);
     return length;
 }
 
@@ -184,7 +185,7 @@ static dbi_rc chain_damaged(dbi_chain *chain, const read_source *source, dbi_rec
     trusted = segment->trusted == 0 || offset < segment->trusted;
     dbi__segment_name(chain->id, source->number, ".seg", name);
     /* Only this one, when the next one is where this one's length says. */
-    got = source_fill(reader, source, records, offset, (size_t)(end - offset < 16 ? end - offset : 16));
+    got = source_read(reader, source, records->bytes, offset, (size_t)(end - offset < 16 ? end - offset : 16));
     if (got == DBI__RECORD_HEADER && trusted) {
         uint64_t after;
 
@@ -199,7 +200,7 @@ static dbi_rc chain_damaged(dbi_chain *chain, const read_source *source, dbi_rec
                     dbi__unlock(&chain->lock);
                     return read_no_memory(err);
                 }
-                got = source_fill(reader, source, records, after, length);
+                got = source_read(reader, source, records->bytes, after, length);
                 kind = dbi__record_check(records->bytes, got, end - after, source->salt, sequence + 1, &found);
                 if (got < length)
                     break;
@@ -265,7 +266,7 @@ static dbi_rc reader_skip(dbi_chain *chain, const read_source *source, uint64_t 
         if (!records_reserve(records, length))
             return read_no_memory(err);
         {
-            size_t got = source_fill(reader, source, records, reader->offset, length);
+            size_t got = source_read(reader, source, records->bytes, reader->offset, length);
 
             *bad = got < want && got < length;
             if (*bad)
@@ -295,7 +296,8 @@ static dbi_rc reader_take(dbi_chain *chain, const read_source *source, size_t ma
     dbi__reader *reader = &chain->reader;
     uint64_t left = source->limit - reader->offset, want = max_bytes > 4096 ? max_bytes : 4096;
     uint64_t offset = reader->offset, sequence = reader->sequence;
-    size_t at = 0, got;
+    size_t at = 0, got = 0;
+    bool ended = false; /* there is no more in the file than `got` */
 
     records->first = sequence;
     records->last = sequence - 1;
@@ -306,9 +308,16 @@ static dbi_rc reader_take(dbi_chain *chain, const read_source *source, size_t ma
         want = want < left ? want : left;
         if (!records_reserve(records, want))
             return read_no_memory(err);
-        got = source_fill(reader, source, records, offset, want);
         while (sequence <= source->last) {
             kind = dbi__record_check(records->bytes + at, got - at, left - at, source->salt, sequence, &found);
+            if (kind == DBI__RECORD_SHORT && got < want && !ended) {
+                size_t piece = want - got < READ_PIECE ? want - got : READ_PIECE;
+                size_t more = source_read(reader, source, records->bytes + got, offset + got, piece);
+
+                got += more;
+                ended = more < piece;
+                continue;
+            }
             if (kind != DBI__RECORD_WHOLE || (at > 0 && at + found.size > max_bytes))
                 break;
             records->last = found.through;
@@ -325,7 +334,7 @@ static dbi_rc reader_take(dbi_chain *chain, const read_source *source, size_t ma
         }
         if (records->last >= records->first)
             break;
-        if (kind == DBI__RECORD_SHORT && got == want && found.size > want && found.size <= left) {
+        if (kind == DBI__RECORD_SHORT && !ended && found.size > want && found.size <= left) {
             want = found.size; /* one record that is larger than max_bytes */
             continue;
         }
