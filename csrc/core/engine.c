@@ -291,19 +291,33 @@ static void duty_parted(dbi__engine *engine, dbi__duty *duty, uint64_t parted) {
     engine->uncounted = dbi__engine_enumerate(engine, NULL) != DBI_OK; /* the keeper tries again */
 }
 
+void dbi__engine_free_buffers(dbi__engine *engine) {
+    while (engine->buffer_count > 0)
+        dbi_ship_buffers_free(&engine->buffers[--engine->buffer_count]);
+}
+
 /* @locks engine held; let go of while the server is waited for */
 static void duty_run(dbi__engine *engine, dbi__duty *duty) {
     const dbi_stream *stream = duty->tally->stream;
     int64_t tick = engine->writer->config.tick, began = dbi_clock_now(NULL), ended, rest;
     uint64_t before = duty->landed;
+    dbi_ship_buffers buffers = {0};
     dbi_chain_view view;
     dbi_ship_next next;
     dbi_rc rc;
 
     duty->busy = true;
+    if (engine->buffer_count > 0)
+        buffers = engine->buffers[--engine->buffer_count];
     (void)pthread_mutex_unlock(&engine->lock);
-    rc = dbi_shipper_run(duty->shipper, engine->cancel_fd, &next, NULL);
+    rc = dbi_shipper_run(duty->shipper, &buffers, engine->cancel_fd, &next, NULL);
+    if (rc != DBI_OK || !next.more)
+        dbi_ship_buffers_free(&buffers);
     (void)pthread_mutex_lock(&engine->lock);
+    if (rc == DBI_OK && next.more)
+        engine->buffers[engine->buffer_count++] = buffers; /* there are never more of them than threads */
+    else
+        dbi__engine_free_buffers(engine);
     dbi_chain_view_get(duty->chain, &view);
     duty->busy = false;
     duty->ran = true;

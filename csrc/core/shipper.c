@@ -39,9 +39,8 @@ struct dbi_shipper {
     bool unsettled;       /* a backend may still be busy with a shipment of this chain */
     uint64_t ledger_last; /* while met */
     uint64_t ledger_dead; /* as last known */
-    dbi_records records;
-    dbi_records ahead; /* the next ones, read while the server was busy with these */
-    uint8_t *meta;     /* that the schema was read from */
+    dbi_records records, ahead; /* of the buffers lent for the run */
+    uint8_t *meta;              /* that the schema was read from */
     size_t meta_length;
     dbi_schema *schema;
     dbi__plan plan; /* plan.schema NULL = to be made */
@@ -164,7 +163,6 @@ void dbi_shipper_free(dbi_shipper *shipper) {
         return;
     plan_drop(shipper);
     dbi__shipment_free(&shipper->shipment);
-    dbi_records_free(&shipper->records);
     dbi_schema_free(shipper->schema);
     dbi_free(shipper->meta);
     dbi_dead_free(shipper->dead);
@@ -975,15 +973,33 @@ static dbi_rc run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_
     return conclude(shipper, rc, lost, sent, &permit, next, err);
 }
 
-dbi_rc dbi_shipper_run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_err *err) {
+void dbi_ship_buffers_free(dbi_ship_buffers *buffers) {
+    dbi_records_free(&buffers->records);
+    dbi_records_free(&buffers->ahead);
+}
+
+/* The memory without what is in it. */
+static dbi_records records_emptied(const dbi_records *records) {
+    return (dbi_records){.bytes = records->bytes, .capacity = records->capacity};
+}
+
+dbi_rc dbi_shipper_run(dbi_shipper *shipper, dbi_ship_buffers *buffers, int cancel_fd, dbi_ship_next *next,
+                       dbi_err *err) {
+    dbi_ship_buffers own = {0};
     dbi_err local;
     dbi_rc rc;
 
     if (err == NULL)
         err = &local;
+    if (buffers == NULL)
+        buffers = &own;
     dbi_err_reset(err);
+    shipper->records = records_emptied(&buffers->records);
+    shipper->ahead = records_emptied(&buffers->ahead);
     rc = run(shipper, cancel_fd, next, err);
-    dbi_records_free(&shipper->records); /* there are more chains than threads that ship them */
-    dbi_records_free(&shipper->ahead);
+    buffers->records = records_emptied(&shipper->records);
+    buffers->ahead = records_emptied(&shipper->ahead);
+    shipper->records = shipper->ahead = (dbi_records){0};
+    dbi_ship_buffers_free(&own);
     return rc;
 }

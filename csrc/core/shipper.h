@@ -163,12 +163,22 @@ typedef struct dbi_ship_next {
     bool more;  /* records are known to wait */
 } dbi_ship_next;
 
+/* What records are read into. It is lent for a run, so that there is as much of it as threads that ship, and not as
+ * chains; whoever ships again soon keeps it, for fresh pages cost more than what is read into them. */
+typedef struct dbi_ship_buffers {
+    dbi_records records;
+    dbi_records ahead; /* the next ones, read while the server is busy with these */
+} dbi_ship_buffers;
+
+void dbi_ship_buffers_free(dbi_ship_buffers *buffers); /* {0} is empty, and what it leaves */
+
 /* One attempt at one shipment: what is ready of one segment, up to batch_bytes; with a backlog, as many as land within
- * a second. Called too early (before next->at, for what is held or backs off) it does nothing. DBI_OK: it landed, or
+ * a second. `buffers` grow as needed; NULL: of this run's own. Called too early (before next->at, for what is held or backs off) it does nothing. DBI_OK: it landed, or
  * there was nothing to do. Otherwise the attempt failed and *err says how; the shipper has already decided what to do
  * about it, and *next says when. DBI_EINTR: cancel_fd became readable. Waits for the server. @thread one at a time
  * @locks none while waiting */
-DBI_NODISCARD dbi_rc dbi_shipper_run(dbi_shipper *shipper, int cancel_fd, dbi_ship_next *next, dbi_err *err);
+DBI_NODISCARD dbi_rc dbi_shipper_run(dbi_shipper *shipper, dbi_ship_buffers *buffers, int cancel_fd,
+                                     dbi_ship_next *next, dbi_err *err);
 
 /* Forgets the back-off and the hold: somebody repaired it. @thread any @locks shipper */
 void dbi_shipper_kick(dbi_shipper *shipper);

@@ -28,6 +28,7 @@ static void engine_release(dbi__engine *engine) {
         dbi__duty_retire(duty);
     }
     engine->duties = NULL;
+    dbi__engine_free_buffers(engine);
     for (dbi__tally *tally = engine->tallies; tally != NULL; tally = tally->next)
         tally->gone.chains = 0;
     dbi_journal_free(engine->journal);

@@ -168,6 +168,8 @@ struct dbi__engine {
     uint64_t turn; /* the duty that was picked last */
     dbi__tally *tallies;
     dbi__flush *flushes;
+    dbi_ship_buffers buffers[DBI__SHIPPERS_MAX]; /* for the next runs, while rows are known to wait */
+    unsigned buffer_count;
     dbi_histogram *gone_durations; /* of shipments of chains that are gone */
 };
 
@@ -228,6 +230,9 @@ DBI_NODISCARD dbi_rc dbi__engine_start_syncer(dbi__engine *engine, dbi_err *err)
 
 /* Ends the threads; shipments in progress are cut short. @locks none */
 void dbi__engine_stop(dbi__engine *engine);
+
+/* Frees what shipments were read into and is not in use. @locks engine held */
+void dbi__engine_free_buffers(dbi__engine *engine);
 
 /* Rows that have not landed of what the flush wants. @locks engine held */
 uint64_t dbi__flush_left(const dbi__engine *engine, const dbi__flush *flush);

@@ -293,7 +293,7 @@ static void rows(test_world *world, int64_t first, int64_t last) {
 }
 
 static dbi_rc run(test_world *world) {
-    dbi_rc rc = dbi_shipper_run(world->shipper, -1, &world->next, &world->err);
+    dbi_rc rc = dbi_shipper_run(world->shipper, NULL, -1, &world->next, &world->err);
 
     dbi_shipper_view(world->shipper, &world->view);
     return rc;
@@ -1044,7 +1044,7 @@ CASE(an_ended_run_leaves_nothing_in_doubt) {
 
     world_begin(&world, NULL);
     rows(&world, 1, 10);
-    CHECK_RC(dbi_shipper_run(world.shipper, cancel, &next, &world.err), DBI_EINTR);
+    CHECK_RC(dbi_shipper_run(world.shipper, NULL, cancel, &next, &world.err), DBI_EINTR);
     drain(&world);
     CHECK_SQL("10", "SELECT count(*) FROM shop.orders");
     close(cancel);
@@ -1080,7 +1080,7 @@ CASE(it_can_be_looked_at_and_kicked_while_it_ships) {
     atomic_store(&looking, true);
     CHECK_INT(pthread_create(&onlooker, NULL, look_at_it, &world), 0);
     do
-        CHECK_RC(dbi_shipper_run(world.shipper, -1, &next, NULL), DBI_OK);
+        CHECK_RC(dbi_shipper_run(world.shipper, NULL, -1, &next, NULL), DBI_OK);
     while (next.more);
     atomic_store(&looking, false);
     (void)pthread_join(onlooker, NULL);

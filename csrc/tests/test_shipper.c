@@ -218,12 +218,12 @@ TEST(a_server_that_is_not_there_is_asked_less_and_less_often) {
     config.backoff_min = DBI_NS_PER_MS;
     config.backoff_max = 2 * DBI_NS_PER_MS;
     TRY(dbi_shipper_new(&shipper, &config, NULL));
-    TRY(dbi_shipper_run(shipper, -1, &next, &err));
+    TRY(dbi_shipper_run(shipper, NULL, -1, &next, &err));
     CHECK(next.at == DBI_FOREVER && !next.more);
     TRY(dbi_chain_append(chain, DBI_RECORD_ROW, "x", 1, NULL, NULL));
     for (int i = 0; i < 4; i++) {
         dbi_shipper_kick(shipper);
-        TRY_RC(dbi_shipper_run(shipper, -1, &next, &err), DBI_EUNREACHABLE);
+        TRY_RC(dbi_shipper_run(shipper, NULL, -1, &next, &err), DBI_EUNREACHABLE);
         CHECK(next.more);
         CHECK_WITHIN(next.at - dbi_clock_now(NULL), -DBI_NS_PER_S, 2 * DBI_NS_PER_MS);
     }
@@ -234,7 +234,7 @@ TEST(a_server_that_is_not_there_is_asked_less_and_less_often) {
     CHECK_HAS(view.why, "127.0.0.1");
     TRY(dbi_pool_close(pool, DBI_FOREVER, NULL));
     dbi_shipper_kick(shipper);
-    TRY_RC(dbi_shipper_run(shipper, -1, &next, &err), DBI_ECLOSED);
+    TRY_RC(dbi_shipper_run(shipper, NULL, -1, &next, &err), DBI_ECLOSED);
     CHECK(next.at == DBI_FOREVER && next.more);
 done:
     dbi_shipper_free(shipper);
