@@ -11,10 +11,24 @@ static const char *const error_names[] = {
 #undef ERROR_NAME
 };
 
+/* What all interpreters of a process would share, as the calls that the main thread makes for the core's threads, is
+ * the main one's. */
+static bool interpreter_is_main(void) {
+    if (PyInterpreterState_Get() == PyInterpreterState_Main())
+        return true;
+    PyErr_SetString(PyExc_ImportError,
+                    "dbint._core works in the main interpreter of a process alone, and this is a sub-interpreter: "
+                    "under mod_wsgi set WSGIApplicationGroup %{GLOBAL}, under uWSGI single-interpreter");
+    return false;
+}
+
 static int module_exec(PyObject *module) {
     dbi_state *state = PyModule_GetState(module);
-    PyObject *errors = PyImport_ImportModule("dbint.errors");
+    PyObject *errors;
 
+    if (!interpreter_is_main())
+        return -1;
+    errors = PyImport_ImportModule("dbint.errors");
     if (errors == NULL)
         return -1;
     for (size_t i = 0; i < DBI_ERROR_COUNT; i++) {
