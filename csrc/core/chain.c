@@ -77,6 +77,7 @@ static void head_carry(dbi_chain *chain, uint8_t *head, uint64_t salt) {
     head_number(chain, DBI__AT_MISSING_FROM, chain->state.missing_from);
     head_number(chain, DBI__AT_MISSING_TO, chain->state.missing_to);
     head_number(chain, DBI__AT_LANDED, chain->state.landed);
+    head_number(chain, DBI__AT_LANDED_AT, chain->state.landed_at);
     head_target(chain);
     for (unsigned i = 0; i < DBI__COUNTERS; i++)
         head_number(chain, DBI__AT_COUNTERS + 8 * i, atomic_load_explicit(&chain->counters[i], memory_order_relaxed));
@@ -102,6 +103,21 @@ void dbi__chain_set_landed(dbi_chain *chain, uint64_t landed) {
     dbi__spin_lock(chain);
     chain->state.landed = landed;
     head_number(chain, DBI__AT_LANDED, landed);
+    dbi__spin_unlock(chain);
+}
+
+/* Records were seen to commit, now. */
+static void chain_set_landed_at(dbi_chain *chain) {
+    dbi__spin_lock(chain);
+    chain->state.landed_at = (uint64_t)(dbi_clock_wall_us() / 1000000);
+    head_number(chain, DBI__AT_LANDED_AT, chain->state.landed_at);
+    dbi__spin_unlock(chain);
+}
+
+static void chain_set_base(dbi_chain *chain, uint64_t base) {
+    dbi__spin_lock(chain);
+    chain->state.base = base;
+    head_number(chain, DBI__AT_BASE, base);
     dbi__spin_unlock(chain);
 }
 
@@ -481,9 +497,20 @@ void dbi_chain_landed(dbi_chain *chain, uint64_t upto) {
     dbi__lock(&chain->lock);
     if (upto > chain->met)
         chain->met = upto;
-    if (upto > chain->state.landed)
+    if (upto > chain->state.landed) {
         dbi__chain_set_landed(chain, upto);
+        chain_set_landed_at(chain);
+    }
     chain_mark_landed(chain);
+    dbi__unlock(&chain->lock);
+}
+
+void dbi_chain_forgotten(dbi_chain *chain) {
+    if (chain->fork != dbi__fork_now())
+        return;
+    dbi__lock(&chain->lock);
+    if (chain->state.landed > chain->state.base)
+        chain_set_base(chain, chain->state.landed);
     dbi__unlock(&chain->lock);
 }
 
@@ -995,6 +1022,7 @@ void dbi_chain_view_get(dbi_chain *chain, dbi_chain_view *view) {
     view->ended = chain->ended;
     view->adopted = chain->slot != NULL && !chain->slot->own;
     view->gone = chain->gone;
+    view->landed_us = (int64_t)chain->state.landed_at * 1000000;
     view->base = chain->state.base;
     view->held = dbi__chain_held(chain);
     view->found = chain->found;

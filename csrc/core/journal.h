@@ -54,7 +54,8 @@
  *    208    8   landed*: the last sequence that was seen to land (a hint: the ledger decides)
  *    216    8   last: sequence of the record that ends at `published`, stored after it; 0 = none yet. Believed where
  *                 `published` is, the boot id is the present one, and so many records have room between `first` and it
- *    224   32   zero
+ *    224    8   landed at*: when records were last seen to commit, seconds since 1970; 0 = not known
+ *    232   24   zero
  *    256  128   16 counters*, cumulative for the chain (dbi_chain_counter, in this order)
  *    384  128   name of the stream, UTF-8, padded with zeros, the last byte zero
  *    512    -   meta: what the stream says of itself; opaque here
@@ -63,7 +64,7 @@
  *      bits; above them the lower 16 bits of CRC32C of (salt, the field's offset as 8 bytes, the number as 8 bytes).
  *      All zero = 0. One that does not fit counts as 0.
  *
- * Base, unmet, missing, state, target, landed and counters are the chain's: they are carried on from segment to
+ * Base, unmet, missing, state, target, landed, landed at and counters are the chain's: they are carried on from segment to
  * segment, and those of the newest segment in use count.
  *
  * Record, aligned to 8 bytes:
@@ -109,6 +110,10 @@
  * restored copy: the same sequences were used before, for other records. The records from `unmet` on, which are new,
  * get a new chain id: the segments are relabelled, `base` keeps the older ones out. A file gets its new name before its
  * new id and loses the old name after it: who is killed in between leaves two names, one of which fits the header.
+ *
+ * A ledger without the chain has forgotten it (collect_chains) where it collects what stood still until `landed at` and
+ * later; else it has lost it, and all of it that is held is sent again. What was forgotten has landed for good: `base`
+ * becomes `landed`, so that it is not sent again when a server loses the chain later.
  *
  * Another database. A chain is pinned to the first one that it meets (`target`). A process that goes on with it and
  * then meets another has begun after the change: what it appended gets a new chain id in the same way, and no target.
@@ -229,6 +234,7 @@ typedef struct dbi_chain_view {
     uint64_t first, last;   /* sequences held, the kept ones included; first > last = none */
     uint64_t synced;        /* the last sequence known to survive a power loss */
     uint64_t landed;        /* as dbi_chain_landed said; before that, what the file says */
+    int64_t landed_us;      /* wall time at which records were last seen to commit, in whole seconds; 0 = not known */
     uint64_t base;          /* what is up to here is not the chain's */
     uint64_t held;          /* records that have not landed: last - held - landed rows = dropped, damaged, dead, lost */
     uint64_t found;         /* records that had not landed when it was opened, damaged ones that were then found
@@ -293,6 +299,10 @@ void dbi_chain_landed(dbi_chain *chain, uint64_t upto);
 /* The ledger says less than was seen to land: back to `ledger_last`. *lost (may be NULL) = records that are no longer
  * held, counted as LOST_BY_SERVER. @thread the reader's @locks chain */
 void dbi_chain_rewind(dbi_chain *chain, uint64_t ledger_last, uint64_t *lost);
+
+/* The ledger has forgotten the chain, which goes on from where it was: what has landed is never sent again.
+ * @thread the reader's @locks chain */
+void dbi_chain_forgotten(dbi_chain *chain);
 
 /* Pins the chain to a server's database. DBI_EHELD when it belongs to another. @thread any @locks chain */
 DBI_NODISCARD dbi_rc dbi_chain_bind(dbi_chain *chain, const uint8_t target[16], dbi_err *err);

@@ -62,6 +62,7 @@ enum dbi__field {
     DBI__AT_SYNCED = 200,
     DBI__AT_LANDED = 208,
     DBI__AT_LAST = 216,
+    DBI__AT_LANDED_AT = 224,
     DBI__AT_COUNTERS = 256,
     DBI__AT_NAME = 384,
 };
@@ -72,6 +73,7 @@ enum dbi__field {
 /* What is the chain's, carried on from segment to segment. */
 typedef struct dbi__state {
     uint64_t base, unmet, missing_from, missing_to, landed;
+    uint64_t landed_at; /* seconds since 1970 */
     uint8_t target[16];
     uint64_t counters[DBI__COUNTERS];
     uint32_t mark; /* 0, DBI__STATE_SEALED or DBI__STATE_ENDED */

@@ -143,6 +143,7 @@ static void state_format(const dbi__state *state, uint64_t salt, uint8_t *bytes)
     dbi__put64le(bytes + DBI__AT_MISSING_FROM, dbi__number_pack(salt, DBI__AT_MISSING_FROM, state->missing_from));
     dbi__put64le(bytes + DBI__AT_MISSING_TO, dbi__number_pack(salt, DBI__AT_MISSING_TO, state->missing_to));
     dbi__put64le(bytes + DBI__AT_LANDED, dbi__number_pack(salt, DBI__AT_LANDED, state->landed));
+    dbi__put64le(bytes + DBI__AT_LANDED_AT, dbi__number_pack(salt, DBI__AT_LANDED_AT, state->landed_at));
     dbi__put32le(bytes + DBI__AT_STATE, state->mark);
     dbi__put32le(bytes + DBI__AT_TARGET_CRC, dbi__target_crc(salt, state->target));
     memcpy(bytes + DBI__AT_TARGET, state->target, sizeof state->target);
@@ -156,6 +157,7 @@ static void state_parse(dbi__state *state, uint64_t salt, const uint8_t *bytes) 
     state->missing_from = dbi__number_unpack(salt, DBI__AT_MISSING_FROM, dbi__get64le(bytes + DBI__AT_MISSING_FROM));
     state->missing_to = dbi__number_unpack(salt, DBI__AT_MISSING_TO, dbi__get64le(bytes + DBI__AT_MISSING_TO));
     state->landed = dbi__number_unpack(salt, DBI__AT_LANDED, dbi__get64le(bytes + DBI__AT_LANDED));
+    state->landed_at = dbi__number_unpack(salt, DBI__AT_LANDED_AT, dbi__get64le(bytes + DBI__AT_LANDED_AT));
     state->mark = dbi__get32le(bytes + DBI__AT_STATE);
     memcpy(state->target, bytes + DBI__AT_TARGET, sizeof state->target);
     if (dbi__get32le(bytes + DBI__AT_TARGET_CRC) != dbi__target_crc(salt, state->target))

@@ -308,12 +308,14 @@ static dbi_rc target_check(dbi_shipper *shipper, dbi_conn *conn, dbi_err *err) {
 }
 
 /* Where a chain that the ledger does not have begins. It may be new; or it stood still for so long that collect_chains
- * has forgotten it, and the journal knows where it was; or the server has lost it, and with it all that had landed. */
+ * has forgotten it, and the journal knows where it was; or the server has lost it, and with it all that had landed since
+ * it was forgotten last. */
 static void entry_begin(const dbi_shipper *shipper, const dbi_chain_view *chain, dbi_ledger_entry *entry) {
-    bool forgotten = entry->collected_before_us != INT64_MIN &&
-                     (shipper->view.last_landed_us == 0 || shipper->view.last_landed_us < entry->collected_before_us);
+    bool forgotten = entry->collected_before_us != INT64_MIN && chain->landed_us < entry->collected_before_us;
     bool kept = forgotten || chain->landed == 0; /* nothing can be lost of a chain that begins */
 
+    if (forgotten)
+        dbi_chain_forgotten(shipper->config.chain);
     entry->last = kept ? chain->landed : 0;
     entry->dead = kept ? dbi_chain_counted(shipper->config.chain, DBI_CHAIN_DEAD) : 0;
 }

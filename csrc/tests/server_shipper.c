@@ -1307,6 +1307,14 @@ CASE(a_restored_copy_of_the_volume_goes_on_under_a_new_chain) {
     world_end(&world);
 }
 
+/* As if what has landed so far had done so 91 days ago, and collect_chains had been at work since. */
+static void forget(void) {
+    (void)sql(
+        "UPDATE dbint.chains SET advanced_at = now() - interval '91 days'; SELECT dbint.collect_chains('90 days')");
+    CHECK_SQL("0", "SELECT count(*) FROM dbint.chains");
+    (void)sql("UPDATE dbint.server SET collected_before = now() + interval '1 minute'");
+}
+
 CASE(a_chain_that_was_forgotten_goes_on_where_it_was) {
     test_world world;
 
@@ -1317,15 +1325,69 @@ CASE(a_chain_that_was_forgotten_goes_on_where_it_was) {
     (void)sql("DO $$BEGIN PERFORM dbint.collect_chains('1 hour'); RAISE 'one hour was let pass';"
               "EXCEPTION WHEN invalid_parameter_value THEN NULL; END$$");
     CHECK_SQL("0", "SELECT dbint.collect_chains('1 day')");
-    (void)sql(
-        "UPDATE dbint.chains SET advanced_at = now() - interval '91 days'; SELECT dbint.collect_chains('90 days')");
-    CHECK_SQL("0", "SELECT count(*) FROM dbint.chains");
+    forget();
     rows(&world, 11, 20);
     drain(&world);
     CHECK_SQL("20", "SELECT count(*) FROM shop.orders");
     CHECK_STR(ledger_last(), "20");
     CHECK_INT(world.view.rewinds, 0);
     world_end(&world);
+}
+
+/* Of two servers the one that is left has never heard of the chain, though it has collected chains before. */
+CASE(a_chain_that_a_failover_lost_was_not_forgotten) {
+    test_world world;
+
+    for (int restarted = 0; restarted < 2; restarted++) {
+        world_begin(&world, NULL);
+        rows(&world, 1, 10);
+        drain(&world);
+        if (restarted)
+            restart(&world);
+        CHECK_SQL("0", "SELECT dbint.collect_chains('90 days')");
+        (void)sql("DELETE FROM shop.orders; DELETE FROM dbint.chains");
+        rows(&world, 11, 20);
+        if (!restarted)
+            CHECK_RC(run(&world), DBI_ESERVER); /* it is not where it was */
+        drain(&world);
+        CHECK_SQL("20", "SELECT count(*) FROM shop.orders");
+        CHECK_STR(ledger_last(), "20");
+        CHECK_INT(world.view.rewinds, 1);
+        CHECK_INT(world.view.reopened, restarted ? 10 : 0);
+        CHECK_INT(world.view.lost_by_server, 0);
+        world_end(&world);
+    }
+}
+
+/* It was forgotten, came back, and then the server lost it: what had landed before is not sent a second time, and is
+ * not lost, though a segment that the journal still has holds it. */
+CASE(what_was_forgotten_has_landed_for_good) {
+    test_world world;
+
+    for (int restarted = 0; restarted < 2; restarted++) {
+        world_begin(&world, NULL);
+        rows(&world, 1, 10);
+        drain(&world);
+        restart(&world);
+        forget();
+        rows(&world, 11, 20);
+        drain(&world);
+        CHECK_SQL("20", "SELECT count(*) FROM shop.orders");
+        (void)sql("UPDATE dbint.server SET collected_before = now() - interval '90 days'");
+        (void)sql("DELETE FROM shop.orders WHERE id > 10; DELETE FROM dbint.chains");
+        if (restarted)
+            restart(&world);
+        rows(&world, 21, 30);
+        if (!restarted)
+            CHECK_RC(run(&world), DBI_ESERVER);
+        drain(&world);
+        CHECK_SQL("30", "SELECT count(*) FROM shop.orders");
+        CHECK_STR(ledger_last(), "30");
+        CHECK_INT(world.view.rewinds, 1);
+        CHECK_INT(world.view.reopened, restarted ? 10 : 0);
+        CHECK_INT(world.view.lost_by_server, 0);
+        world_end(&world);
+    }
 }
 
 /* --- installing --- */
