@@ -43,7 +43,7 @@ test: ## C, Python, Django, integration, crash and browser tests, with their rea
 	@$(PHASE) "Distribution packages" stack/bootstrap.sh build light faults test
 	@$(PHASE) "Python environment, C extension, servers" $(MAKE) -j2 extension fetch-light fetch-faults
 	@$(PHASE) "Lint and types" $(MAKE) lint
-	@$(PHASE) "C tests" $(MAKE) -C csrc test purity
+	@$(PHASE) "C tests" $(MAKE) -j2 -C csrc test purity
 	$(PY) -m pytest tests $(DIVIDED) --junitxml build/pytest.xml
 
 test-full: test test-rest ## the same, and what takes long
