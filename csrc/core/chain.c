@@ -219,6 +219,7 @@ bool dbi__chain_roll(dbi_chain *chain, uint64_t need) {
 
 dbi_rc dbi_chain_append(dbi_chain *chain, uint16_t kind, const void *body, size_t length, uint64_t *sequence,
                         dbi_err *err) {
+    bool rolled = false;
     uint64_t need, now;
     uint32_t crc;
     uint8_t *record;
@@ -235,7 +236,10 @@ dbi_rc dbi_chain_append(dbi_chain *chain, uint16_t kind, const void *body, size_
     crc = dbi_crc32c(0, body, length);
     for (;;) {
         dbi__spin_lock(chain);
-        if (__builtin_expect(need <= chain->room_end - chain->at, 1) || dbi__chain_roll(chain, need))
+        if (__builtin_expect(need <= chain->room_end - chain->at, 1))
+            break;
+        rolled = dbi__chain_roll(chain, need);
+        if (rolled)
             break;
         dbi__spin_unlock(chain);
         dbi__lock(&chain->maker);
@@ -258,6 +262,8 @@ dbi_rc dbi_chain_append(dbi_chain *chain, uint16_t kind, const void *body, size_
     dbi__spin_unlock(chain);
     if (sequence != NULL)
         *sequence = now;
+    if (__builtin_expect(rolled && chain->journal->config.rolled != NULL, 0))
+        chain->journal->config.rolled(chain->journal->config.rolled_arg);
     return DBI_OK;
 }
 

@@ -140,6 +140,9 @@ typedef struct dbi_journal_config {
     int64_t keep_ns;      /* landed segments are kept so long: 60 s */
     uint64_t keep_bytes;  /* and no more than this: 64 MiB; they are given up first when room is needed */
     dbi_clock clock;
+    void (*rolled)(void *arg); /* a segment has been begun: it is time for dbi_journal_tend. Called by who appended to
+                                  it first, who holds no lock of the journal. NULL = nobody is to be told */
+    void *rolled_arg;
 } dbi_journal_config;
 
 void dbi_journal_defaults(dbi_journal_config *config);

@@ -55,6 +55,13 @@ static void engine_free(dbi__engine *engine) {
     dbi_free(engine);
 }
 
+/* Rows come fast enough to fill a segment: the next one, and its pages, are not to wait for the keeper's next round. */
+static void engine_hurry(void *arg) {
+    dbi__engine *engine = arg;
+
+    (void)pthread_cond_signal(&engine->keep);
+}
+
 static void engine_name_slot(dbi__engine *engine) {
     dbi_journal_view view;
     char host[65] = "";
@@ -69,6 +76,7 @@ static void engine_name_slot(dbi__engine *engine) {
 /* The engine of this process, with the chains of all streams. In a child, what waits for the parent is the parent's. */
 static dbi_rc engine_new(dbi__engine **engine_out, dbi_writer *writer, dbi__engine *forebear, dbi_err *err) {
     dbi__engine *engine = dbi_calloc(1, sizeof *engine);
+    dbi_journal_config journal = writer->config.journal;
     dbi_rc rc;
 
     *engine_out = NULL;
@@ -87,8 +95,10 @@ static dbi_rc engine_new(dbi__engine **engine_out, dbi_writer *writer, dbi__engi
         goto done;
     }
     rc = dbi_histogram_new(&engine->gone_durations, err);
+    journal.rolled = engine_hurry;
+    journal.rolled_arg = engine;
     if (rc == DBI_OK)
-        rc = dbi_journal_open(&engine->journal, &writer->config.journal, err);
+        rc = dbi_journal_open(&engine->journal, &journal, err);
     if (rc != DBI_OK)
         goto done;
     engine_name_slot(engine);

@@ -532,6 +532,38 @@ done:
     place_remove(&at);
 }
 
+static void rolled_count(void *arg) {
+    ++*(unsigned *)arg;
+}
+
+TEST(a_segment_that_is_begun_is_told_of) {
+    dbi_journal *journal = NULL;
+    dbi_chain *chain = NULL;
+    dbi_journal_config config;
+    unsigned rolled = 0;
+    dbi_chain_view view;
+    place at;
+
+    place_make(&at);
+    config = small(&at);
+    config.rolled = rolled_count;
+    config.rolled_arg = &rolled;
+    TRY(dbi_journal_open(&journal, &config, NULL));
+    TRY(dbi_journal_chain(journal, &stream, &chain, NULL));
+    CHECK_INT(rolled, 0);
+    for (unsigned i = 1; i <= 300; i++) {
+        TRY(append(chain, i, NULL));
+        if (i % 10 == 0)
+            TRY(dbi_journal_tend(journal, NULL, NULL)); /* some segments are made by it, some by who appends */
+        dbi_chain_view_get(chain, &view);
+        CHECK(view.segments == rolled || view.segments == rolled + 1); /* the spare has not begun */
+    }
+    CHECK(rolled >= 3);
+done:
+    dbi_journal_free(journal);
+    place_remove(&at);
+}
+
 /* --- an operating system that says no --- */
 
 static int allocate_sys; /* errno of fallocate; 0 = it works */
