@@ -702,13 +702,13 @@ dbi_rc dbi__chain_tend(dbi_chain *chain, uint64_t *kept, dbi_err *err) {
 
 /* -- meeting the ledger -------------------------------------------------------------------------------------------- */
 
-/* Gives the segment's file another chain id. Whenever it ends in between, one of the file's names fits its header. */
+/* Gives the segment's file another chain id; `bytes` has room for its header and meta. Whenever it ends in between, one
+ * of the file's names fits its header. */
 static bool segment_relabel(const dbi_chain *chain, dbi__segment *segment, const uint8_t from[16],
-                            const uint8_t to[16]) {
+                            const uint8_t to[16], uint8_t *bytes) {
     char before[DBI__FILE_NAME], after[DBI__FILE_NAME];
     size_t length = DBI__SEGMENT_META + segment->header.meta_length;
     bool durable = segment->header.durability != DBI_DURABILITY_PROCESS, linked = false, done = false;
-    uint8_t *bytes = NULL;
     dbi__header header;
     int fd, sys;
 
@@ -717,11 +717,10 @@ static bool segment_relabel(const dbi_chain *chain, dbi__segment *segment, const
     dbi__segment_name(from, segment->header.number, ".seg", before);
     dbi__segment_name(to, segment->header.number, ".seg", after);
     fd = dbi__fd_open(chain->slot->directory, before, O_RDWR, 0);
-    bytes = dbi_malloc(length);
     if (fd < 0)
         goto done;
-    errno = bytes == NULL ? ENOMEM : EIO; /* the second where the file does not hold what we wrote */
-    if (bytes == NULL || dbi__pread(fd, bytes, length, 0) != length ||
+    errno = EIO; /* where the file does not hold what we wrote */
+    if (dbi__pread(fd, bytes, length, 0) != length ||
         dbi__header_parse(bytes, length, &header, NULL) != DBI__HEADER_WHOLE)
         goto done;
     linked = linkat(chain->slot->directory, before, chain->slot->directory, after, 0) == 0;
@@ -743,7 +742,6 @@ done:
     sys = errno;
     if (linked)
         (void)unlinkat(chain->slot->directory, done ? before : after, 0);
-    dbi_free(bytes);
     dbi__fd_close(&fd);
     errno = sys;
     if (!done)
@@ -768,23 +766,31 @@ static size_t chain_before(const dbi_chain *chain, uint64_t from) {
 /* Gives the segments from the index on a new chain id, which is written where the old one was. maker and chain.lock are
  * held. */
 static dbi_rc chain_relabel(dbi_chain *chain, size_t from, dbi_err *err) {
-    uint8_t old[16], id[16];
+    uint8_t old[16], id[16], *bytes;
+    uint32_t meta = 0;
     dbi_rc rc = dbi__random(id, sizeof id, err);
 
     if (rc != DBI_OK)
         return rc;
-    memcpy(old, chain->id, sizeof old);
     for (size_t i = from; i < chain->segment_count; i++)
-        if (!segment_relabel(chain, chain->segments[i], old, id)) {
-            int sys = errno;
-
+        if (chain->segments[i]->header.meta_length > meta)
+            meta = chain->segments[i]->header.meta_length;
+    bytes = dbi_malloc(DBI__SEGMENT_META + meta); /* now: going back must not fail for want of it */
+    if (bytes == NULL)
+        return dbi_err_set(err, DBI_ENOMEM, "no memory for giving the events of \"%s\" a new chain", chain->name);
+    memcpy(old, chain->id, sizeof old);
+    for (size_t i = from; i < chain->segment_count && rc == DBI_OK; i++)
+        if (!segment_relabel(chain, chain->segments[i], old, id, bytes)) {
+            rc = dbi__journal_sys(err, errno, "cannot give the events of \"%s\" in %s a new chain", chain->name,
+                                  chain->journal->path);
             while (i-- > from)
-                (void)segment_relabel(chain, chain->segments[i], id, old);
-            return dbi__journal_sys(err, sys, "cannot give the events of \"%s\" in %s a new chain", chain->name,
-                                    chain->journal->path);
+                (void)segment_relabel(chain, chain->segments[i], id, old, bytes);
+            break;
         }
-    memcpy(chain->id, id, sizeof id);
-    return DBI_OK;
+    dbi_free(bytes);
+    if (rc == DBI_OK)
+        memcpy(chain->id, id, sizeof id);
+    return rc;
 }
 
 /* The chain begins with `from`, and nothing of it has landed. maker and chain.lock are held. */

@@ -116,10 +116,13 @@ TEST(what_was_left_becomes_a_chain_of_its_own) {
         CHECK(!parted);
         TRY(append_range(chain, LEFT + ADDED + 1, LEFT + ADDED + 10));
         dbi_chain_landed(chain, LEFT + ADDED);
+        dbi_chain_landed(old, LEFT - 1); /* the first database is back */
         dbi_journal_free(journal);
         journal = NULL;
 
         TRY(small_open(&at, &journal)); /* the files say the same */
+        dbi_journal_view_get(journal, &whole);
+        CHECK(strstr(whole.warning, "are gone") == NULL); /* the old one ends where it ends */
         TRY(dbi_journal_chain(journal, &stream, &chain, NULL));
         dbi_chain_view_get(chain, &before);
         CHECK(memcmp(before.id, after.id, 16) == 0);
@@ -133,9 +136,9 @@ TEST(what_was_left_becomes_a_chain_of_its_own) {
         CHECK(memcmp(before.id, left.id, 16) == 0);
         CHECK(memcmp(before.target, first_target, 16) == 0);
         CHECK(before.ended);
-        CHECK_INT(before.found, waiting);
-        TRY(read_all(old, landed[i], &found));
-        CHECK_INT(found.count, waiting);
+        CHECK_INT(before.found, 1);
+        TRY(read_all(old, LEFT - 1, &found));
+        CHECK_INT(found.count, 1);
         TRY(read_all(chain, LEFT + ADDED, &found));
         CHECK_INT(found.count, 10);
     done:
@@ -176,7 +179,8 @@ done:
 }
 
 /* Damage that this process has found and told of stays in its account. */
-TEST(damage_that_was_told_of_stays_with_who_told) {
+TEST_WITH(damage_that_was_told_of_stays_with_who_told,
+          .unswept = "a void without memory to remember it counts as records until it is read") {
     static const uint8_t rubbish[64] = {1, 2, 3};
     dbi_journal *journal = NULL;
     dbi_chain *chain = NULL;
