@@ -59,3 +59,9 @@ class Background(threading.Thread):
     def stop(self) -> None:
         """Has it end soon; whoever calls does not wait for what it is just doing."""
         self._ending.set()
+
+    def wait(self, deadline: float) -> None:
+        """Waits for its end, and for that of retention, until ``deadline`` (of time.monotonic())."""
+        for thread in (self, self._retention):
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))

@@ -610,12 +610,16 @@ class DatabaseIntegrationLayer:
             utilization = max(utilization, snapshot["utilization"])
         return size, free, min(utilization, 100.0)
 
-    def stop_looking(self) -> None:
-        """Ends the thread that looks after health and retention; the next use starts another."""
+    def stop_looking(self) -> Background | None:
+        """Has the thread that looks after health and retention end, and returns it.
+
+        The next use starts another.
+        """
         with self._lock:
             background, self._background = self._background, None
         if background is not None:
             background.stop()
+        return background
 
     def _look_after(self) -> None:
         """Starts the thread, once in a process."""

@@ -3,6 +3,7 @@
 import atexit
 import os
 import threading
+import time
 from collections.abc import Iterator
 
 from dbint._core import Stream
@@ -10,6 +11,8 @@ from dbint.events.health import DatabaseHealthStatus
 from dbint.events.layer import DatabaseIntegrationLayer, living_layers
 from dbint.events.tables import EventTable
 from dbint.metrics import Metric, add_source
+
+EXIT_TIMEOUT = 2.0  # seconds, at the interpreter's exit, for what looks after layers
 
 _lock = threading.Lock()
 _layer: DatabaseIntegrationLayer | None = None
@@ -66,9 +69,16 @@ os.register_at_fork(after_in_child=_after_fork)
 
 @atexit.register
 def _stop_looking() -> None:
-    # The writers drain by themselves. What looks at them should not, while they are taken apart.
-    for layer in living_layers():
-        layer.stop_looking()
+    """Ends the threads that look after layers, and waits for what they are just doing.
+
+    After this the process takes its libraries apart. A thread that is just connecting needs no interpreter to
+    go on with that, and would crash in what is left of OpenSSL. One that waits for a server which does not
+    answer is left behind: it sleeps until the process is gone.
+    """
+    deadline = time.monotonic() + EXIT_TIMEOUT
+    for background in [layer.stop_looking() for layer in living_layers()]:
+        if background is not None:
+            background.wait(deadline)
 
 
 def _status_metrics() -> Iterator[Metric]:

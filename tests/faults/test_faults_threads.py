@@ -65,6 +65,31 @@ while get_database_layer().writer.snapshot()["streams"].get("trace_events", {}).
     successor(config, Witness(done.stdout))
 
 
+@pytest.mark.parametrize(("takes", "waits"), [(0.5, True), (60, False)])
+def test_the_end_waits_for_a_look_at_health(takes: float, waits: bool, config: DatabaseConfig) -> None:
+    """It may be in libraries that the process is about to take apart. It has two seconds."""
+    body = f"""
+from dbint.events import DatabaseIntegrationLayer
+
+def look(self):
+    looking.set()
+    time.sleep({takes})
+    tell("looked", "once")
+    return health(self)
+
+looking = threading.Event()
+health, DatabaseIntegrationLayer.get_health_metrics_sync = (
+    DatabaseIntegrationLayer.get_health_metrics_sync, look
+)
+some("main", 1)
+looking.wait()
+"""
+    done = run(config, script(body), timeout=15)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("looked once" in done.stdout) == waits
+    Witness(done.stdout).check(config)
+
+
 # How a thread makes a child, and how that ends.
 CHILDREN = {
     "os._exit": "forked(caller, lambda: os._exit(0))",
