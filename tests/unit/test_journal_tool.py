@@ -258,6 +258,22 @@ def test_a_damaged_length_takes_the_rest(slot: Path, tool: Tool) -> None:
     assert tool.chain()["state"] == "ended"
 
 
+@pytest.mark.parametrize(
+    ("last", "told"), [(5, "sequence 3 to 5: "), (2, "sequence 3…: "), (99, "sequence 3…: ")]
+)
+def test_the_header_says_how_many_were_lost(slot: Path, tool: Tool, last: int, told: str) -> None:
+    """Unless it says what cannot be."""
+    path = segment(slot, files.rows(1, 5), last=last)
+    flip(path, 4096 + 2 * len(files.rows(1, 1)[0]), 0x10)
+    assert tool("check") == 1
+    assert told in tool.out
+    assert tool("repair") == 0
+    assert tool("check") == 0
+    assert tool.sequences() == [1, 2]
+    chain = tool.chain()
+    assert (chain["state"], chain["counters"]["damaged"]) == ("ended", 3 if last == 5 else 1)
+
+
 def test_the_successor_says_how_many_were_lost(slot: Path, tool: Tool) -> None:
     path = segment(slot, files.rows(1, 5), state=SEALED)
     segment(slot, files.rows(6, 7), first=6, number=2)
