@@ -70,8 +70,9 @@ class OverheadBench:
                 for contender in self.contenders
             }
             warmup = QUICK_WARMUP_REQUESTS if quick else WARMUP_REQUESTS
-            for site in sites.values():
-                load(site, RATE, warmup / RATE, seed=0)
+            for name, site in sites.items():
+                served = load(site, RATE, warmup / RATE, seed=0)
+                take(target, name, len(served))
 
             def run(contender: str) -> Sample:
                 return measure(target, sites[contender], contender, QUICK_SECONDS if quick else SECONDS)
@@ -133,17 +134,9 @@ def gunicorn(target: Database, contender: str) -> Iterator[Site]:
 
 def measure(target: Database, site: Site, contender: str, seconds: float) -> Sample:
     """One contender under load for a while; every event has to be in the table in the end."""
-    with target.connect() as connection:
-        connection.execute(EMPTY)
     before = site.cpu_seconds()
     latencies = load(site, RATE, seconds, seed=1)
-    expected = len(latencies) * EVENTS if contender != "none" else 0
-    with target.connect() as connection:
-        deadline = time.monotonic() + LANDING_SECONDS
-        while (found := connection.execute(COUNT).fetchone()) != (expected,):
-            if time.monotonic() > deadline:
-                raise BenchError(f"{contender}: {expected} events should be in the table, not {found}")
-            time.sleep(0.05)
+    take(target, contender, len(latencies))
     latencies.sort()
     figures = {
         "value": latencies[len(latencies) * 99 // 100] * 1e3,
@@ -152,6 +145,18 @@ def measure(target: Database, site: Site, contender: str, seconds: float) -> Sam
         "memory": site.memory() / 2**20,
     }
     return Sample(figures, target.versions())
+
+
+def take(target: Database, contender: str, requests: int) -> None:
+    """Waits until the events of all requests are in the table, and empties it."""
+    expected = requests * EVENTS if contender != "none" else 0
+    with target.connect() as connection:
+        deadline = time.monotonic() + LANDING_SECONDS
+        while (found := connection.execute(COUNT).fetchone()) != (expected,):
+            if time.monotonic() > deadline:
+                raise BenchError(f"{contender}: {expected} events should be in the table, not {found}")
+            time.sleep(0.05)
+        connection.execute(EMPTY)
 
 
 def load(site: Site, rate: float, seconds: float, *, seed: int) -> list[float]:

@@ -287,22 +287,3 @@ def test_the_breaker_bench_runs(tmp_path):
     assert set(result["results"]) == {contender.name for contender in BENCHES["breaker"].contenders}
     assert set(result["aims"]) == {aim.ratio for aim in frame.load_aims("breaker")}
     assert (tmp_path / "breaker.png").exists()
-
-
-def test_the_produce_bench_runs_on_a_broker_of_its_own():
-    done = bench("produce", "--quick", "--json")
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert set(result["results"]) == {contender.name for contender in BENCHES["produce"].contenders}
-    assert set(result["aims"]) == {aim.ratio for aim in frame.load_aims("produce")}
-    assert result["machine"]["versions"]["librdkafka"]
-
-
-@pytest.mark.parametrize("name", ["enqueue", "drain", "query", "outage", "overhead"])
-def test_the_benches_of_events_run_on_a_server_of_their_own(name):
-    done = bench(name, "--quick", "--json")
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert set(result["results"]) == {contender.name for contender in BENCHES[name].contenders}
-    assert set(result["aims"]) == {aim.ratio for aim in frame.load_aims(name)}
-    assert "fsync=on, synchronous_commit=on" in result["machine"]["versions"]["PostgreSQL"]
