@@ -36,8 +36,9 @@ extension: .venv/ready
 fetch-light fetch-faults: fetch-%:
 	python3 -m stack fetch --profile $*
 
-# Between two workers, a file at a time and in order: each worker has servers of its own, and files share much.
-DIVIDED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Between three workers, which on two cores wait for one another's waits; a file at a time and in order, for a file's
+# tests share much. Each worker has servers of its own.
+DIVIDED := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test: ## C, Python, Django, integration, crash and browser tests, with their real servers
 	@$(PHASE) "Distribution packages" stack/bootstrap.sh build light faults test
