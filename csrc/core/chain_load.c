@@ -253,7 +253,8 @@ static uint64_t tail_count(load_window *window, uint64_t offset, uint64_t limit,
 
     while (offset + DBI__RECORD_HEADER <= limit &&
            dbi__pread(window->fd, header, sizeof header, offset) == sizeof header &&
-           dbi__get32le(header + 8) == (uint32_t)(sequence + count) && dbi__get32le(header + 12) - 1 < DBI_RECORD_KAFKA) {
+           dbi__get32le(header + 8) == (uint32_t)(sequence + count) &&
+           dbi__get32le(header + 12) - 1 < DBI_RECORD_KAFKA) {
         offset += dbi__record_size(dbi__get32le(header));
         count++;
     }

@@ -275,8 +275,10 @@ static dbi_rc slot_take(dbi_journal *journal, uint32_t number, bool make, dbi__s
     if (slot->directory >= 0)
         slot->lock = dbi__fd_open(slot->directory, "lock", O_RDWR | O_CREAT, 0600);
     if (slot->lock < 0) {
+        const char *rule = ": it must be a directory that is yours alone (mode 0700)";
+
         rc = dbi__journal_sys(err, errno, "cannot use %s/%s%s", journal->path, slot->name,
-                              room_advice(errno) == NULL ? ": it must be a directory that is yours alone (mode 0700)" : "");
+                              room_advice(errno) == NULL ? rule : "");
         goto done;
     }
     if (flock(slot->lock, LOCK_EX | LOCK_NB) != 0) {

@@ -64,8 +64,8 @@
  *      bits; above them the lower 16 bits of CRC32C of (salt, the field's offset as 8 bytes, the number as 8 bytes).
  *      All zero = 0. One that does not fit counts as 0.
  *
- * Base, unmet, missing, state, target, landed, landed at and counters are the chain's: they are carried on from segment to
- * segment, and those of the newest segment in use count.
+ * Base, unmet, missing, state, target, landed, landed at and counters are the chain's: they are carried on from segment
+ * to segment, and those of the newest segment in use count.
  *
  * Record, aligned to 8 bytes:
  *
@@ -325,9 +325,10 @@ uint64_t dbi_chain_counted(const dbi_chain *chain, dbi_chain_counter counter);
 /* --- the keeper's work --- */
 
 /* One round: makes the next segment of busy chains, fetches the pages in front of what is written, retires landed
- * segments, gives back adopted slots that are drained. *changed (may be NULL) = dbi_journal_chains is another list than before. Called by the
- * writer's keeper thread, about every 50 ms. Descriptors and mappings stay bounded whatever the backlog: the newest
- * segment and the spare of a chain are mapped, and what is read is open. Does all it can and reports the first error.
+ * segments, gives back adopted slots that are drained. *changed (may be NULL) = dbi_journal_chains is another list than
+ * before. Called by the writer's keeper thread, about every 50 ms. Descriptors and mappings stay bounded whatever the
+ * backlog: the newest segment and the spare of a chain are mapped, and what is read is open. Does all it can and reports
+ * the first error.
  * @thread one at a time @locks maker, journal, chain */
 DBI_NODISCARD dbi_rc dbi_journal_tend(dbi_journal *journal, bool *changed, dbi_err *err);
 

@@ -1,7 +1,7 @@
 /* writer_metrics.c - the writer's figures for the snapshot of all metrics
  *
- * The account of a stream may go back: what a server lost has not landed, what turns out to have been damaged before was
- * not recovered. A counter must not, or whoever scrapes it takes it for a process that began anew.
+ * The account of a stream may go back: what a server lost has not landed, what turns out to have been damaged before
+ * was not recovered. A counter must not, or whoever scrapes it takes it for a process that began anew.
  */
 #include <string.h>
 
