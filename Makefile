@@ -36,8 +36,8 @@ extension: .venv/ready
 fetch-light fetch-faults: fetch-%:
 	python3 -m stack fetch --profile $*
 
-# Between three workers, which on two cores wait for one another's waits; a file at a time and in order, for a file's
-# tests share much. Each worker has servers of its own.
+# Three workers for two cores: much of the time a test waits. A file at a time and in order: its tests share much.
+# Each worker has servers of its own.
 DIVIDED := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test: ## C, Python, Django, integration, crash and browser tests, with their real servers
