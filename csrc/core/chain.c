@@ -21,7 +21,7 @@
 #define CHAIN_BUSY_NS (2 * DBI_NS_PER_S)  /* segments that last no longer are made twice as large */
 #define CHAIN_IDLE_NS (60 * DBI_NS_PER_S) /* those that last longer half as large */
 #define CACHE_LINE 64u
-#define FETCH_AHEAD 1024u /* bytes: a lock waits until what was stored before is in the cache, so it is fetched in time */
+#define FETCH_AHEAD 1024u /* bytes: a lock waits until the cache has what was stored before it */
 #define CHAIN_OPEN_MAX 4u                 /* filled segments whose descriptor waits for an fsync */
 /* Pages are made, filled with zeros, before an append needs them: so far ahead that those who append do not get there
  * between two rounds of the keeper, and no further, for a page that is not used was made for nothing. */
