@@ -52,8 +52,8 @@ core = Extension(
     sources=sorted(str(path) for room in ("core", "binding") for path in Path("csrc", room).glob("*.c")),
     depends=sorted(str(path) for room in ("core", "binding") for path in Path("csrc", room).glob("*.h")),
     include_dirs=["csrc/core"],
-    # -flto: an event is handed over through many small functions of several files, and takes an eighth less so.
-    extra_compile_args=["-std=c11", "-O2", "-flto", "-g", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra"],
+    # -flto: to hand an event over takes many small functions of several files, and an eighth less so.
+    extra_compile_args="-std=c11 -O2 -flto -g -fvisibility=hidden -pthread -Wall -Wextra".split(),
     extra_link_args=["-pthread", "-O2", "-flto=auto"],
     define_macros=[("_GNU_SOURCE", "1")],
 )

@@ -14,6 +14,7 @@ from stack import Stack
 from tests.faults.events import direct_writer, event, landed, until
 
 # Of two writers one keeps what has landed for a while, as is usual; the other keeps nothing.
+NAMES = ("keeps", "forgets")
 NOTHING_KEPT: dict[str, Any] = {"keep_bytes": 0, "keep_seconds": 0.0, "segment_min": 16384}
 
 
@@ -31,12 +32,12 @@ Counters = dict[tuple[str, str], int]
 
 
 def counters() -> Counters:
-    """Of the writers: by metric and writer."""
+    """Of the two writers: by metric and writer."""
     return {
         (name, labels["writer"]): value
         for name, kind, labels, value in metrics_snapshot()
         if kind == "counter" and name.startswith("dbint_writer_") and isinstance(value, int)
-        if "reaction" not in labels
+        if "reaction" not in labels and labels["writer"] in NAMES
     }
 
 
@@ -67,12 +68,12 @@ def scraping() -> Iterator[list[str]]:
 def test_what_the_server_lost_lands_again_or_is_counted(server: Stack, config: DatabaseConfig) -> None:
     """The data directory is put back: what the journal still has lands again, the rest is lost_by_server."""
     data = server.directory / "postgres" / "data"
-    forgetful = replace(config, name="forgetful")
+    forgetful = replace(config, name="forgets")
     for one in (config, forgetful):
         one.journal_path.mkdir(parents=True)
     with (
-        direct_writer(config) as (first, kept),
-        direct_writer(forgetful, name="forgetful", **NOTHING_KEPT) as (second, gone),
+        direct_writer(config, name=NAMES[0]) as (first, kept),
+        direct_writer(forgetful, name=NAMES[1], **NOTHING_KEPT) as (second, gone),
         scraping() as fell,
     ):
         for through in (1000, 3000, 3500):
