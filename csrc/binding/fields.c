@@ -168,6 +168,9 @@ static int64_t frame_wall(dbi_frame *frame) {
     return frame->wall_ns;
 }
 
+/* One for the process, so that ids ascend whichever thread and stream they are for: the GIL guards it. */
+static dbi_uuid7_source uuids;
+
 static dbi_put put_fill(dbi_frame *frame, unsigned index) {
     const dbi_column *column = &frame->fields->schema->columns[index];
     uint8_t uuid[16];
@@ -176,7 +179,7 @@ static dbi_put put_fill(dbi_frame *frame, unsigned index) {
     case DBI_FILL_NULL:
         return dbi__put_core(frame, dbi_row_null(&frame->row, column, &frame->err));
     case DBI_FILL_UUID7:
-        dbi_uuid7_at(frame_wall(frame), uuid);
+        dbi_uuid7(&uuids, frame_wall(frame), uuid);
         return dbi__put_core(frame, dbi_row_uuid(&frame->row, column, uuid, &frame->err));
     case DBI_FILL_NOW:
         return dbi__put_core(frame,
@@ -190,9 +193,13 @@ static dbi_put put_fill(dbi_frame *frame, unsigned index) {
 }
 
 /* Most values are short texts: these go past what finds out which way a value goes. */
-static inline bool put_short(dbi_frame *frame, const dbi_column *column, PyObject *value) {
-    return PyUnicode_CheckExact(value) && PyUnicode_IS_COMPACT_ASCII(value) &&
-           dbi_row_short(&frame->row, column, PyUnicode_DATA(value), (size_t)PyUnicode_GET_LENGTH(value));
+static inline bool put_short(dbi_frame *frame, unsigned index, PyObject *value) {
+    size_t length;
+
+    if (!PyUnicode_CheckExact(value) || !PyUnicode_IS_COMPACT_ASCII(value))
+        return false;
+    length = (size_t)PyUnicode_GET_LENGTH(value);
+    return length - 1 < frame->fields->short_max[index] && dbi_row_short(&frame->row, PyUnicode_1BYTE_DATA(value), length);
 }
 
 /* Encodes the values: values[from[i]] of column i, or values[i] where from is NULL. */
@@ -204,10 +211,12 @@ static bool frame_encode(dbi_frame *frame, PyObject *const *values, const int16_
         const dbi_column *column = &schema->columns[i];
         PyObject *value = from == NULL ? values[i] : from[i] >= 0 ? values[from[i]] : NULL;
 
-        if (value == NULL)
+        if (value != NULL) {
+            if (!put_short(frame, i, value))
+                done = dbi__put_field(frame, column, value);
+        } else if (column->fill != DBI_FILL_NULL || !dbi_row_short_null(&frame->row)) {
             done = put_fill(frame, i);
-        else if (!put_short(frame, column, value))
-            done = dbi__put_field(frame, column, value);
+        }
     }
     return done == DBI_PUT_DONE;
 }
@@ -398,6 +407,12 @@ dbi_fields *dbi_fields_new(const dbi_state *state, const char *stream, dbi_schem
         (void)PyErr_NoMemory();
         goto failed;
     }
+    if ((fields->short_max = dbi_calloc(schema->column_count, 1)) == NULL) {
+        (void)PyErr_NoMemory();
+        goto failed;
+    }
+    for (unsigned i = 0; i < schema->column_count; i++)
+        fields->short_max[i] = dbi_row_short_max(&schema->columns[i]);
     if (texts_intern(fields) && names_intern(fields) && classes_import(fields))
         return fields;
 failed:
@@ -412,6 +427,7 @@ void dbi_fields_free(dbi_fields *fields) {
     for (unsigned i = 0; fields->names != NULL && i < fields->schema->column_count; i++)
         Py_XDECREF(fields->names[i]);
     dbi_free(fields->names);
+    dbi_free(fields->short_max);
     Py_XDECREF(fields->indexes);
     Py_XDECREF(fields->no_names);
     Py_XDECREF(fields->text_int);

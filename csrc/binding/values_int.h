@@ -28,6 +28,7 @@ struct dbi_fields {
     const dbi_state *state;
     dbi_schema *schema;
     char *stream; /* NULL = it has no name */
+    uint8_t *short_max; /* of each column: dbi_row_short_max */
     PyObject **names;
     PyObject *indexes; /* dict: name to number of column */
     PyObject *no_names;

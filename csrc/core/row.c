@@ -484,12 +484,16 @@ static bool short_copy(uint8_t *to, const char *from, size_t length) {
     return (seen & ones << 7) == 0;
 }
 
-bool dbi_row_short(dbi_row *row, const dbi_column *column, const char *ascii, size_t length) {
+uint8_t dbi_row_short_max(const dbi_column *column) {
+    size_t limit = column->type == DBI_TYPE_TEXT && !column->array ? text_limit(column) : 0;
+
+    return (uint8_t)(limit < SHORT_MAX ? limit : SHORT_MAX);
+}
+
+bool dbi_row_short(dbi_row *row, const void *ascii, size_t length) {
     uint8_t *at = row->bytes + row->length;
 
-    if (length - 1 >= SHORT_MAX || column->type != DBI_TYPE_TEXT || column->array || row->left == 0 ||
-        length > text_limit(column) || row->capacity - row->length < 4 + SHORT_MAX + 8 || row->array_at != 0 ||
-        !short_copy(at + 4, ascii, length))
+    if (row->left == 0 || row->capacity - row->length < 4 + SHORT_MAX + 8 || !short_copy(at + 4, ascii, length))
         return false;
     (void)dbi__put32be(at, (uint32_t)length);
     row->length += 4 + length;

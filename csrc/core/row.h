@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "err.h"
 #include "schema.h"
@@ -79,9 +80,24 @@ DBI_NODISCARD dbi_rc dbi_row_text(dbi_row *row, const dbi_column *column, const 
 DBI_NODISCARD dbi_rc dbi_row_units(dbi_row *row, const dbi_column *column, const void *units, unsigned width,
                                    size_t count, bool ascii, dbi_err *err);
 
-/* Most texts there are, quicker: false when it is none of these, and nothing was written; then dbi_row_units is to be
- * asked. `length` bytes of ASCII. */
-DBI_NODISCARD bool dbi_row_short(dbi_row *row, const dbi_column *column, const char *ascii, size_t length);
+/* Most values there are, quicker, for fields that are not within an array. False: it is not one of these, nothing was
+ * written, and the function above is to be asked. */
+
+/* Bytes that dbi_row_short takes at most for the column; 0 = none. */
+uint8_t dbi_row_short_max(const dbi_column *column);
+/* 1 to dbi_row_short_max bytes of ASCII. */
+DBI_NODISCARD bool dbi_row_short(dbi_row *row, const void *ascii, size_t length);
+/* NULL for a nullable column. */
+DBI_NODISCARD static inline bool dbi_row_short_null(dbi_row *row) {
+    const uint32_t length = UINT32_MAX;
+
+    if (row->left == 0 || row->capacity - row->length < sizeof length)
+        return false;
+    memcpy(row->bytes + row->length, &length, sizeof length);
+    row->length += sizeof length;
+    row->left--;
+    return true;
+}
 
 /* bytea */
 DBI_NODISCARD dbi_rc dbi_row_bytes(dbi_row *row, const dbi_column *column, const void *bytes, size_t length,

@@ -245,6 +245,15 @@ def test_one_damaged_record(slot: Path, tool: Tool) -> None:
     assert tool.out == "nothing is damaged\n"
 
 
+def test_damage_in_what_has_landed_is_no_loss(slot: Path, tool: Tool) -> None:
+    path = segment(slot, files.rows(1, 5), landed=3)
+    flip(path, 4096 + 2 * len(files.rows(1, 1)[0]) + 20)
+    assert tool("repair") == 0
+    assert tool("check") == 0
+    assert tool.sequences() == [4, 5]
+    assert tool.chain()["counters"]["damaged"] == 0
+
+
 def test_a_damaged_length_takes_the_rest(slot: Path, tool: Tool) -> None:
     path = segment(slot, files.rows(1, 5))
     at = 4096 + 2 * len(files.rows(1, 1)[0])
