@@ -173,6 +173,7 @@ static dbi_uuid7_source uuids;
 
 static dbi_put put_fill(dbi_frame *frame, unsigned index) {
     const dbi_column *column = &frame->fields->schema->columns[index];
+    int64_t micros;
     uint8_t uuid[16];
 
     switch (column->fill) {
@@ -182,8 +183,10 @@ static dbi_put put_fill(dbi_frame *frame, unsigned index) {
         dbi_uuid7(&uuids, frame_wall(frame), uuid);
         return dbi__put_core(frame, dbi_row_uuid(&frame->row, column, uuid, &frame->err));
     case DBI_FILL_NOW:
-        return dbi__put_core(frame,
-                             dbi_row_micros(&frame->row, column, frame_wall(frame) / DBI_NS_PER_US, &frame->err));
+        micros = frame_wall(frame) / DBI_NS_PER_US;
+        if (dbi_row_short_micros(&frame->row, micros))
+            return DBI_PUT_DONE;
+        return dbi__put_core(frame, dbi_row_micros(&frame->row, column, micros, &frame->err));
     case DBI_FILL_NONE:
     case DBI_FILL_COUNT:
         break;

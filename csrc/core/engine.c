@@ -7,11 +7,16 @@
 #include "alloc.h"
 #include "writer_int.h"
 
-#define KEEP_BUSY (20 * DBI_NS_PER_MS) /* the keeper's round while events come in */
-#define KEEP_IDLE (50 * DBI_NS_PER_MS)
+/* The keeper's rounds. Who fills a segment, waits for room or wants a flush wakes it besides. */
+#define KEEP_BUSY (20 * DBI_NS_PER_MS)       /* while many events come in */
+#define KEEP_WAITED_FOR (50 * DBI_NS_PER_MS) /* while somebody waits for room */
+#define KEEP_IDLE (200 * DBI_NS_PER_MS)
+#define KEEP_MANY 1000u /* rows in a round */
 #define POOL_TIDY (10 * DBI_NS_PER_S)
-#define REST 4      /* after a shipment, so many times as long as it took */
-#define RESTLESS 50 /* whole batches that wait for no rest */
+
+#define LOOK_TICKS 5 /* at most so many ticks between two looks for rows: an append tells nobody that it happened */
+#define REST 4       /* after a shipment, so many times as long as it took */
+#define RESTLESS 50  /* whole batches that wait for no rest */
 
 static int64_t earlier(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -241,6 +246,29 @@ static int64_t rows_due(const dbi__duty *duty, uint64_t waiting, int64_t now) {
     return due > duty->not_before ? due : duty->not_before;
 }
 
+/* When to look for rows again: when a batch will be whole, if they go on coming as since the last look. @locks engine
+ * held */
+static int64_t look_again(dbi__duty *duty, uint64_t last, int64_t now) {
+    const dbi_stream *stream = duty->tally->stream;
+    int64_t tick = duty->engine->writer->config.tick, wait = LOOK_TICKS * tick;
+    uint64_t came = last - duty->looked_last, whole = stream != NULL ? stream->config.batch_size : 1;
+    uint64_t waiting = last - duty->landed;
+
+    if (now < duty->looked_at + tick)
+        return duty->look_at;
+    if (stream != NULL)
+        wait = earlier(wait, stream->config.batch_timeout / 8);
+    if (came > 0) {
+        double left = waiting < whole ? (double)(whole - waiting) : 0;
+
+        wait = earlier(wait, (int64_t)((double)(now - duty->looked_at) * left / (double)came));
+    }
+    duty->looked_at = now;
+    duty->looked_last = last;
+    duty->look_at = now + (wait > tick ? wait : tick);
+    return duty->look_at;
+}
+
 /* Whether a thread is to ship the chain now; else *when becomes the time to look again, if that is sooner. Rows that
  * have not landed get their age here: so an append need not tell anybody that it happened. @locks engine held */
 static bool duty_due(dbi__duty *duty, int64_t now, int64_t *when) {
@@ -248,6 +276,7 @@ static bool duty_due(dbi__duty *duty, int64_t now, int64_t *when) {
     int64_t due;
 
     marks_move(&duty->marks, duty->landed, last, now);
+    *when = earlier(*when, look_again(duty, last, now));
     if (duty->busy)
         return false;
     if (!duty->held_up && last > duty->landed)
@@ -354,7 +383,7 @@ static void *shipper_main(void *arg) {
 
     (void)pthread_mutex_lock(&engine->lock);
     while (!engine->stop) {
-        int64_t now = dbi_clock_now(NULL), when = now + engine->writer->config.tick;
+        int64_t now = dbi_clock_now(NULL), when = now + LOOK_TICKS * engine->writer->config.tick;
         dbi__duty *duty = duty_pick(engine, now, &when);
 
         if (duty != NULL) {
@@ -413,7 +442,7 @@ static void *keeper_main(void *arg) {
     (void)pthread_mutex_lock(&engine->lock);
     while (!engine->stop) {
         int64_t now = dbi_clock_now(NULL), until = now + KEEP_IDLE;
-        bool changed = false, found = false;
+        bool changed = false, found = false, waited_for = false;
         uint64_t taken = 0;
 
         (void)pthread_mutex_unlock(&engine->lock);
@@ -431,12 +460,14 @@ static void *keeper_main(void *arg) {
             engine->uncounted = dbi__engine_enumerate(engine, NULL) != DBI_OK;
         duties_retire(engine);
         for (dbi_stream *stream = atomic_load(&engine->writer->streams); stream != NULL; stream = stream->next)
-            dbi__stream_take_waiting(stream, engine);
+            waited_for = dbi__stream_take_waiting(stream, engine) || waited_for;
         dbi__engine_flushed(engine, false);
         for (const dbi__duty *duty = engine->duties; duty != NULL; duty = duty->next)
             taken += dbi_chain_last(duty->chain);
-        if (taken != before)
+        if (taken - before > KEEP_MANY)
             until = now + KEEP_BUSY;
+        else if (waited_for)
+            until = now + KEEP_WAITED_FOR;
         before = taken;
         for (const dbi__flush *flush = engine->flushes; flush != NULL; flush = flush->next)
             until = earlier(until, flush->deadline);

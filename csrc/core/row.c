@@ -501,6 +501,18 @@ bool dbi_row_short(dbi_row *row, const void *ascii, size_t length) {
     return true;
 }
 
+bool dbi_row_short_micros(dbi_row *row, int64_t micros) {
+    uint8_t *at = row->bytes + row->length;
+
+    if (row->left == 0 || row->capacity - row->length < 12 || micros < 0)
+        return false;
+    at = dbi__put32be(at, 8);
+    (void)dbi__put64be(at, (uint64_t)(micros - EPOCH_MICROS));
+    row->length += 12;
+    row->left--;
+    return true;
+}
+
 /* --- arrays --- */
 
 dbi_rc dbi_row_array_begin(dbi_row *row, const dbi_column *column, unsigned dimensions, const uint32_t *sizes,

@@ -87,6 +87,8 @@ DBI_NODISCARD dbi_rc dbi_row_units(dbi_row *row, const dbi_column *column, const
 uint8_t dbi_row_short_max(const dbi_column *column);
 /* 1 to dbi_row_short_max bytes of ASCII. */
 DBI_NODISCARD bool dbi_row_short(dbi_row *row, const void *ascii, size_t length);
+/* timestamptz of a time since 1970, as a clock gives it. */
+DBI_NODISCARD bool dbi_row_short_micros(dbi_row *row, int64_t micros);
 /* NULL for a nullable column. */
 DBI_NODISCARD static inline bool dbi_row_short_null(dbi_row *row) {
     const uint32_t length = UINT32_MAX;

@@ -504,7 +504,7 @@ bool dbi_stream_withdraw(dbi_stream *stream, const void *user) {
     return wish != NULL;
 }
 
-void dbi__stream_take_waiting(dbi_stream *stream, dbi__engine *engine) {
+bool dbi__stream_take_waiting(dbi_stream *stream, dbi__engine *engine) {
     dbi__wish *wish;
 
     while ((wish = stream->waiting.first) != NULL) {
@@ -521,7 +521,7 @@ void dbi__stream_take_waiting(dbi_stream *stream, dbi__engine *engine) {
             (void)pthread_mutex_lock(&engine->lock);
             wish->state = DBI__WISH_WAITING;
             if (rc == DBI_EFULL && dbi_clock_left(NULL, wish->deadline) > 0)
-                return;
+                return true;
         }
         if (rc == DBI_EFULL)
             atomic_fetch_add_explicit(&stream->rejected, 1, memory_order_relaxed);
@@ -534,6 +534,7 @@ void dbi__stream_take_waiting(dbi_stream *stream, dbi__engine *engine) {
             dbi__receipt_deliver(&wish->receipt);
         }
     }
+    return false;
 }
 
 /* Answers those who wait for fsync of the chain up to a sequence. @locks engine held */

@@ -55,10 +55,12 @@ static void engine_free(dbi__engine *engine) {
     dbi_free(engine);
 }
 
-/* Rows come fast enough to fill a segment: the next one, and its pages, are not to wait for the keeper's next round. */
+/* Rows come fast enough to fill a segment: the next one, its pages and the rows themselves are not to wait until somebody
+ * looks. */
 static void engine_hurry(void *arg) {
     dbi__engine *engine = arg;
 
+    (void)pthread_cond_signal(&engine->work);
     (void)pthread_cond_signal(&engine->keep);
 }
 
@@ -314,7 +316,7 @@ dbi_rc dbi_writer_close(dbi_writer *writer, int64_t deadline, uint64_t *left, db
     dbi__engine_stop(engine);
     (void)pthread_mutex_lock(&engine->lock);
     for (dbi_stream *stream = atomic_load(&writer->streams); stream != NULL; stream = stream->next) {
-        dbi__stream_take_waiting(stream, engine);
+        (void)dbi__stream_take_waiting(stream, engine);
         if (engine->sealed_running && stream->config.durability >= DBI_DURABILITY_INTERVAL)
             dbi__stream_sync(stream, engine);
     }

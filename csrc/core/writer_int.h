@@ -127,6 +127,9 @@ typedef struct dbi__duty {
     uint64_t parted;    /* the same */
     uint64_t asked;     /* to be shipped without delay up to here: a flush wants it */
     dbi__marks marks;   /* how old the rows are that have not landed */
+    int64_t looked_at;  /* when a shipper looked for rows, and what the last one was then */
+    uint64_t looked_last;
+    int64_t look_at;    /* and when one is to look again */
     int64_t not_before; /* a run to which nothing came is not repeated at once */
     int64_t rest_until; /* a batch that is just whole waits so long after a shipment, and grows meanwhile */
     bool busy;          /* a thread ships it */
@@ -265,9 +268,9 @@ uint64_t dbi__stream_waiting(const dbi_stream *stream);
 /* The table is now like this: encode by it. @locks engine held */
 DBI_NODISCARD dbi_rc dbi__stream_changed(dbi_stream *stream, const dbi_schema *schema, dbi_err *err);
 
-/* Puts events that wait for room into the journal, as far as there is room, and gives up those whose time is over.
- * @thread keeper, or the one that closes after it @locks engine held; let go of in between */
-void dbi__stream_take_waiting(dbi_stream *stream, dbi__engine *engine);
+/* Puts events that wait for room into the journal, as far as there is room, and gives up those whose time is over;
+ * true when some go on waiting. @thread keeper, or the one that closes after it @locks engine held; let go of in between */
+bool dbi__stream_take_waiting(dbi_stream *stream, dbi__engine *engine);
 
 /* fsync of all lanes, and the answers to those who wait for it. @thread syncer, or the one that closes after it
  * @locks engine held; let go of in between */
