@@ -33,11 +33,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index over ``column`` and the time, or over the time alone, of the rows that ``where`` holds for."""
+    """An index over ``column`` and the time, or over the time alone, of the rows that ``where`` holds for.
+
+    It may hold ``also`` another column that is often asked for besides: rows with other values there are
+    passed over in the index, where most would each be a page of the table to read.
+    """
 
     name: str
     column: str | None = None
     where: str | None = None
+    also: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class EventTable:
         )
         yield f"CREATE TABLE IF NOT EXISTS {self.default_partition} PARTITION OF {self.qualified} DEFAULT"
         for index in self.indexes:
-            keys = "timestamp" if index.column is None else f"{index.column}, timestamp"
+            keys = ", ".join(filter(None, (index.column, "timestamp", index.also)))
             where = f" WHERE {index.where}" if index.where else ""
             yield f"CREATE INDEX IF NOT EXISTS {index.name} ON {self.qualified} ({keys}){where}"
         yield f"COMMENT ON TABLE {self.qualified} IS '{self.comment}'"
@@ -112,7 +117,7 @@ TRACE_EVENTS = EventTable(
     ),
     (
         Index("trace_events_trace", "trace_id"),
-        Index("trace_events_agent", "agent_name", "agent_name IS NOT NULL"),
+        Index("trace_events_agent", "agent_name", "agent_name IS NOT NULL", also="event_type"),
         Index("trace_events_type", "event_type"),
     ),
 )

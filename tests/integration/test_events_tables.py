@@ -321,7 +321,7 @@ class TestPruning:
         ("where", "index"),
         [
             ("trace_id = 't'", "trace_id_timestamp_idx"),
-            ("agent_name = 'a'", "agent_name_timestamp_idx"),
+            ("agent_name = 'a'", "agent_name_timestamp_event_type_idx"),
             ("event_type = 'e'", "event_type_timestamp_idx"),
             ("timestamp < now()", "pkey"),
         ],
@@ -336,6 +336,22 @@ class TestPruning:
         plan = self.explained(connection, f"{where} ORDER BY timestamp DESC, event_id DESC LIMIT 100")
         assert f"{midnight():%Y%m%d}_{index}" in plan
         assert "Seq Scan" not in plan
+
+    def test_agent_and_type_are_both_looked_up_in_the_index(
+        self, database: tuple[Connection, DatabaseConfig]
+    ) -> None:
+        connection, _ = database
+        connection.execute("SET enable_seqscan = off")
+        connection.execute("SET enable_bitmapscan = off")
+        connection.execute(f"DROP INDEX {tables.SCHEMA}.trace_events_type")
+        plan = self.explained(
+            connection, "agent_name = 'a' AND event_type = 'e' ORDER BY timestamp DESC LIMIT 100"
+        )
+        condition = re.search(r"Index Cond: (.*)", plan)
+        assert condition is not None
+        assert "agent_name" in condition[1]
+        assert "event_type" in condition[1]
+        assert "Filter" not in plan
 
 
 class TestRetention:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,6 +127,28 @@ def test_a_whole_batch_goes_at_once_and_a_part_of_one_after_its_time(
     began = time.monotonic()
     until(lambda: ids(server) == list(range(11)))
     assert 1.2 < time.monotonic() - began < 6
+
+
+def wakes() -> int:
+    """How often this process's threads have waited for something."""
+    statuses = [path.read_text() for path in Path("/proc/self/task").glob("*/status")]
+    return sum(
+        int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.MULTILINE)[0]) for text in statuses
+    )
+
+
+def test_a_writer_with_little_to_do_lets_its_machine_sleep(
+    make: Maker, server: psycopg.Connection[Any]
+) -> None:
+    stream = make().stream("writer_test", columns=COLUMNS)
+    stream.write_sync(id=1, name="only")
+    until(lambda: ids(server) == [1])
+    least = 1000
+    for _ in range(5):  # other threads of this process may wake, too
+        before = wakes()
+        time.sleep(0.5)
+        least = min(least, wakes() - before)
+    assert least <= 15  # of which 5 looks for rows, 3 rounds of the keeper and this thread's own
 
 
 def test_lanes_land_side_by_side(make: Maker, server: psycopg.Connection[Any]) -> None:
