@@ -77,13 +77,6 @@ static void crc_shifts_make(void) {
 
 #define CRC_TARGET __attribute__((target("sse4.2,pclmul")))
 
-CRC_TARGET static inline uint64_t word_at(const uint8_t *at) {
-    uint64_t word;
-
-    memcpy(&word, at, sizeof word);
-    return word;
-}
-
 /* The state as if `words` words of 0 had followed. */
 CRC_TARGET static inline uint64_t crc_shift(uint64_t state, size_t words) {
     __m128i product = _mm_clmulepi64_si128(_mm_cvtsi64_si128((long long)state),
@@ -102,21 +95,18 @@ CRC_TARGET static uint32_t crc_by_instruction(uint32_t crc, const void *bytes, s
         uint64_t state2 = 0, state3 = 0;
 
         for (; at < end; at += 8, second += 8, third += 8) {
-            state = _mm_crc32_u64(state, word_at(at));
-            state2 = _mm_crc32_u64(state2, word_at(second));
-            state3 = _mm_crc32_u64(state3, word_at(third));
+            state = _mm_crc32_u64(state, dbi__get64le(at));
+            state2 = _mm_crc32_u64(state2, dbi__get64le(second));
+            state3 = _mm_crc32_u64(state3, dbi__get64le(third));
         }
         state = crc_shift(state, 2 * words) ^ crc_shift(state2, words) ^ state3;
         at = third;
         length -= 3 * 8 * words;
     }
     for (; length >= 8; length -= 8, at += 8)
-        state = _mm_crc32_u64(state, word_at(at));
+        state = _mm_crc32_u64(state, dbi__get64le(at));
     if (length >= 4) {
-        uint32_t word;
-
-        memcpy(&word, at, sizeof word);
-        state = _mm_crc32_u32((uint32_t)state, word);
+        state = _mm_crc32_u32((uint32_t)state, dbi__get32le(at));
         length -= 4;
         at += 4;
     }

@@ -139,9 +139,13 @@ class Chain:
         """How many sequences in its segments have not landed."""
         ends = [*(piece.last for piece in self.pieces[:-1]), self.last]
         return sum(
-            max(0, (end or 0) - max(piece.header.first - 1, self.landed))
+            self.not_landed(piece.header.first, end or 0)
             for piece, end in zip(self.pieces, ends, strict=True)
         )
+
+    def not_landed(self, first: int, last: int) -> int:
+        """How many of the sequences from ``first`` to ``last`` have not landed, as far as the journal knows."""
+        return max(0, last - max(first - 1, self.landed))
 
     @property
     def oldest(self) -> int | None:

@@ -93,7 +93,7 @@ class _Surgeon:
                     gaps.append(Gap(max(found.first, set_aside_to + 1), found.last))
             elif isinstance(found, Broken) and not found.torn:
                 set_aside_to, path = self._set_aside(piece, found)
-                lost += _not_landed(chain, found.sequence, set_aside_to)
+                lost += chain.not_landed(found.sequence, set_aside_to)
                 cut = cut or (found.tail and piece is chain.pieces[-1])
                 events = f"sequence {found.sequence}"
                 events += f" to {set_aside_to}" if set_aside_to > found.sequence else ""
@@ -149,7 +149,7 @@ class _Surgeon:
             return
         if not self._dry_run:
             with Segment(chain.pieces[-1].path, writable=True) as newest:
-                _count_damaged(newest, _not_landed(chain, first, last))
+                _count_damaged(newest, chain.not_landed(first, last))
                 salt = newest.header.salt
                 if known:
                     first, last = min(first, known.start), max(last, known.stop - 1)
@@ -219,11 +219,6 @@ def _retarget_chain(chain: Chain, identity: UUID | None) -> None:
             # The other ledger does not know the chain, which begins there behind what has landed here.
             _write(segment, BASE_AT, struct.pack("<Q", seal(salt, BASE_AT, chain.landed)))
             _write(segment, TARGET_CRC_AT, struct.pack("<I", target_crc(salt, target)) + target.bytes)
-
-
-def _not_landed(chain: Chain, first: int, last: int) -> int:
-    """How many of these sequences have not landed, as far as the journal knows: the others are no loss."""
-    return max(0, last - max(first, chain.landed + 1) + 1)
 
 
 def _count_damaged(segment: Segment, number: int) -> None:
