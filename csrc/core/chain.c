@@ -106,10 +106,10 @@ void dbi__chain_set_landed(dbi_chain *chain, uint64_t landed) {
     dbi__spin_unlock(chain);
 }
 
-/* Records were seen to commit, now. */
-static void chain_set_landed_at(dbi_chain *chain) {
+/* When records were last seen to commit. */
+static void chain_set_landed_at(dbi_chain *chain, int64_t wall_us) {
     dbi__spin_lock(chain);
-    chain->state.landed_at = (uint64_t)(dbi_clock_wall_us() / 1000000);
+    chain->state.landed_at = (uint64_t)(wall_us / 1000000);
     head_number(chain, DBI__AT_LANDED_AT, chain->state.landed_at);
     dbi__spin_unlock(chain);
 }
@@ -505,7 +505,7 @@ void dbi_chain_landed(dbi_chain *chain, uint64_t upto) {
         chain->met = upto;
     if (upto > chain->state.landed) {
         dbi__chain_set_landed(chain, upto);
-        chain_set_landed_at(chain);
+        chain_set_landed_at(chain, dbi_clock_wall_us());
     }
     chain_mark_landed(chain);
     dbi__unlock(&chain->lock);

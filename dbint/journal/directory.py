@@ -144,7 +144,7 @@ class Chain:
         )
 
     def not_landed(self, first: int, last: int) -> int:
-        """How many of the sequences from ``first`` to ``last`` have not landed, as far as the journal knows."""
+        """How many of the sequences ``first`` to ``last`` have not landed, as far as the journal knows."""
         return max(0, last - max(first - 1, self.landed))
 
     @property
