@@ -34,7 +34,7 @@ class _Duration(str):
 
 class DatabaseOperations(BaseDatabaseOperations):
     connection: Any
-    compiler_module = "dbint.django.backends.doris.compiler"
+    compiler_module = "dbint.django.backends.doris.writes"
     explain_prefix = "EXPLAIN"
     cast_data_types = {name: kind for name, kind in DATA_TYPES.items() if isinstance(kind, str)}
     cast_char_field_without_max_length = "STRING"
