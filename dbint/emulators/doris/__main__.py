@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
             data_dir=options.data_dir,
             backends=options.backends,
             faults=options.faults,
+            statement_log=options.log_statements,
         )
         # blocked here and in the threads to come, so that sigwait has them: a handler could miss its wake-up
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
@@ -102,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
         "--backends", type=_positive, default=1, help="how many backends there seem to be (default: 1)"
     )
     parser.add_argument("--log", type=Path, help="write the log to this file instead of stderr")
+    parser.add_argument(
+        "--log-statements", type=Path, help="write every statement and load to this file, as JSON lines"
+    )
     parser.add_argument(
         "--ready-file", type=Path, help="write address and ports here, as JSON, when all ports answer"
     )

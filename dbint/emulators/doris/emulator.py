@@ -12,6 +12,7 @@ from dbint.emulators.doris import http
 from dbint.emulators.doris.backend import Backend
 from dbint.emulators.doris.frontend import Frontend
 from dbint.emulators.doris.session import Cluster
+from dbint.emulators.doris.statement_log import loads, open_log
 from dbint.emulators.doris.storage import Storage, StorageError
 from dbint.emulators.doris.wire import QueryServer
 
@@ -33,7 +34,8 @@ class DorisEmulator:
 
     Ports of 0 are free ones, known after start: ``query_port``, ``http_port``, ``be_http_port``. With
     ``data_dir`` tables, rows and labels are still there at the next start, after a kill -9 too. ``faults``
-    opens ``/_emulator/faults`` on the backend's port (see backend.py).
+    opens ``/_emulator/faults`` on the backend's port (see backend.py). ``statement_log`` is a file that
+    gets every statement and load (see statement_log.py).
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class DorisEmulator:
         data_dir: Path | None = None,
         backends: int = 1,
         faults: bool = False,
+        statement_log: Path | None = None,
     ) -> None:
         self.host = host
         self.query_port = query_port
@@ -58,6 +61,7 @@ class DorisEmulator:
         self._data_dir = data_dir
         self._backends = backends
         self._faults = faults
+        self._statement_log = statement_log
         self._storage: Storage | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -132,7 +136,11 @@ class DorisEmulator:
     async def _serve_storage(self, storage: Storage, ready: threading.Event) -> None:
         assert self._stopping is not None  # noqa: S101 - set by the caller
         cluster = Cluster(storage, self.user, self._backends)
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="doris") as executor:
+        with (
+            open_log(self._statement_log) as log,
+            ThreadPoolExecutor(_THREADS, thread_name_prefix="doris") as executor,
+        ):
+            cluster.statement_log = log
             query = QueryServer(cluster, self.user, self._password, executor)
             frontend = Frontend(cluster, self.user, self._password)
             backend = Backend(
@@ -141,8 +149,12 @@ class DorisEmulator:
             async with contextlib.AsyncExitStack() as stack:
                 for name, callback, port in (
                     ("query_port", query.serve, self.query_port),
-                    ("http_port", functools.partial(http.serve, frontend.handle), self.http_port),
-                    ("be_http_port", functools.partial(http.serve, backend.handle), self.be_http_port),
+                    ("http_port", functools.partial(http.serve, loads(frontend.handle, log)), self.http_port),
+                    (
+                        "be_http_port",
+                        functools.partial(http.serve, loads(backend.handle, log)),
+                        self.be_http_port,
+                    ),
                 ):
                     server = await asyncio.start_server(callback, self.host, port)
                     stack.callback(server.close)

@@ -40,6 +40,8 @@ class Request:
     headers: dict[str, str]
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    received: int = 0  # bytes of the body, so far
+    status: int | None = None  # of the answer
 
     def header(self, name: str, default: str = "") -> str:
         return self.headers.get(name, default)
@@ -71,6 +73,7 @@ class Request:
             if not piece:
                 raise asyncio.IncompleteReadError(b"", left)
             left -= len(piece)
+            self.received += len(piece)
             yield piece
 
     async def _chunks(self) -> AsyncIterator[bytes]:
@@ -88,6 +91,7 @@ class Request:
                 if not piece:
                     raise asyncio.IncompleteReadError(b"", left)
                 left -= len(piece)
+                self.received += len(piece)
                 yield piece
             await self.reader.readexactly(2)
 
@@ -101,6 +105,7 @@ async def reply(
     content_type: str = "application/json",
 ) -> None:
     """Send an answer; what is not text or bytes is sent as indented JSON."""
+    request.status = status
     if isinstance(body, str):
         body = body.encode()
     elif not isinstance(body, bytes):

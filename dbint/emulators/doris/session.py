@@ -21,6 +21,7 @@ from dbint.emulators.doris.errors import (
 from dbint.emulators.doris.lexer import Cursor
 from dbint.emulators.doris.model import Table
 from dbint.emulators.doris.results import Result, ResultField
+from dbint.emulators.doris.statement_log import StatementLog
 from dbint.emulators.doris.storage import Storage
 from dbint.emulators.doris.variables import Variables
 from dbint.emulators.doris.write import read_relation
@@ -43,6 +44,7 @@ class Cluster:
     be_http_port: int = 0
     started: str = field(default_factory=lambda: dt.datetime.now().isoformat(" ", "seconds"))
     alter_jobs: list[AlterJob] = field(default_factory=list)
+    statement_log: StatementLog | None = None
     sessions: dict[int, "DorisSession"] = field(default_factory=dict)
 
     def error_url(self, lines: list[str]) -> str:

@@ -20,6 +20,7 @@ from mysql_mimic.session import BaseSession
 from mysql_mimic.stream import ConnectionClosed, MysqlStream
 from mysql_mimic.types import ColumnType, uint_len
 
+from dbint.emulators.doris import statement_log
 from dbint.emulators.doris.errors import ACCESS_DENIED, NOT_EMULATED, SQLSTATES, UNKNOWN_ERROR, DorisError
 from dbint.emulators.doris.results import Result, ResultField, as_text
 from dbint.emulators.doris.session import Cluster, DorisSession
@@ -97,7 +98,8 @@ class _Session(BaseSession):  # type: ignore[misc] # see _Accounts
 
     async def handle_query(self, sql: str, attrs: dict[str, str]) -> ResultSet:
         del attrs
-        result: Result = await self.run(self.session.execute, sql)
+        with statement_log.statement(self.session, sql):
+            result: Result = await self.run(self.session.execute, sql)
         if not result.fields:
             raise _Ok(result)
         return ResultSet(result.rows, [_column(f) for f in result.fields])
