@@ -140,7 +140,9 @@ class TestCreateTable:
         )
         assert "UNIQUE KEY (`a`, `id`)" in sql_of(connection, model)
 
-    def test_many_to_many_is_refused(self, connection):
+    def test_many_to_many(self, connection, table):
+        """The pair is the key: it is there once, however often it is added."""
+
         class Left(models.Model):
             id = models.BigAutoField(primary_key=True)
             right = models.ManyToManyField(Visit, related_name="+")
@@ -148,8 +150,25 @@ class TestCreateTable:
             class Meta:
                 app_label = "doris_schema"
 
-        with pytest.raises(NotSupportedError, match="many-to-many"), connection.schema_editor() as editor:
-            editor.create_model(Left)
+        rights, lefts = table(Visit), table(Left)
+        through = Left.right.through
+        assert "UNIQUE KEY (`left_id`, `visit_id`)" in sql_of(connection, through)
+        left, right = lefts.create(), rights.create(page="a")
+        left.right.add(right)
+        left.right.add(right)
+        through.objects.using(ALIAS).bulk_create(
+            [through(left=left, visit=right)],
+            update_conflicts=True,
+            unique_fields=["left", "visit"],
+            update_fields=["id"],
+        )
+        assert list(left.right.all()) == [right]
+        assert through.objects.using(ALIAS).count() == 1
+        left.right.remove(right)
+        assert through.objects.using(ALIAS).count() == 0
+        with connection.schema_editor() as editor:
+            editor.delete_model(Left)
+        assert through._meta.db_table not in connection.introspection.table_names()
 
 
 class TestMigrations:
@@ -219,7 +238,6 @@ class TestMigrations:
             (models.JSONField(default=dict), "null=True"),
             (models.IntegerField(unique=True, null=True), "unique"),
             (models.BinaryField(null=True), "base64"),
-            (models.ManyToManyField("doris_steps.Thing"), "many-to-many"),
         ):
             with pytest.raises(NotSupportedError, match=message):
                 run(migrations.AddField("Thing", "new", field))
@@ -457,6 +475,17 @@ class TestChecks:
     def test_bad_models(self, connection, expected, meta, fields):
         fields = {"id": models.BigAutoField(primary_key=True), **{n: f.clone() for n, f in fields.items()}}
         assert expected in self.ids(connection, make("Bad", meta, **fields))
+
+    def test_models_made_for_other_databases(self, make_connection):
+        connection = make_connection(OPTIONS={"lenient_models": True})
+        model = make(
+            "Lenient",
+            {"indexes": [models.Index(fields=["a", "id"], name="i")]},
+            id=models.BigAutoField(primary_key=True),
+            a=models.IntegerField(unique=True),
+        )
+        assert self.ids(connection, model) == ["dbint.doris.W008", "dbint.doris.W009"]
+        assert "INDEX" not in sql_of(connection, model)
 
     def test_fields(self, connection):
         wide = models.DecimalField(max_digits=50, decimal_places=2)

@@ -61,6 +61,7 @@ _OWN_OPTIONS = (
     "http_port",
     "id_node",
     "insert_checks_keys",
+    "lenient_models",
     "replication_num",
     "schema_change_timeout",
     "session",

@@ -44,8 +44,8 @@ def check_model(model: type[Model], connection: Any) -> list[checks.CheckMessage
         return [checks.Error(str(error), obj=model, id="dbint.doris.E003")]
     return [
         *_check_key(model, table, key, distribution, connection),
-        *_check_constraints(model, table, key),
-        *_check_relations(model),
+        *_check_constraints(model, table, key, lenient=connection.option("lenient_models", False)),
+        *_check_foreign_keys(model),
         *_check_existing_table(model, table, key, distribution, connection),
     ]
 
@@ -135,23 +135,29 @@ def unsupported_constraints(model: type[Model], table: DorisTable, key: list[Any
 
 
 def _check_constraints(
-    model: type[Model], table: DorisTable, key: list[Any]
+    model: type[Model], table: DorisTable, key: list[Any], *, lenient: bool
 ) -> Iterator[checks.CheckMessage]:
+    """Errors, or warnings where ``OPTIONS["lenient_models"]`` takes models as they are."""
+    kind, letter = (checks.Warning, "W") if lenient else (checks.Error, "E")
     for text in unsupported_constraints(model, table, key):
-        yield checks.Error(
+        yield kind(
             f"Doris has no unique constraints beside the key of a UNIQUE table: {text}.",
             obj=model,
-            hint="Make these fields the key, DorisTable(key=…), or drop the constraint.",
-            id="dbint.doris.E008",
+            hint="Only full_clean() looks for it."
+            if lenient
+            else "Make these fields the key, DorisTable(key=…), or drop the constraint.",
+            id=f"dbint.doris.{letter}008",
         )
     for index in model._meta.indexes:
         if not is_inverted_index(index):
-            yield checks.Error(
+            yield kind(
                 f"Doris cannot make the index {index.name}: its secondary indexes have one column and no "
                 "conditions.",
                 obj=model,
-                hint="The table is sorted by its key: put the fields there (DorisTable(key=…)) or drop it.",
-                id="dbint.doris.E009",
+                hint="It is left out."
+                if lenient
+                else "The table is sorted by its key: put the fields there (DorisTable(key=…)) or drop it.",
+                id=f"dbint.doris.{letter}009",
             )
 
 
@@ -166,16 +172,7 @@ def is_inverted_index(index: Index) -> bool:
     )
 
 
-def _check_relations(model: type[Model]) -> Iterator[checks.CheckMessage]:
-    for field in model._meta.local_many_to_many:
-        through: Any = field.remote_field.through
-        if through._meta.auto_created:
-            yield checks.Error(
-                "A many-to-many relation needs a table with a unique pair, which Doris does not have.",
-                obj=field,
-                hint="Keep it on another database, or make the table a model with a composite key.",
-                id="dbint.doris.E010",
-            )
+def _check_foreign_keys(model: type[Model]) -> Iterator[checks.CheckMessage]:
     for column in model._meta.local_fields:
         if column.remote_field is not None and getattr(column, "db_constraint", False):
             yield checks.Warning(

@@ -65,7 +65,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
                 )
         ordered = [*key, *(field for field in fields if field not in key)]
         lines = [self._definition(model, field) for field in ordered]
-        lines += [self._inline_index(model, index) for index in model._meta.indexes]
+        lines += [self._inline_index(model, index) for index in self._possible(model._meta.indexes)]
         quote = self.quote_name
         clauses = [
             f"CREATE TABLE {quote(model._meta.db_table)} (\n  " + ",\n  ".join(lines) + "\n)",
@@ -88,12 +88,14 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         return "\n".join(clauses), []
 
     def create_model(self, model: type[Model]) -> None:
-        if many_to_many := model._meta.local_many_to_many:
-            self._refuse_many_to_many(many_to_many)
         sql, _ = self.table_sql(model)
         self.execute(sql, None)
+        for through in self._through_tables(model._meta.local_many_to_many):
+            self.create_model(through)
 
     def delete_model(self, model: type[Model]) -> None:
+        for through in self._through_tables(model._meta.local_many_to_many):
+            self.delete_model(through)
         self.execute(self.sql_delete_table % {"table": self.quote_name(model._meta.db_table)}, None)
 
     def alter_db_table(self, model: type[Model], old_db_table: str, new_db_table: str) -> None:
@@ -131,7 +133,14 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             return 0
         return min(3, alive)
 
+    @property
+    def _lenient(self) -> bool:
+        """Whether constraints and indexes that Doris lacks are left out; the checks warn of it."""
+        return bool(self.connection.option("lenient_models", False))
+
     def _refuse_constraints(self, model: type[Model], key: list[Any]) -> None:
+        if self._lenient:
+            return
         found = unsupported_constraints(model, table_options(model), key)
         if found:
             raise NotSupportedError(
@@ -139,11 +148,10 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
                 f"{'; '.join(found)}. Make these fields the key, DorisTable(key=…), or drop the constraint"
             )
 
-    def _refuse_many_to_many(self, fields: Any) -> None:
-        raise NotSupportedError(
-            f"{', '.join(str(field) for field in fields)}: a many-to-many relation needs a table with a "
-            "unique pair, which Doris does not have"
-        )
+    def _through_tables(self, fields: Any) -> list[type[Model]]:
+        """The models that Django made for many-to-many relations."""
+        throughs = (field.remote_field.through for field in fields)
+        return [through for through in throughs if through._meta.auto_created]
 
     # -- columns
 
@@ -183,8 +191,8 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
 
     def add_field(self, model: type[Model], field: Any) -> None:
         if field.many_to_many:
-            if field.remote_field.through._meta.auto_created:
-                self._refuse_many_to_many([field])
+            for through in self._through_tables([field]):
+                self.create_model(through)
             return
         if field.column is None:
             return
@@ -196,15 +204,18 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         self._alter(model, f"ADD COLUMN {self._definition(model, field, with_default=True)}")
 
     def remove_field(self, model: type[Model], field: Any) -> None:
-        if field.many_to_many or field.column is None:
+        if field.many_to_many:
+            for through in self._through_tables([field]):
+                self.delete_model(through)
+            return
+        if field.column is None:
             return
         self._refuse_key_change(model, field.column, "dropped")
         self._alter(model, f"DROP COLUMN {self.quote_name(field.column)}")
 
     def alter_field(self, model: type[Model], old_field: Any, new_field: Any, strict: bool = False) -> None:
         if old_field.many_to_many or new_field.many_to_many:
-            if old_field.many_to_many != new_field.many_to_many:
-                raise NotSupportedError(f"{new_field}: {_REBUILD}")
+            self._alter_many_to_many_field(old_field, new_field)
             return
         if old_field.column is None and new_field.column is None:
             return
@@ -222,6 +233,17 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         new = (self._type(new_field), new_field.null, self._default(new_field), new_field.db_comment)
         if old != new:
             self._modify_column(model, new_field, old, new)
+
+    def _alter_many_to_many_field(self, old_field: Any, new_field: Any) -> None:
+        if not (old_field.many_to_many and new_field.many_to_many):
+            raise NotSupportedError(f"{new_field}: {_REBUILD}")
+        old, new = old_field.remote_field.through, new_field.remote_field.through
+        if bool(old._meta.auto_created) != bool(new._meta.auto_created):
+            raise NotSupportedError(f"{new_field}: {_REBUILD}")
+        if new._meta.auto_created:
+            if [f.column for f in old._meta.local_fields] != [f.column for f in new._meta.local_fields]:
+                raise NotSupportedError(f"{new_field}: its pair is the key of its table. {_REBUILD}")
+            self.alter_db_table(new, old._meta.db_table, new._meta.db_table)
 
     def _modify_column(
         self, model: type[Model], field: Any, old: tuple[Any, ...], new: tuple[Any, ...]
@@ -252,7 +274,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         return str(sql % tuple(map(self.quote_value, params)))
 
     def _refuse_unique(self, field: Any) -> None:
-        if field.unique and not field.primary_key:
+        if field.unique and not field.primary_key and not self._lenient:
             raise NotSupportedError(
                 f"{field}: Doris has no unique constraints beside the key of a UNIQUE table, and a key "
                 "cannot be changed"
@@ -278,6 +300,9 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
 
     # -- indexes and constraints
 
+    def _possible(self, indexes: Any) -> list[Any]:
+        return [index for index in indexes if not self._lenient or is_inverted_index(index)]
+
     def _inline_index(self, model: type[Model], index: Any) -> str:
         return f"INDEX {self.quote_name(index.name)} ({self._index_column(model, index)}) USING INVERTED"
 
@@ -291,11 +316,15 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         return self.quote_name(field.column)
 
     def add_index(self, model: type[Model], index: Any) -> None:
+        if not self._possible([index]):
+            return
         column = self._index_column(model, index)
         table = self.quote_name(model._meta.db_table)
         self._run(model, f"CREATE INDEX {self.quote_name(index.name)} ON {table} ({column}) USING INVERTED")
 
     def remove_index(self, model: type[Model], index: Any) -> None:
+        if not self._possible([index]):
+            return
         table = self.quote_name(model._meta.db_table)
         self._run(model, f"DROP INDEX {self.quote_name(index.name)} ON {table}")
 
@@ -318,7 +347,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
     ) -> None:
         key = {field.name for field in key_fields(model, table_options(model))}
         wrong = [names for names in new_unique_together if set(names) != key]
-        if wrong:
+        if wrong and not self._lenient:
             raise NotSupportedError(
                 f"{model._meta.label}: unique_together {wrong} is not the key of the table, and Doris has no "
                 "other unique constraints"
@@ -327,7 +356,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
     def alter_index_together(
         self, model: type[Model], old_index_together: Any, new_index_together: Any
     ) -> None:
-        if new_index_together:
+        if new_index_together and not self._lenient:
             raise NotSupportedError(
                 f"{model._meta.label}: secondary indexes of Doris have one column; see DorisTable(key=…)"
             )

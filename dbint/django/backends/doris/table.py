@@ -81,7 +81,14 @@ def table_options(model: type[Model]) -> DorisTable:
     """
     table = getattr(model._meta, "doris", None)
     if table is None:
-        return DorisTable()
+        if not model._meta.auto_created:
+            return DorisTable()
+        # The table of a many-to-many relation: its pair is the key, so that a pair is there once at most,
+        # whoever adds it. Nothing refers to the id, which is of the row that was written last.
+        pair = tuple(
+            field.name for field in model._meta.local_concrete_fields if field.remote_field is not None
+        )
+        return DorisTable(key=pair, distributed_by=pair[:1])
     if not isinstance(table, DorisTable):
         raise ImproperlyConfigured(
             f"{model._meta.label}: Meta.doris is a DorisTable(…), not {type(table).__name__}"
