@@ -8,13 +8,11 @@ its own and reports "malformed packet".
 
 import re
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import pymysql
 from django.core.exceptions import ImproperlyConfigured
 from django.db import NotSupportedError
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 from pymysql.constants import CLIENT, CR, ER
@@ -23,25 +21,17 @@ from dbint.django.backends.doris import checks  # noqa: F401 - registers the sys
 from dbint.django.backends.doris.bulk import BulkLoader, loader_from_settings
 from dbint.django.backends.doris.client import DatabaseClient
 from dbint.django.backends.doris.creation import DatabaseCreation
+from dbint.django.backends.doris.cursor import DorisCursor
 from dbint.django.backends.doris.features import DatabaseFeatures
 from dbint.django.backends.doris.ids import MAX_NODE, IdGenerator
 from dbint.django.backends.doris.introspection import DatabaseIntrospection
 from dbint.django.backends.doris.operations import DatabaseOperations
 from dbint.django.backends.doris.schema import DatabaseSchemaEditor
-from dbint.django.backends.doris.transactions import refuse_rollback
+from dbint.django.backends.doris.transactions import ATOMIC, TransactionWrapper
 from dbint.django.backends.doris.types import DATA_TYPES
 from dbint.django.backends.doris.validation import DatabaseValidation
 
 _VERSION = re.compile(r"(?:doris|selectdb|velodb)\D*?-(\d+)\.(\d+)(?:\.(\d+))?", re.IGNORECASE)
-_WRITES = re.compile(r"\s*(?:INSERT|UPDATE|DELETE|TRUNCATE|CREATE|ALTER|DROP)\b", re.IGNORECASE)
-_SYNTAX = re.compile(
-    r"mismatched input|extraneous input|no viable alternative|missing '|token recognition error"
-)
-# What a query names and Doris does not have; its planner reports all of them as 1105.
-_UNKNOWN_NAME = re.compile(
-    r"(?:table|database) \[?\S+\]? does not exist|unknown (?:column|table|database)", re.IGNORECASE
-)
-_FILTERED = 5025  # Doris: "Insert has filtered data in strict mode"
 _PYMYSQL_OPTIONS = (
     "bind_address",
     "connect_timeout",
@@ -58,6 +48,7 @@ _PYMYSQL_OPTIONS = (
     "write_timeout",
 )
 _OWN_OPTIONS = (
+    "atomic",
     "http_port",
     "id_node",
     "insert_checks_keys",
@@ -69,54 +60,7 @@ _OWN_OPTIONS = (
 )
 
 
-class DorisCursor:
-    """PyMySQL's cursor; gives Doris' errors the class that they deserve, and counts what writes."""
-
-    def __init__(self, cursor: Any, wrapper: "DatabaseWrapper") -> None:
-        self.cursor = cursor
-        self._wrapper = wrapper
-
-    def execute(self, query: str, args: Any = None) -> Any:
-        """As PyMySQL's; raises ProgrammingError for syntax, DataError and IntegrityError for refused rows."""
-        try:
-            result = self.cursor.execute(query, args)
-        except pymysql.MySQLError as error:
-            raise _classified(error) from error
-        self._wrapper.note_write(query)
-        return result
-
-    def executemany(self, query: str, args: Any) -> Any:
-        """As PyMySQL's."""
-        try:
-            result = self.cursor.executemany(query, args)
-        except pymysql.MySQLError as error:
-            raise _classified(error) from error
-        self._wrapper.note_write(query)
-        return result
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.cursor, name)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.cursor)
-
-
-def _classified(error: pymysql.MySQLError) -> pymysql.MySQLError:
-    code, text = (error.args[0], str(error.args[-1])) if error.args else (0, "")
-    if code == _FILTERED:
-        if re.search(
-            r"null value for not null column|not null column|can't be null|is null", text, re.IGNORECASE
-        ):
-            return pymysql.IntegrityError(*error.args)
-        return pymysql.DataError(*error.args)
-    if code in (ER.UNKNOWN_ERROR, ER.PARSE_ERROR) and _SYNTAX.search(text):
-        return pymysql.ProgrammingError(*error.args)
-    if code == ER.UNKNOWN_ERROR and _UNKNOWN_NAME.search(text):
-        return pymysql.ProgrammingError(*error.args)
-    return error
-
-
-class DatabaseWrapper(BaseDatabaseWrapper):
+class DatabaseWrapper(TransactionWrapper):
     vendor = "doris"
     display_name = "Apache Doris"
     data_types: Any = DATA_TYPES
@@ -159,7 +103,6 @@ class DatabaseWrapper(BaseDatabaseWrapper):
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
         super().__init__(settings_dict, alias)
-        self._writes = 0
         self._check_options()
 
     # -- settings
@@ -184,6 +127,11 @@ class DatabaseWrapper(BaseDatabaseWrapper):
                     f"DATABASES[{self.alias!r}]['OPTIONS'][{name!r}] is a number from {low} to {high}, not "
                     f"{value!r}"
                 )
+        if options.get("atomic", "plain") not in ATOMIC:
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['OPTIONS']['atomic'] is one of {', '.join(ATOMIC)}, not "
+                f"{options['atomic']!r}"
+            )
         if options.get("stream_load") is not None and "http_port" not in options:
             raise ImproperlyConfigured(
                 f"DATABASES[{self.alias!r}]['OPTIONS']: stream_load needs http_port, the frontend's HTTP "
@@ -250,17 +198,20 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         connection._read_timeout = read_timeout
         return connection
 
-    def init_connection_state(self) -> None:
-        super().init_connection_state()
-        # The zone that date-times are stored in; strict, so that a value that does not fit is an error.
-        session = {
-            "time_zone": self.timezone_name,
+    def session_variables(self) -> dict[str, Any]:
+        return {
+            "time_zone": self.timezone_name,  # of the date-times that are stored
             "sql_mode": "ONLY_FULL_GROUP_BY",
-            "enable_insert_strict": True,
+            "enable_insert_strict": True,  # a value that does not fit is an error
+            # A DELETE from a partitioned table that is not UNIQUE goes through all of its partitions.
+            "delete_without_partition": True,
             **self.option("session", {}),
         }
+
+    def init_connection_state(self) -> None:
+        super().init_connection_state()
         with self.cursor() as cursor:
-            for name, value in session.items():
+            for name, value in self.session_variables().items():
                 if not re.fullmatch(r"\w+", name):
                     raise ImproperlyConfigured(f"OPTIONS['session']: {name!r} is not the name of a variable")
                 cursor.execute(f"SET {name} = %s", [value])
@@ -299,24 +250,6 @@ class DatabaseWrapper(BaseDatabaseWrapper):
                 f"Apache Doris: it calls itself {self.server_comment!r}"
             )
         return tuple(int(part) for part in match.groups(default="0"))
-
-    # -- transactions: there are none
-
-    def note_write(self, sql: str) -> None:
-        """Count a statement that writes, when it runs inside ``atomic()``."""
-        if not self.autocommit and _WRITES.match(sql):
-            self._writes += 1
-
-    def _set_autocommit(self, autocommit: bool) -> None:
-        self._writes = 0
-
-    def _commit(self) -> None:
-        self._writes = 0
-
-    def _rollback(self) -> None:
-        writes, self._writes = self._writes, 0
-        if writes:
-            refuse_rollback(self.alias, writes)
 
     def check_constraints(self, table_names: list[str] | None = None) -> None:
         """Nothing to check: Doris has no constraints."""
