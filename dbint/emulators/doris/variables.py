@@ -45,6 +45,7 @@ _DEFAULTS: dict[str, str | int] = {
     "net_read_timeout": 600,
     "net_write_timeout": 600,
     "parallel_pipeline_task_num": 0,
+    "partial_update_new_key_behavior": "APPEND",
     "query_cache_size": 1048576,
     "query_cache_type": 0,
     "query_timeout": 900,
@@ -96,6 +97,13 @@ class Variables:
             value = "true" if text in _TRUE else "false"
             if lower == "autocommit":
                 value = int(value == "true")
+        elif lower == "partial_update_new_key_behavior":
+            value = str(value).upper()
+            if value not in ("APPEND", "ERROR"):
+                raise DorisError(
+                    f"partial_update_new_key_behavior should be one of {{'APPEND', 'ERROR'}}, but found {value}",
+                    WRONG_VALUE_FOR_VARIABLE,
+                )
         elif isinstance(current, int):
             if not str(value).lstrip("-").isdigit():
                 raise DorisError(f"Incorrect argument type to variable '{name}'", WRONG_VALUE_FOR_VARIABLE)
