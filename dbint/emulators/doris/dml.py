@@ -20,7 +20,15 @@ from dbint.emulators.doris.lexer import Cursor, Token
 from dbint.emulators.doris.model import Table, identifier
 from dbint.emulators.doris.parse import parse_statement
 from dbint.emulators.doris.storage import Storage
-from dbint.emulators.doris.write import DELETE, Staged, WriteOptions, apply, stage
+from dbint.emulators.doris.write import (
+    DELETE,
+    Staged,
+    WriteOptions,
+    apply,
+    match_keys,
+    read_relation,
+    stage,
+)
 
 _SIMPLE_PREDICATES = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
 
@@ -93,7 +101,31 @@ def insert(context: DmlContext, sql: str) -> Pending:
         reason = staged.error_lines[0]
         staged.drop(context.cursor)
         raise DorisError(f"Insert has filtered data in strict mode. {reason}url: {url}", INSERT_FAILED)
+    if options.partial and context.scope.variable("partial_update_new_key_behavior") == "ERROR":
+        try:
+            refuse_new_keys(context.cursor, staged)
+        except DorisError:
+            staged.drop(context.cursor)
+            raise
     return _pending(staged, staged.loaded, label, kind)
+
+
+def refuse_new_keys(cursor: duckdb.DuckDBPyConnection, staged: Staged) -> None:
+    """Raises DorisError when a row of a partial update has a key that the table does not have."""
+    table = staged.table
+    shown = ", ".join(f"CAST(new.{identifier(c.name)} AS VARCHAR)" for c in table.keys)
+    stored = f"SELECT 1 FROM {read_relation(table)} old WHERE {match_keys(table, 'old', 'new')}"
+    found = cursor.execute(
+        f'SELECT {shown} FROM {staged.relation} new WHERE "__reason" IS NULL AND NOT EXISTS ({stored}) '
+        'ORDER BY "__row" LIMIT 1'
+    ).fetchall()
+    if found:
+        key = ", ".join("NULL" if value is None else value for value in found[0])
+        raise DorisError(
+            "(127.0.0.1)[INTERNAL_ERROR]tablet error: [E-7003]Can't append new rows in partial update when "
+            f"partial_update_new_key_behavior is ERROR. Row with key=[{key}] is not in table., "
+            "host: 127.0.0.1"
+        )
 
 
 def update(context: DmlContext, sql: str) -> Pending:
@@ -160,6 +192,14 @@ def delete(context: DmlContext, sql: str) -> Pending:
     if where is None:
         raise DorisError("delete command must contain filter")
     _check_simple(where.this)
+    if table.model == "AGGREGATE" and any(
+        (found := table.find(column.name)) is not None and not found.key
+        for column in where.this.find_all(exp.Column)
+    ):
+        raise DorisError(
+            "delete predicate on value column only supports Unique table with merge-on-write enabled and"
+            f" Duplicate table, but Table[{table.name}] is an Aggregate table."
+        )
     partitioned = table.partitioning is not None and len(table.partitioning.partitions) > 1
     if partitioned and context.scope.variable("delete_without_partition") != "true":
         raise DorisError(
@@ -301,7 +341,7 @@ def _rows(cursor: Cursor) -> list[list[list[Token]]]:
                 if symbol == ")":
                     break
                 continue
-            depth += (symbol == "(") - (symbol == ")")
+            depth += (symbol in ("(", "[")) - (symbol in (")", "]"))
             item.append(token)
         rows.append(row)
         if not cursor.accept(","):
@@ -314,6 +354,8 @@ def _constant(item: list[Token]) -> Any:
     sign = ""
     if len(item) == 2 and item[0].text in ("-", "+") and item[1].kind == "number":
         sign, item = item[0].text.replace("+", ""), item[1:]
+    if item and item[0].text == "[" and item[-1].text == "]":
+        return " ".join(token.text for token in item)  # an ARRAY: read as text
     if len(item) != 1:
         return _NOT_CONSTANT
     token = item[0]

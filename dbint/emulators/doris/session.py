@@ -59,9 +59,31 @@ class Transaction:
 
     txn_id: int
     label: str
-    database: str | None = None
-    kind: str = ""
     work: list[dml.Pending] = field(default_factory=list)
+
+    @property
+    def database(self) -> str | None:
+        """The one database that it writes to, None before the first write."""
+        return self.work[0].table.database if self.work else None
+
+    def check(self, pending: dml.Pending) -> None:
+        """Raises DorisError for a write that cannot follow those before it."""
+        if not self.work:
+            return
+        if (pending.kind == "values") != (self.work[0].kind == "values"):
+            raise DorisError(
+                "Transaction insert can not insert into values and insert into select at the same time"
+            )
+        if pending.kind == "values" and pending.table.id != self.work[0].table.id:
+            raise DorisError("Only one table can be inserted in one transaction.")
+        if self.database != pending.table.database:
+            raise DorisError(
+                f"Transaction insert must be in the same database, expect database [{self.database}]"
+            )
+        if pending.kind == "delete" and any(
+            before.table.id == pending.table.id and before.kind != "delete" for before in self.work
+        ):
+            raise DorisError("Can not delete because there is a insert operation for the same table")
 
 
 def _no_such_table(database: str, name: str) -> DorisError:
@@ -325,19 +347,11 @@ class DorisSession:
         return Result(affected=pending.affected, info=info)
 
     def _write_later(self, transaction: Transaction, pending: dml.Pending) -> Result:
-        if pending.kind in ("values", "select"):
-            if transaction.kind and transaction.kind != pending.kind:
-                pending.discard(self.cursor)
-                raise DorisError(
-                    "Transaction insert can not insert into values and insert into select at the same time"
-                )
-            transaction.kind = pending.kind
-        if transaction.database not in (None, pending.table.database):
+        try:
+            transaction.check(pending)
+        except DorisError:
             pending.discard(self.cursor)
-            raise DorisError(
-                f"Transaction insert must be in the same database, expect database [{transaction.database}]"
-            )
-        transaction.database = pending.table.database
+            raise
         transaction.work.append(pending)
         return Result(
             affected=pending.affected, info=_info(transaction.label, "PREPARE", str(transaction.txn_id))

@@ -57,6 +57,13 @@ def test_partial_update(doris: Client) -> None:
     doris.run("INSERT INTO t (id, v) VALUES (1, 2), (2, 2)")
     assert doris.rows("SELECT * FROM t ORDER BY id") == [(1, 2, 1), (2, 2, 7)]
 
+    doris.run("SET partial_update_new_key_behavior = 'error'")
+    assert (
+        "Row with key=[9] is not in table" in doris.refused("INSERT INTO t (id, v) VALUES (1, 3), (9, 9)")[1]
+    )
+    assert doris.rows("SELECT * FROM t ORDER BY id") == [(1, 2, 1), (2, 2, 7)]
+    assert "'ERROR'" in doris.refused("SET partial_update_new_key_behavior = 'IGNORE'")[1]
+
 
 def test_update(doris: Client) -> None:
     doris.table("id BIGINT NOT NULL, v INT, name VARCHAR(3)")
@@ -115,14 +122,14 @@ def test_a_transaction_does_not_see_its_own_writes(doris: Client) -> None:
     doris.run("INSERT INTO t VALUES (1, 1)")
     doris.run("BEGIN")
     doris.run("BEGIN")  # ignored
-    doris.run("INSERT INTO t VALUES (2, 2)")
+    doris.run("INSERT INTO t SELECT 2, 2")
     doris.run("UPDATE t SET v = 5 WHERE id >= 1")  # row 2 is not there yet
     for sql in ("SELECT * FROM t", "DROP TABLE t", "SHOW TABLES"):
         assert doris.refused(sql) == (
             1105,
             "This is in a transaction, only insert, update, delete, commit, rollback is acceptable.",
         )
-    assert doris.refused("INSERT INTO t VALUES ('x', 1)")[0] == 5025  # does not abort the rest
+    assert doris.refused("INSERT INTO t SELECT 'x', 1")[0] == 5025  # does not abort the rest
     assert other.rows("SELECT * FROM t") == [(1, 1)]
     doris.run("COMMIT")
     assert other.rows("SELECT * FROM t ORDER BY id") == [(1, 5), (2, 2)]
@@ -136,8 +143,8 @@ def test_rollback(doris: Client) -> None:
     doris.run("INSERT INTO t VALUES (1, 1)")
     doris.run("ROLLBACK")  # outside BEGIN it takes nothing back
     doris.run("BEGIN")
-    doris.run("INSERT INTO t VALUES (2, 2)")
     doris.run("DELETE FROM t WHERE id = 1")
+    doris.run("INSERT INTO t SELECT 2, 2")
     doris.run("ROLLBACK")
     assert doris.rows("SELECT id FROM t") == [(1,)]
 
@@ -151,6 +158,33 @@ def test_values_and_select_do_not_mix_in_a_transaction(doris: Client) -> None:
         == "Transaction insert can not insert into values and insert into select at the same time"
     )
     doris.run("ROLLBACK")
+
+
+def test_what_a_transaction_takes(doris: Client) -> None:
+    """Doris' manual, data-operate/transaction."""
+    doris.table("id BIGINT NOT NULL, v INT")
+    doris.table("id BIGINT NOT NULL, v INT", "DUPLICATE KEY(id)", name="d")
+    mixed = "Transaction insert can not insert into values and insert into select at the same time"
+    doris.run("BEGIN")
+    doris.run("INSERT INTO t VALUES (1, 1)")
+    doris.run("INSERT INTO t VALUES (2, 2)")
+    for sql in ("UPDATE t SET v = 1 WHERE id = 1", "DELETE FROM t WHERE id = 1", "INSERT INTO d SELECT 1, 1"):
+        assert doris.refused(sql)[1] == mixed
+    assert doris.refused("INSERT INTO d VALUES (1, 1)")[1] == (
+        "Only one table can be inserted in one transaction."
+    )
+    doris.run("COMMIT")
+    doris.run("BEGIN")
+    doris.run("DELETE FROM t WHERE id = 1")
+    doris.run("INSERT INTO t SELECT 1, 5")
+    doris.run("INSERT INTO d SELECT 7, 7 UNION ALL SELECT 8, 8")
+    for table in ("t", "d"):
+        assert doris.refused(f"DELETE FROM {table} WHERE id = 1")[1] == (
+            "Can not delete because there is a insert operation for the same table"
+        )
+    doris.run("COMMIT")
+    assert doris.rows("SELECT id, v FROM t ORDER BY id") == [(1, 5), (2, 2)]
+    assert doris.rows("SELECT id FROM d ORDER BY id") == [(7,), (8,)]
 
 
 def test_labels_of_inserts(doris: Client) -> None:

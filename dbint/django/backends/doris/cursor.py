@@ -38,23 +38,24 @@ class DorisCursor:
             time.sleep(pause)
             return True
 
-        return self._run(self.cursor.execute, query, args, again)
+        return self._run(
+            lambda: self.cursor.execute(_encoded(self.cursor.mogrify(query, args))), query, again
+        )
 
     def executemany(self, query: str, args: Any) -> Any:
         """As PyMySQL's: in several statements, which is why it is never repeated."""
-        return self._run(self.cursor.executemany, query, args, lambda _error: False)
+        rows = list(args)
+        for row in rows:
+            for value in row.values() if isinstance(row, dict) else row:
+                if isinstance(value, str):
+                    _encoded(value)
+        return self._run(lambda: self.cursor.executemany(query, rows), query, lambda _error: False)
 
-    def _run(
-        self,
-        run: Callable[[str, Any], Any],
-        query: str,
-        args: Any,
-        again: Callable[[pymysql.MySQLError], bool],
-    ) -> Any:
+    def _run(self, run: Callable[[], Any], query: str, again: Callable[[pymysql.MySQLError], bool]) -> Any:
         self._wrapper.before_statement(query)
         while True:
             try:
-                result = run(query, args)
+                result = run()
             except pymysql.MySQLError as error:
                 if again(error):
                     continue
@@ -67,3 +68,11 @@ class DorisCursor:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.cursor)
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8. PyMySQL would send half of a surrogate pair as a byte that no reader understands."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise pymysql.DataError(0, f"text that is not valid Unicode: {error.reason}") from None

@@ -23,6 +23,8 @@ _DELETE_CONDITION = re.compile(r"where clause only supports compound predicate",
 # More small writes than compaction can merge; nothing of the statement was kept.
 _TOO_MANY_VERSIONS = re.compile(r"-235\b|TOO_MANY_VERSION|version count: \d+, exceed", re.IGNORECASE)
 _NEW_ROWS = re.compile(r"can't append new rows in partial update", re.IGNORECASE)
+# PyMySQL itself, of inf and nan.
+_NOT_A_NUMBER = re.compile(r"^(?:inf|-inf|nan) can not be used with MySQL$")
 _LOST = (CR.CR_SERVER_LOST, CR.CR_SERVER_GONE_ERROR)
 _WRITE = re.compile(r"\s*(?:INSERT|UPDATE|DELETE|TRUNCATE|COMMIT)\b", re.IGNORECASE)
 
@@ -42,6 +44,8 @@ def classified(error: pymysql.MySQLError, sql: str) -> pymysql.MySQLError:
             "statement: write seldomer and more rows at once (bulk_create, Stream Load), and try again "
             f"(server said: {text})",
         )
+    if _NOT_A_NUMBER.search(text):
+        return pymysql.DataError(*error.args)
     if code == _FILTERED:
         return (pymysql.IntegrityError if _NULL.search(text) else pymysql.DataError)(*error.args)
     if code in (ER.UNKNOWN_ERROR, ER.PARSE_ERROR) and _SYNTAX.search(text):
@@ -57,7 +61,8 @@ def classified(error: pymysql.MySQLError, sql: str) -> pymysql.MySQLError:
             )
         if _NEW_ROWS.search(text):
             return pymysql.OperationalError(
-                code, f"rows that were to be updated have been deleted meanwhile; nothing was written ({text})"
+                code,
+                f"rows that were to be updated have been deleted meanwhile; nothing was written ({text})",
             )
     if _WRITE.match(sql) and (code in _LOST or isinstance(error, pymysql.InterfaceError)):
         return type(error)(

@@ -24,6 +24,7 @@ from dbint.django.backends.doris.types import DATA_TYPES
 
 Sql = tuple[str, tuple[Any, ...]]
 _ROWS_OF_ONE_INSERT = 1000
+_ROWS_IN_TRANSACTION = 200  # each a SELECT of its own
 
 
 class _Duration(str):
@@ -64,10 +65,19 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     def bulk_batch_size(self, fields: Sequence[Any], objs: Sequence[Any]) -> int:
         """Each INSERT makes a new version of its tablets, so large ones are better."""
+        if self.connection.write_batch is not None:
+            return _ROWS_IN_TRANSACTION
         loader = self.connection.bulk_loader
-        return loader.batch_size if loader is not None else _ROWS_OF_ONE_INSERT
+        # bulk_update() names the primary key twice before the fields; a deletion, fields of other models.
+        plain = [field for field in fields if not getattr(field, "primary_key", False)]
+        own = bool(objs) and all(isinstance(objs[0], getattr(field, "model", ())) for field in plain)
+        if loader is not None and own and loader.takes(objs, plain):
+            return loader.batch_size
+        return _ROWS_OF_ONE_INSERT
 
     def bulk_insert_sql(self, fields: Any, placeholder_rows: Iterable[Iterable[str]]) -> str:
+        if self.connection.write_batch is not None:  # where VALUES goes with no other statement
+            return " UNION ALL ".join(f"SELECT {', '.join(row)}" for row in placeholder_rows)
         return "VALUES " + ", ".join(f"({', '.join(row)})" for row in placeholder_rows)
 
     def on_conflict_suffix_sql(

@@ -95,7 +95,7 @@ class WriteBatch:
         for written in (self._changed.get(table, set()), self._deleted.get(table, set())):
             if written is None or (written and (keys is None or not written.isdisjoint(keys))):
                 raise NotSupportedError(
-                    f"this atomic() block has already written rows of {table!r} that this update may meet, "
+                    f"this atomic() block has already written rows of {table!r} that this UPDATE may meet, "  # noqa: S608
                     "and within a transaction Doris would update them as they were before. Write each row "
                     "once a block: set all fields before you save it, or end the block between the writes"
                 )
@@ -104,8 +104,8 @@ class WriteBatch:
         """Raises NotSupportedError for a DELETE from a table that the block has written to."""
         if table in self._changed:
             raise NotSupportedError(
-                f"rows of {table!r} cannot be deleted in an atomic() block that has written to it: Doris does "
-                "all deletions of a transaction first. Delete first, or in a block of its own"
+                f"rows of {table!r} cannot be deleted in an atomic() block that has written to it: Doris "
+                "does all deletions of a transaction first. Delete first, or in a block of its own"
             )
 
     def note_change(self, table: str, keys: Keys | None) -> None:
@@ -172,9 +172,9 @@ class TransactionWrapper(BaseDatabaseWrapper):
             )
         if batch.begun:
             raise NotSupportedError(
-                "Doris answers no queries in a transaction that has written, since they would not see what it "
-                f"wrote, and OPTIONS['atomic'] of {self.alias!r} is 'batch': read before the first write of "
-                "the atomic() block, or after the block"
+                "Doris answers no queries in a transaction that has written, since they would not see what "
+                f"it wrote, and OPTIONS['atomic'] of {self.alias!r} is 'batch': read before the first write "
+                "of the atomic() block, or after the block"
             )
 
     def note_write(self, sql: str) -> None:

@@ -1,0 +1,228 @@
+"""What becomes of the errors of Doris and of the driver: each in the class that a program would catch."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pymysql
+import pytest
+from django.db import (
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+)
+
+from dbint.django.backends.doris import cursor as cursor_module
+from dbint.django.backends.doris.driver_errors import classified, too_many_versions
+
+from .conftest import ALIAS
+from .models import Event, Everything, Visit
+
+VERSIONS = (
+    "errCode = 2, detailMessage = (10.0.0.1)[INTERNAL_ERROR]tablet writer write failed, tablet_id=10203, "
+    "err=[E-235]failed to init rowset builder. version count: 2001, exceed limit: 2000, tablet: 10203"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "sql", "kind"),
+    [
+        (
+            5025,
+            "Insert has filtered data in strict mode. the length of input is too long",
+            "INSERT",
+            pymysql.DataError,
+        ),
+        (
+            5025,
+            "Insert has filtered data in strict mode. null value for not null column",
+            "INSERT",
+            pymysql.IntegrityError,
+        ),
+        (
+            1105,
+            "errCode = 2, detailMessage = \nmismatched input 'x' expecting",
+            "SELECT",
+            pymysql.ProgrammingError,
+        ),
+        (1105, "Table [t] does not exist in database [d].", "SELECT", pymysql.ProgrammingError),
+        (1105, "Unknown column 'x' in 'table list'", "SELECT", pymysql.ProgrammingError),
+        (
+            1105,
+            "Where clause only supports compound predicate, binary predicate",
+            "DELETE",
+            pymysql.NotSupportedError,
+        ),
+        (1105, "Can't append new rows in partial update when", "INSERT", pymysql.OperationalError),
+        (5024, "query timeout", "SELECT", pymysql.OperationalError),
+        (5025, VERSIONS, "INSERT", pymysql.OperationalError),
+        (2013, "Lost connection to MySQL server during query", "UPDATE", pymysql.OperationalError),
+        (1105, "something else", "SELECT", pymysql.OperationalError),
+    ],
+)
+def test_classes(code, text, sql, kind):
+    error = classified(pymysql.OperationalError(code, text), sql)
+    assert type(error) is kind
+    assert error.args[0] == code
+    assert text in str(error.args[1])
+
+
+def test_what_a_lost_connection_means():
+    lost = pymysql.OperationalError(2013, "Lost connection")
+    assert "may have kept it, or not" in str(classified(lost, "INSERT INTO t VALUES (1)"))
+    assert classified(lost, "SELECT 1") is lost
+    closed = pymysql.InterfaceError(0, "")
+    assert type(classified(closed, "COMMIT")) is pymysql.InterfaceError
+    assert too_many_versions(pymysql.OperationalError()) is False
+
+
+class TestThroughTheServer:
+    def test_rows_that_do_not_fit(self, table):
+        rows = table(Everything)
+        with pytest.raises(DataError):
+            rows.create(name="x" * 81)
+        with pytest.raises(IntegrityError):
+            rows.create(number=None)
+
+    def test_syntax_and_names(self, connection):
+        with connection.cursor() as cursor:
+            for sql in ("SELEC 1", "SELECT * FROM nowhere", "SELECT nothing FROM (SELECT 1 AS a) t"):
+                with pytest.raises((ProgrammingError, OperationalError)):
+                    cursor.execute(sql)
+            with pytest.raises(ProgrammingError):
+                cursor.execute("SELECT * FROM nowhere")
+            cursor.execute("SELECT 1")
+            assert cursor.fetchone() == (1,)
+
+    def test_deleting_by_more_than_plain_comparisons(self, table):
+        rows = table(Event)
+        rows.create(name="a", value=1)
+        with pytest.raises(NotSupportedError, match="not UNIQUE"):
+            (rows.filter(name="a") | rows.filter(value=1)).delete()
+        assert rows.count() == 1
+
+
+class Versions:
+    """A driver's cursor that refuses its first statements for too many versions."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.sent = 0
+
+    def mogrify(self, query, args):
+        return query
+
+    def execute(self, query):
+        self.sent += 1
+        if self.sent <= self.refusals:
+            raise pymysql.OperationalError(5025, VERSIONS)
+        return 1
+
+
+class Wrapper:
+    def before_statement(self, sql):
+        pass
+
+    def note_write(self, sql):
+        self.noted = sql
+
+
+@pytest.mark.parametrize(("refusals", "sent"), [(0, 1), (3, 4), (99, 5)])
+def test_too_many_versions(monkeypatch, refusals, sent):
+    """The statement is repeated a few times; then the error says what to do."""
+    pauses = []
+    monkeypatch.setattr(cursor_module.time, "sleep", pauses.append)
+    driver, wrapper = Versions(refusals), Wrapper()
+    cursor = cursor_module.DorisCursor(driver, wrapper)
+    if refusals < 5:
+        assert cursor.execute("INSERT INTO t VALUES (1)") == 1
+        assert wrapper.noted.startswith("INSERT")
+    else:
+        with pytest.raises(pymysql.OperationalError, match="more rows at once"):
+            cursor.execute("INSERT INTO t VALUES (1)")
+    assert driver.sent == sent
+    assert pauses == sorted(pauses)
+    assert len(pauses) == sent - 1
+
+
+class Relay:
+    """A server between a client and Doris, which can fall silent or hang up."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self._target = target
+        self._silent = threading.Event()
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            self._sockets += [client, server]
+            for source, sink, answers in ((client, server, False), (server, client, True)):
+                threading.Thread(target=self._pass, args=(source, sink, answers), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not (answers and self._silent.is_set()):
+                    sink.sendall(data)
+
+    def fall_silent(self) -> None:
+        """From now on no answer arrives."""
+        self._silent.set()
+
+    def hang_up(self) -> None:
+        """End all conversations."""
+        for side in self._sockets:
+            with contextlib.suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
+            side.close()
+        self._sockets.clear()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.hang_up()
+
+
+@pytest.fixture
+def relay(doris_settings):
+    made = Relay((doris_settings["HOST"], int(doris_settings["PORT"])))
+    yield made
+    made.close()
+
+
+def test_a_lost_connection(table, make_connection, relay):
+    rows = table(Visit)
+    through = make_connection(f"{ALIAS}_relayed", PORT=relay.port)
+    away = Visit.objects.using(f"{ALIAS}_relayed")
+    away.create(page="a")
+    relay.hang_up()
+    with pytest.raises((OperationalError, InterfaceError), match="may have kept it, or not"):
+        away.create(page="b")
+    with pytest.raises((OperationalError, InterfaceError)):
+        away.count()
+    through.close_if_unusable_or_obsolete()
+    away.create(page="c")
+    assert set(rows.values_list("page", flat=True)) == {"a", "c"}
+
+
+def test_a_server_that_does_not_answer_in_time(make_connection, relay):
+    """A read timeout ends a statement; of a write nobody knows whether it was kept."""
+    through = make_connection(f"{ALIAS}_relayed", PORT=relay.port, OPTIONS={"read_timeout": 1})
+    with through.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        relay.fall_silent()
+        started = time.monotonic()
+        with pytest.raises(OperationalError, match="may have kept it, or not"):
+            cursor.execute("DELETE FROM nowhere WHERE a = 1")
+        assert time.monotonic() - started < 5
