@@ -92,11 +92,58 @@ def aggregate(
     kind = translator.type_of(arguments[0]) if len(arguments) == 1 else None
     if kind is not None and kind.name == "DECIMAL" and name in ("sum", "min", "max"):
         node.meta["doris_type"] = kind
-    if kind is not None and kind.name == "DECIMAL" and name == "avg" and not in_window:
-        # DuckDB averages decimals as doubles, so this is exact to 15 digits; the type is Doris'
+    if kind is not None and kind.name == "DECIMAL" and name == "avg":
         scale = max(kind.args[1], 4)
-        return raw(f"CAST({sql_of(node)} AS DECIMAL(38,{scale}))", DorisType("DECIMAL", (38, scale)))
+        node.meta["doris_type"] = DorisType("DECIMAL", (38, scale))
+        if in_window:  # `window` does it: each part needs the OVER clause
+            node.meta["average_of"] = kind.args[1]
+            return node
+        return _average(node, kind.args[1])
     return node
+
+
+def window(node: exp.Window) -> exp.Expr:
+    """An aggregate over a window. The average of DECIMAL is made of two."""
+    scale = node.this.meta.get("average_of")
+    if scale is None:
+        return node
+    parts = []
+    for name in ("sum", "count"):
+        part = node.copy()
+        part.set("this", exp.Anonymous(this=name, expressions=[e.copy() for e in node.this.expressions]))
+        parts.append(part)
+    return _quotient(parts[0], parts[1], scale, max(scale, 4))
+
+
+def _average(average: exp.Expr, scale: int) -> exp.Expr:
+    """AVG of a DECIMAL: the digits after the last are cut off, which a DOUBLE would not do."""
+    total, count = (
+        exp.Anonymous(this=name, expressions=[e.copy() for e in average.expressions])
+        for name in ("sum", "count")
+    )
+    return _quotient(total, count, scale, max(scale, 4))
+
+
+def quotient(
+    left: tuple[exp.Expr, tuple[int, int]], right: tuple[exp.Expr, tuple[int, int]], result: DorisType
+) -> exp.Expr:
+    """``DECIMAL / DECIMAL``: a division of whole numbers, as Doris does it; NULL for a division by 0."""
+    (dividend, (_, s1)), (divisor, (_, s2)) = left, right
+    return _quotient(dividend, divisor, s1, result.args[1], s2)
+
+
+def _quotient(dividend: exp.Expr, divisor: exp.Expr, s1: int, scale: int, s2: int = 0) -> exp.Expr:
+    shift = 10 ** (scale - s1 + s2)
+    whole = f"({_unscaled(dividend, s1)} * CAST({shift} AS HUGEINT)) // nullif({_unscaled(divisor, s2)}, 0)"
+    kind = DorisType("DECIMAL", (38, scale))
+    return raw(f"CAST(CAST({whole} AS VARCHAR) || 'e-{scale}' AS {kind.duckdb})", kind)
+
+
+def _unscaled(node: exp.Expr, scale: int) -> str:
+    """A DECIMAL as the whole number of its last digits."""
+    if not scale:
+        return f"CAST({sql_of(node)} AS HUGEINT)"
+    return f"CAST(replace(CAST(CAST({sql_of(node)} AS DECIMAL(38,{scale})) AS VARCHAR), '.', '') AS HUGEINT)"
 
 
 def _group_concat(translator: "_Translator", arguments: list[exp.Expr]) -> exp.Expr:
@@ -239,6 +286,10 @@ def write_out(translator: "_Translator", name: str, arguments: list[exp.Expr]) -
         return raw(f"json_array({', '.join(texts)})")
     if name == "truncate":
         return _truncate(texts)
+    if name == "sha2":
+        if texts[1] != "256":
+            raise NotEmulatedError(f"SHA2 of {texts[1]} bits")
+        return raw(f"sha256({PREFIX}text({texts[0]}))")
     return _time_function(translator, name, arguments, texts)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from dbint.emulators.doris import calls
+from dbint.emulators.doris import calls, inference
 from dbint.emulators.doris.errors import NotEmulatedError
 from dbint.emulators.doris.functions import PREFIX
 from dbint.emulators.doris.types import DorisType
@@ -23,25 +23,29 @@ _INTEGERS = ("TINYINT", "SMALLINT", "INT", "BIGINT")
 _FLOATS = ("FLOAT", "DOUBLE")
 _NUMBERS = (*_INTEGERS, "LARGEINT", "DECIMAL", *_FLOATS)
 _DOUBLE = DorisType("DOUBLE")
-_BIGINT = DorisType("BIGINT")
 _GUARDS: dict[type[exp.Expr], str] = {exp.Div: f"{PREFIX}divisible", exp.IntDiv: f"{PREFIX}whole"}
 
 
 def arithmetic(translator: "_Translator", node: exp.Expr) -> exp.Expr:
-    """``+ - * / DIV %`` on numbers. Raises NotEmulatedError for dates, and for quotients of DECIMAL."""
+    """``+ - * / DIV %`` on numbers. Raises NotEmulatedError for dates."""
+    result = inference.known(node)
     operands = [node.this, node.args["expression"]]
+    numbers = [inference.as_decimal(translator.type_of(operand)) for operand in operands]
+    if result is not None and result.name == "DECIMAL" and numbers[0] and numbers[1]:
+        if isinstance(node, exp.Div):
+            return calls.quotient((operands[0], numbers[0]), (operands[1], numbers[1]), result)
+        if isinstance(node, exp.Mul) and result.args[1] != numbers[0][1] + numbers[1][1]:
+            raise NotEmulatedError("a product of DECIMAL that loses digits (its precision is above 38)")
+    if isinstance(node, exp.Div) and any(isinstance(operand, exp.Null) for operand in operands):
+        return exp.Null()
     kinds = [_operand(translator, node, operand) for operand in operands]
     names = [kind.name if kind else "" for kind in kinds]
     widens = isinstance(node, exp.Add | exp.Sub | exp.Mul) and all(name in _INTEGERS for name in names)
     if widens and "BIGINT" not in names:  # the result of Doris has the next larger type
         for operand in operands:
             operand.replace(exp.cast(operand.copy(), "BIGINT"))
-    if any(name in _FLOATS for name in names) or isinstance(node, exp.Div):
-        node.meta["doris_type"] = _DOUBLE
-    elif "DECIMAL" in names:
-        node.meta["doris_type"] = DorisType("DECIMAL", (38, 9))
-    elif widens or isinstance(node, exp.IntDiv):
-        node.meta["doris_type"] = _BIGINT
+    if isinstance(node, exp.Div):
+        node.meta.setdefault("doris_type", _DOUBLE)
     return node
 
 
@@ -57,8 +61,8 @@ def _operand(translator: "_Translator", node: exp.Expr, operand: exp.Expr) -> Do
     name = kind.name if kind else ""
     if name in ("DATE", "DATETIME"):
         raise NotEmulatedError("arithmetic with a DATE or DATETIME")
-    if isinstance(node, exp.Div) and name == "DECIMAL":
-        raise NotEmulatedError("the division of DECIMAL (cast an operand to DOUBLE)")
+    if isinstance(node, exp.Div) and name == "DECIMAL" and inference.known(node) is None:
+        raise NotEmulatedError("the division of DECIMAL and a number whose type is not known")
     if isinstance(node, exp.IntDiv) and name in ("DECIMAL", *_FLOATS):
         raise NotEmulatedError("DIV of a number with a fraction")
     return kind

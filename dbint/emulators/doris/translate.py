@@ -11,12 +11,12 @@ from typing import Protocol
 from sqlglot import ErrorLevel, exp
 from sqlglot.errors import UnsupportedError
 
-from dbint.emulators.doris import calls, coercion
+from dbint.emulators.doris import calls, coercion, inference
 from dbint.emulators.doris.errors import DorisError, NotEmulatedError
 from dbint.emulators.doris.functions import AGGREGATES, PREFIX, SCALARS, WINDOW_ONLY, WRITTEN_OUT
 from dbint.emulators.doris.model import Table
 from dbint.emulators.doris.parse import parse_expression, parse_statement
-from dbint.emulators.doris.types import INTEGERS, DorisType, make_type
+from dbint.emulators.doris.types import DorisType, make_type
 
 _PLAIN = (
     exp.Select, exp.From, exp.Where, exp.Group, exp.Having, exp.Order, exp.Ordered, exp.Limit, exp.Offset,
@@ -73,9 +73,7 @@ def translate_query(sql: str, scope: Scope) -> Translation:
 def translate_condition(sql: str, scope: Scope, types: dict[str, DorisType]) -> str:
     """Translate one expression over columns of the given types (a header of Stream Load)."""
     tree = parse_expression(sql)
-    translator = _Translator(scope)
-    translator.types = {name.lower(): kind for name, kind in types.items()}
-    return translator.expression(tree)
+    return _Translator(scope).expression(tree, {name.lower(): kind for name, kind in types.items()})
 
 
 def translate_tree(tree: exp.Expr, scope: Scope) -> Translation:
@@ -86,13 +84,14 @@ def translate_tree(tree: exp.Expr, scope: Scope) -> Translation:
 class _Translator:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.types: dict[str, DorisType | None] = {}
+        self.names: set[str] = set()  # of all columns of all tables
         self.has_largeint = False
         self.knows_columns = True
 
     def query(self, tree: exp.Expr) -> Translation:
         self._check(tree)
         self._name_columns(tree)
+        inference.annotate(tree, self._columns_of, cast_type)
         clauses: dict[str, str] = {}
         for column in tree.find_all(exp.Column):
             clauses.setdefault(column.name.lower(), _clause(column))
@@ -101,9 +100,14 @@ class _Translator:
         tree = self._rewrite(tree)
         return Translation(self._generate(tree), types, self.has_largeint, clauses)
 
-    def expression(self, tree: exp.Expr) -> str:
+    def expression(self, tree: exp.Expr, columns: dict[str, DorisType]) -> str:
         self._check(tree)
+        inference.annotate_expression(tree, columns, cast_type)
         return self._generate(self._rewrite(tree))
+
+    def _columns_of(self, node: exp.Table) -> dict[str, DorisType] | None:
+        table = self.scope.table(node.db or None, node.name)
+        return {column.name.lower(): column.type for column in table.columns} if table is not None else None
 
     def _generate(self, tree: exp.Expr) -> str:
         try:
@@ -147,9 +151,7 @@ class _Translator:
             relation = self.scope.relation(database, node.name)
             table = self.scope.table(database, node.name)
             for column in table.columns if table else ():
-                name = column.name.lower()
-                certain = self.types.get(name, column.type) == column.type
-                self.types[name] = column.type if certain else None
+                self.names.add(column.name.lower())
                 self.has_largeint = self.has_largeint or column.type.name == "LARGEINT"
             self.knows_columns = self.knows_columns and table is not None
             alias = node.alias or node.name
@@ -158,11 +160,6 @@ class _Translator:
             )
             bound.set("joins", node.args.get("joins"))
             node.replace(bound)
-        for derived in tree.find_all(exp.Alias):  # a derived column may have another type than its namesake
-            name, origin = derived.alias.lower(), derived.this
-            renames = not isinstance(origin, exp.Column) or origin.name.lower() != name
-            if name in self.types and renames and derived.parent is not tree:
-                self.types[name] = None
         self._refuse_aliases(tree)
         for reference in tree.find_all(exp.Column):
             reference.set("db", None)
@@ -173,7 +170,7 @@ class _Translator:
         aliases = [alias for alias in tree.find_all(exp.Alias) if self.knows_columns]
         for select in tree.find_all(exp.Select):
             own = {alias.alias.lower() for alias in aliases if alias.parent is select}
-            own -= self.types.keys()
+            own -= self.names
             own -= {alias.alias.lower() for alias in aliases if alias.parent is not select}
             for part in (*select.expressions, select.args.get("where")):
                 for column in part.find_all(exp.Column) if part is not None else ():
@@ -194,14 +191,10 @@ class _Translator:
             return kind
         if isinstance(node, exp.Paren | exp.Neg):
             return self.type_of(node.this)
-        if isinstance(node, exp.Column):
-            return self.types.get(node.name.lower())
         if isinstance(node, exp.Cast):
             return cast_type(node)
-        if isinstance(node, exp.Anonymous) and node.name.lower() in (f"{PREFIX}min", f"{PREFIX}max"):
-            return self.type_of(node.expressions[0])
         if isinstance(node, exp.Literal) and not node.is_string:
-            return _literal_type(node.name)
+            return inference.literal_type(node.name)
         return None
 
     def _rewrite(self, tree: exp.Expr) -> exp.Expr:
@@ -212,6 +205,8 @@ class _Translator:
             if handler is not None and node is not root:
                 replacement = handler(self, node)
                 if replacement is not node:
+                    if "doris_type" in node.meta:
+                        replacement.meta.setdefault("doris_type", node.meta["doris_type"])
                     node.replace(replacement)
         result: exp.Expr = root.this
         return result
@@ -282,9 +277,21 @@ class _Translator:
         pattern = node.expression
         if isinstance(pattern, exp.Cast):  # LIKE BINARY 'x': all comparisons are binary
             node.set("expression", pattern.this)
+        self._as_texts(node)
         if isinstance(node.parent, exp.Escape):
             return node
         return exp.Escape(this=node.copy(), expression=exp.Literal.string("\\"))
+
+    def _regexp(self, node: exp.RegexpLike) -> exp.Expr:
+        self._as_texts(node)
+        return node
+
+    def _as_texts(self, node: exp.Expr) -> None:
+        """LIKE and REGEXP look at the text of numbers and dates, too."""
+        for operand in (node.this, node.expression):
+            kind = self.type_of(operand)
+            if kind is not None and not kind.is_string:
+                operand.replace(calls.raw(calls.text_of(self, operand)))
 
     def _cast(self, node: exp.Cast) -> exp.Expr:
         if node.to.is_type("binary"):
@@ -302,6 +309,12 @@ class _Translator:
             if unit == "week"
             else exp.Anonymous(this=f"{PREFIX}{unit}", expressions=[node.expression])
         )
+
+    def _window(self, node: exp.Window) -> exp.Expr:
+        frame = node.args.get("spec")
+        if frame is not None:
+            _check_frame(node, frame)
+        return calls.window(node)
 
     def _select(self, node: exp.Select) -> exp.Expr:
         node.set("hint", None)
@@ -334,10 +347,31 @@ _HANDLERS: dict[type, Callable[..., exp.Expr]] = {
     exp.Between: _Translator._comparison,
     exp.Interval: _Translator._interval,
     exp.Like: _Translator._like,
+    exp.RegexpLike: _Translator._regexp,
     exp.Cast: _Translator._cast,
     exp.Extract: _Translator._extract,
     exp.Select: _Translator._select,
+    exp.Window: _Translator._window,
 }
+
+
+def _check_frame(node: exp.Window, frame: exp.Expr) -> None:
+    """What Doris has no window frames for (its planner: WindowFunctionChecker)."""
+    bounds = [frame.args.get("start"), frame.args.get("end") or "CURRENT ROW"]
+    if node.args.get("order") is None:
+        raise DorisError("WindowFrame clause requires OrderBy clause")
+    if frame.text("kind").upper() == "RANGE" and (
+        any(isinstance(bound, exp.Expr) for bound in bounds) or bounds == ["CURRENT ROW", "CURRENT ROW"]
+    ):
+        raise DorisError(
+            "WindowFrame with RANGE must use both UNBOUNDED boundary or one UNBOUNDED boundary and one "
+            "CURRENT ROW"
+        )
+    if frame.text("kind").upper() not in ("ROWS", "RANGE") or frame.args.get("exclude"):
+        raise DorisError("\nmismatched input in the window frame\n")
+    name = node.this.name.removeprefix(PREFIX).upper()
+    if name in ("LAG", "LEAD"):
+        raise DorisError(f"WindowFrame for {name}() must be null")
 
 
 def _clause(column: exp.Column) -> str:
@@ -353,15 +387,6 @@ def _clause(column: exp.Column) -> str:
         for call in node.find_all(exp.Anonymous)
     )
     return "AGGREGATE" if calls_aggregate or node.args.get("group") else "PROJECT"
-
-
-def _literal_type(text: str) -> DorisType:
-    if "e" in text.lower():
-        return DorisType("DOUBLE")
-    if "." in text:
-        return DorisType("DECIMAL", (38, len(text.partition(".")[2])))
-    value = int(text)
-    return DorisType(next((n for n in ("INT", "BIGINT") if value <= INTEGERS[n][1]), "LARGEINT"))
 
 
 def cast_type(node: exp.Cast) -> DorisType:

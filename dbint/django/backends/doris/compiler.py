@@ -6,32 +6,65 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import NotSupportedError
-from django.db.models.fields.json import (
-    ContainedBy,
-    DataContains,
-    HasKeyLookup,
-    JSONExact,
-    KeyTransform,
+from django.db.models.expressions import Combinable, CombinedExpression
+from django.db.models.functions import (
+    SHA224,
+    SHA256,
+    SHA384,
+    SHA512,
+    Cast,
+    Chr,
+    ConcatPair,
+    Length,
+    Now,
+    Ord,
+    Random,
 )
-from django.db.models.functions import Chr, ConcatPair, Length, Now, Ord, Random
 from django.db.models.sql import compiler
 
+from dbint.django.backends.doris.json_lookups import WRITERS as JSON_WRITERS
 from dbint.django.backends.doris.table import DorisTable, table_options
 
 Sql = tuple[str, Any]
-
-
-def _refuse_json(node: Any, compiler: Any, connection: Any) -> Sql:
-    raise NotSupportedError(
-        "Doris compares neither JSON values nor paths into them the way Django's JSONField lookups mean it: "
-        "keep what you filter or order by in a field of its own"
-    )
 
 
 def _refuse_code_points(node: Any, compiler: Any, connection: Any) -> Sql:
     raise NotSupportedError(
         f"Doris has no function for {type(node).__name__}: characters and their code points"
     )
+
+
+def _sha2(node: Any, compiler: Any, connection: Any) -> Any:
+    bits = type(node).function.removeprefix("SHA")
+    return node.as_sql(compiler, connection, template=f"SHA2(%(expressions)s, {bits})")
+
+
+def _combined(node: Any, compiler: Any, connection: Any) -> Any:
+    if node.connector != Combinable.BITRIGHTSHIFT:
+        return node.as_sql(compiler, connection)
+    # BIT_SHIFT_RIGHT moves the sign like any other bit; a number below zero is shifted as its complement.
+    value, params = compiler.compile(node.lhs)
+    bits, bits_params = compiler.compile(node.rhs)
+    shifted = f"BITNOT(BIT_SHIFT_RIGHT(BITNOT({value}), {bits}))"
+    return (
+        f"IF({value} < 0, {shifted}, BIT_SHIFT_RIGHT({value}, {bits}))",
+        (*params, *params, *bits_params, *params, *bits_params),
+    )
+
+
+def _cast(node: Any, compiler: Any, connection: Any) -> Any:
+    field = node.output_field
+    kind = field.get_internal_type()
+    source = node.get_source_expressions()[0]
+    if kind in ("CharField", "SlugField") and field.max_length:
+        # VARCHAR(n) counts bytes, and CAST cuts there.
+        return node.as_sql(
+            compiler, connection, template=f"LEFT(CAST(%(expressions)s AS STRING), {field.max_length})"
+        )
+    if kind == "TimeField" and getattr(source, "output_field", field).get_internal_type() == "DateTimeField":
+        sql, params = compiler.compile(source)
+        return connection.ops.datetime_cast_time_sql(sql, params, None)
+    return node.as_sql(compiler, connection)
 
 
 # Expressions that Django writes in another way for each vendor.
@@ -43,13 +76,12 @@ _WRITERS: dict[type, Callable[[Any, Any, Any], Sql]] = {
     ConcatPair: lambda node, compiler, connection: node.as_sql(
         compiler, connection, function="CONCAT_WS", template="%(function)s('', %(expressions)s)"
     ),
+    CombinedExpression: _combined,
+    Cast: _cast,
+    **dict.fromkeys((SHA224, SHA256, SHA384, SHA512), _sha2),
     Chr: _refuse_code_points,
     Ord: _refuse_code_points,
-    KeyTransform: _refuse_json,
-    JSONExact: _refuse_json,
-    DataContains: _refuse_json,
-    ContainedBy: _refuse_json,
-    HasKeyLookup: _refuse_json,
+    **JSON_WRITERS,
 }
 
 

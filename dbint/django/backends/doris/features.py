@@ -41,19 +41,18 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     supports_sequence_reset = False
 
     # Queries.
-    allow_sliced_subqueries_with_in = False
     supports_tuple_lookups = False
     supports_over_clause = True
+    only_supports_unbounded_with_preceding_and_following = True
     supports_temporal_subtraction = True
     supports_date_lookup_using_string = False
     supports_timezones = False
     order_by_nulls_first = True
     supports_slicing_ordering_in_compound = True
-    supports_logical_xor = False
+    supports_logical_xor = True
     supports_regex_backreferencing = False
     has_case_insensitive_like = False
     supports_json_field_contains = False
-    has_json_object_function = False
     empty_fetchmany_value = ()
 
     # Definitions.
