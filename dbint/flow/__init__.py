@@ -7,6 +7,7 @@ from dbint.flow.stream_load import (
     LoadResult,
     StreamLoadClient,
     Tls,
+    json_line_chunks,
     json_lines,
     make_label,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "LoadResult",
     "StreamLoadClient",
     "Tls",
+    "json_line_chunks",
     "json_lines",
     "make_label",
 ]

@@ -6,7 +6,7 @@ import enum
 import json
 import math
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dbint.errors import ConfigurationError
@@ -21,6 +21,15 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
     doubles and round. Aware date-times become UTC, naive ones stay. Raises ConfigurationError for NaN,
     infinity and values of other types, naming the column.
     """
+    return b"".join(json_line_chunks(rows))
+
+
+def json_line_chunks(rows: Iterable[Mapping[str, Any]], size: int = 1 << 20) -> Iterator[bytes]:
+    """As :func:`json_lines`, in pieces of about ``size`` bytes that are made when they are sent.
+
+    A load of any size then needs little memory here. It has one attempt, for a generator cannot be read
+    again: where repeating matters, write the pieces to a file and load that.
+    """
     out = bytearray()
     for number, row in enumerate(rows):
         document = {}
@@ -34,7 +43,11 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
         except UnicodeEncodeError as error:
             raise ConfigurationError(f"row {number}: not valid Unicode: {error.reason}") from None
         out += b"\n"
-    return bytes(out)
+        if len(out) >= size:
+            yield bytes(out)
+            out.clear()
+    if out:
+        yield bytes(out)
 
 
 def _value(value: Any) -> Any:

@@ -33,9 +33,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, NoReturn, Self, Unpack
+from typing import Any, Literal, NoReturn, Self, Unpack
 from urllib.parse import quote
 
 from dbint.errors import AuthenticationError, ClosedError, ConfigurationError, UnreachableError
@@ -49,7 +49,7 @@ from dbint.flow.http_exchange import (
     Timeouts,
     Tls,
 )
-from dbint.flow.json_lines import json_lines
+from dbint.flow.json_lines import json_line_chunks, json_lines
 from dbint.flow.labels import check_label, make_label
 from dbint.flow.load_options import Format, LoadOptions, load_headers
 from dbint.flow.load_result import LoadError, LoadOutcomeUnknownError, LoadResult, parse_result
@@ -62,6 +62,7 @@ __all__ = [
     "LoadResult",
     "StreamLoadClient",
     "Tls",
+    "json_line_chunks",
     "json_lines",
     "make_label",
 ]
@@ -70,11 +71,15 @@ log = logging.getLogger(__name__)
 
 _MAX_REDIRECTS = 3
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+# Too many versions: every further load makes it worse until a compaction has run, which takes seconds.
+_CROWDED = re.compile(r"-235\b|too many versions", re.IGNORECASE)
+_FIRST_CROWDED_PAUSE_S, _LONGEST_CROWDED_PAUSE_S = 1.0, 30.0
 # Reasons that pass by themselves: too many versions (-235), too much at once, no backend just now.
 _PASSING = re.compile(
     r"-235\b|TOO_MANY_TASKS|MEM_LIMIT_EXCEEDED|MEM_ALLOC_FAILED|too many (?:running )?(?:txns|tasks|versions)"
     r"|exceed(?:s)? (?:the )?(?:running )?txn.*limit|[Nn]o (?:available )?backend|NO_BACKEND_LOAD_AVAILABLE",
 )
+_NO_ERROR_LOG = "(the error log could not be read"
 _ACCESS_DENIED = re.compile(r"no valid Basic authorization|[Aa]ccess denied|Unauthorized")
 
 Credentials = tuple[str, str] | Callable[[], tuple[str, str]]
@@ -84,6 +89,7 @@ Credentials = tuple[str, str] | Callable[[], tuple[str, str]]
 class _Attempt:
     """What is known about one ``load()`` call so far."""
 
+    name: str
     label: str
     deadline: float
     body: Body
@@ -93,6 +99,25 @@ class _Attempt:
     trouble: str = ""
     reached: bool = False
     tried: set[str] = field(default_factory=set)
+    unreachable: set[str] = field(default_factory=set)
+    """Backends that a frontend named and that could not be reached since the last pause."""
+    redirected: bool = False
+    crowded: bool = False
+    """The last answer asks for a longer pause."""
+
+
+class _UnreachableBackendError(BrokenExchangeError):
+    """A frontend answers, and the backend that it names cannot be reached from here."""
+
+    def __init__(self, address: str, broken: BrokenExchangeError) -> None:
+        super().__init__(
+            f"redirects to the backend {address}, which cannot be reached from here ({broken.reason}): if it "
+            "has another address for this network, give that in address_map or be_urls, or send the header "
+            "redirect-policy",
+            unreachable=True,
+            sent=broken.sent,
+        )
+        self.address = address
 
 
 class StreamLoadClient:
@@ -221,16 +246,61 @@ class StreamLoadClient:
         seconds = self._deadline if deadline is None else self._check_deadline(deadline)
         request_headers = load_headers(check_label(label), format, options, headers)
         self._check_age(label, first_attempt, seconds)
-        if not database or not table:
-            raise ConfigurationError("a load needs the names of its database and table")
-        path = f"/api/{quote(database, safe='')}/{quote(table, safe='')}/_stream_load"
-        attempt = _Attempt(label, time.monotonic() + seconds, Body(body))
+        attempt = _Attempt(f"Stream Load {label}", label, time.monotonic() + seconds, Body(body))
+        return self._run(_path(database, table), request_headers, attempt, seconds, error_lines, cancel)
+
+    def load_in_group(
+        self,
+        database: str,
+        table: str,
+        body: BodySource,
+        *,
+        mode: Literal["sync_mode", "async_mode"],
+        format: Format = "json",  # noqa: A002 - Doris' own word, and a keyword argument only
+        headers: Mapping[str, str] | None = None,
+        error_lines: int = 3,
+        deadline: float | None = None,
+        cancel: threading.Event | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> LoadResult:
+        """Load by group commit: Doris puts many small loads into one transaction. *Without a label, so not
+        exactly once.*
+
+        With ``sync_mode`` it returns when the rows are visible; with ``async_mode`` as soon as one backend
+        has them in its log on disk: they become visible some seconds later (``visible`` is False), and are
+        lost with that disk. A load whose body has gone out is never repeated, since that could load its rows
+        twice: LoadOutcomeUnknownError then says that they may be there or not. What else it raises is as for
+        :meth:`load`. Doris does not group partial updates and loads into named partitions: refused here.
+        """
+        for name in ("partial_columns", "partitions", "temporary_partitions", "unique_key_update_mode"):
+            if options.get(name):
+                raise ConfigurationError(f"{name} cannot be loaded by group commit; load() can")
+        if mode not in ("sync_mode", "async_mode"):
+            raise ConfigurationError(f"mode {mode!r} is not one of sync_mode, async_mode")
+        seconds = self._deadline if deadline is None else self._check_deadline(deadline)
+        request_headers = load_headers(None, format, options, headers, group_commit=mode)
+        attempt = _Attempt("the group commit load", "", time.monotonic() + seconds, Body(body))
+        result = self._run(_path(database, table), request_headers, attempt, seconds, error_lines, cancel)
+        return replace(result, visible=False) if mode == "async_mode" else result
+
+    def _run(
+        self,
+        path: str,
+        request_headers: dict[str, str],
+        attempt: _Attempt,
+        seconds: float,
+        error_lines: int,
+        cancel: threading.Event | None,
+    ) -> LoadResult:
+        """Make attempts until one settles the load."""
 
         def stopped() -> bool:
             return self._closed or (cancel is not None and cancel.is_set())
 
         pause = _FIRST_PAUSE_S
         while True:
+            if attempt.maybe_loaded and not attempt.label:
+                self._raise_ungrouped(attempt)
             if stopped():
                 self._raise_stopped(attempt)
             if time.monotonic() >= attempt.deadline:
@@ -247,32 +317,44 @@ class StreamLoadClient:
                     return result
             except StoppedError as stop:
                 attempt.maybe_loaded |= stop.sent > 0
+                if attempt.maybe_loaded and not attempt.label:
+                    attempt.trouble = "it was stopped"
+                    self._raise_ungrouped(attempt)
                 self._raise_stopped(attempt)
             except BrokenExchangeError as broken:
                 attempt.maybe_loaded |= broken.sent > 0
                 attempt.reached |= not broken.unreachable
                 attempt.trouble = f"{host_and_port(server)}: {broken.reason}"
+                if isinstance(broken, _UnreachableBackendError) and broken.address not in attempt.unreachable:
+                    attempt.unreachable.add(broken.address)
+                    attempt.redirected = True
+                    continue  # the frontend takes its backends in turn
                 attempt.tried.add(server)
                 self._servers.rotate(-1)
                 if self._servers[0] not in attempt.tried:
                     continue  # another server may answer at once
                 attempt.tried.clear()
+                attempt.unreachable.clear()
             except (AuthenticationError, ConfigurationError) as error:
                 if attempt.maybe_loaded:
                     raise LoadOutcomeUnknownError(
                         f"{error}. An earlier attempt may have loaded the rows: once this is mended, repeat "
-                        f"them with the same label {label}",
-                        label=label,
+                        f"them with the same label {attempt.label}",
+                        label=attempt.label,
                     ) from error
                 raise
-            log.warning("Stream Load %s, attempt %d: %s", label, attempt.count, attempt.trouble)
+            log.warning("%s, attempt %d: %s", attempt.name, attempt.count, attempt.trouble)
+            longest = _LONGEST_PAUSE_S
+            if attempt.crowded:
+                pause, longest = max(pause, _FIRST_CROWDED_PAUSE_S), _LONGEST_CROWDED_PAUSE_S
+                attempt.crowded = False
             wait = random.uniform(pause / 2, pause)  # noqa: S311 - spreads retries, keeps no secret
             wait = max(0.0, min(wait, attempt.deadline - time.monotonic()))
             if cancel is not None:
                 cancel.wait(wait)
             else:
                 time.sleep(wait)
-            pause = min(pause * 2, _LONGEST_PAUSE_S)
+            pause = min(pause * 2, longest)
 
     # -- one attempt
 
@@ -282,17 +364,22 @@ class StreamLoadClient:
         """PUT through as many redirects as there are, and return the last answer."""
         channel = self._take()
         try:
-            for _ in range(_MAX_REDIRECTS + 1):
-                response = channel.request(
-                    url,
-                    credentials=self._current_credentials(),
-                    timeouts=self._timeouts,
-                    tls=self._tls,
-                    deadline=attempt.deadline,
-                    stop=stopped,
-                    headers=headers,
-                    body=attempt.body,
-                )
+            for redirects in range(_MAX_REDIRECTS + 1):
+                try:
+                    response = channel.request(
+                        url,
+                        credentials=self._current_credentials(),
+                        timeouts=self._timeouts,
+                        tls=self._tls,
+                        deadline=attempt.deadline,
+                        stop=stopped,
+                        headers=headers,
+                        body=attempt.body,
+                    )
+                except BrokenExchangeError as broken:
+                    if redirects and broken.unreachable:
+                        raise _UnreachableBackendError(host_and_port(url), broken) from None
+                    raise
                 if response.status not in (301, 302, 307, 308):
                     return response
                 if not response.location:
@@ -316,7 +403,7 @@ class StreamLoadClient:
         text = response.body.decode("utf-8", "replace")
         if response.status in (401, 403):
             raise AuthenticationError(
-                f"Doris does not accept the credentials for the load {attempt.label} (HTTP "
+                f"Doris does not accept the credentials for {attempt.name} (HTTP "
                 f"{response.status}): check user and password, and that the user has LOAD_PRIV on the table"
             )
         try:
@@ -325,7 +412,7 @@ class StreamLoadClient:
             answer = None
         if not isinstance(answer, dict) and 400 <= response.status < 500 and not attempt.maybe_loaded:
             raise LoadError(
-                f"Stream Load {attempt.label}: HTTP {response.status} from a server that does not speak "
+                f"{attempt.name}: HTTP {response.status} from a server that does not speak "
                 "like Doris; check the address and the HTTP port (frontend 8030, backend 8040)",
                 label=attempt.label,
             )
@@ -340,7 +427,7 @@ class StreamLoadClient:
         if not isinstance(status, str):
             self._judge_frontend(response, answer, attempt)
             return None
-        result = parse_result(answer, attempt.label, attempt.count)
+        result = parse_result(answer, attempt.label or str(answer.get("Label", "")), attempt.count)
         if status in ("Success", "Publish Timeout"):
             return result
         message = self._redacted(result.message)
@@ -354,16 +441,20 @@ class StreamLoadClient:
                 attempt.trouble += ": a two-phase load that waits for its commit or abort"
             return None
         if _ACCESS_DENIED.search(message):
-            raise AuthenticationError(f"Doris refuses the load {attempt.label}: {message}")
+            raise AuthenticationError(f"Doris refuses {attempt.name}: {message}")
         if result.txn_id is not None and result.txn_id > 0:
             # This attempt got the label, so no earlier one that gave no answer has loaded anything.
             attempt.maybe_loaded = False
         if attempt.maybe_loaded or _PASSING.search(message):
             attempt.trouble = message
+            attempt.crowded = _CROWDED.search(message) is not None
             return None
         lines = self.error_lines(result.error_url, error_lines, stopped) if result.error_url else ()
+        first = answer.get("FirstErrorMsg")
+        if error_lines > 0 and isinstance(first, str) and (not lines or lines[0].startswith(_NO_ERROR_LOG)):
+            lines = (self._redacted(first)[:500], *lines)
         raise LoadError(
-            f"Stream Load {attempt.label} failed: {message}" + "".join(f"\n  {line}" for line in lines),
+            f"{attempt.name} failed: {message}" + "".join(f"\n  {line}" for line in lines),
             label=attempt.label,
             result=result,
             error_lines=lines,
@@ -373,11 +464,10 @@ class StreamLoadClient:
         """A frontend that refuses says so with HTTP 200 and another shape of JSON; no load has begun."""
         message = self._redacted(" ".join(str(answer[k]) for k in ("msg", "data") if answer.get(k)))[:500]
         if answer.get("code") in (401, 403) or _ACCESS_DENIED.search(message):
-            raise AuthenticationError(f"Doris refuses the load {attempt.label}: {message}")
+            raise AuthenticationError(f"Doris refuses {attempt.name}: {message}")
         if not attempt.maybe_loaded and not _PASSING.search(message):
             raise LoadError(
-                f"Stream Load {attempt.label} was refused (HTTP {response.status}): "
-                f"{message or 'no reason given'}",
+                f"{attempt.name} was refused (HTTP {response.status}): {message or 'no reason given'}",
                 label=attempt.label,
             )
         attempt.trouble = message
@@ -405,11 +495,11 @@ class StreamLoadClient:
                 truncate=True,
             )
         except (BrokenExchangeError, ConfigurationError, StoppedError, UnusableRedirectError) as error:
-            return (f"(the error log could not be read: {error})",)
+            return (f"{_NO_ERROR_LOG}: {error})",)
         finally:
             self._give_back(channel)
         if response.status != 200:
-            return (f"(the error log could not be read: HTTP {response.status})",)
+            return (f"{_NO_ERROR_LOG}: HTTP {response.status})",)
         lines = self._redacted(response.body.decode("utf-8", "replace")).splitlines()
         return tuple(line[:500] for line in lines if line.strip())[:limit]
 
@@ -419,15 +509,22 @@ class StreamLoadClient:
         why = "the client was closed" if self._closed else "the load was cancelled"
         if attempt.maybe_loaded:
             raise LoadOutcomeUnknownError(
-                f"{why} while Stream Load {attempt.label} was under way: whether it is loaded is unknown. "
+                f"{why} while {attempt.name} was under way: whether it is loaded is unknown. "
                 "Repeat it with the same label",
                 label=attempt.label,
             )
-        raise ClosedError(f"{why}; Stream Load {attempt.label} has loaded nothing")
+        raise ClosedError(f"{why}; {attempt.name} has loaded nothing")
+
+    def _raise_ungrouped(self, attempt: _Attempt) -> NoReturn:
+        raise LoadOutcomeUnknownError(
+            f"{attempt.name} was sent and no answer came ({attempt.trouble}): its rows may be loaded or not, "
+            "and without a label a repetition could load them twice",
+            label="",
+        )
 
     def _raise_spent(self, attempt: _Attempt) -> NoReturn:
         message = (
-            f"Stream Load {attempt.label}: {attempt.trouble or 'a redirect came after the body'}; and the "
+            f"{attempt.name}: {attempt.trouble or 'a redirect came after the body'}; and the "
             "body cannot be sent again. Give bytes, a seekable file or a list instead of a generator or pipe"
         )
         if attempt.maybe_loaded:
@@ -441,15 +538,15 @@ class StreamLoadClient:
         tail = f"within {seconds:g} s and {attempt.count} attempts; last: {attempt.trouble}"
         if attempt.maybe_loaded:
             raise LoadOutcomeUnknownError(
-                f"Stream Load {attempt.label} has no certain end {tail}. Whether it is loaded is unknown: "
+                f"{attempt.name} has no certain end {tail}. Whether it is loaded is unknown: "
                 "repeat it with the same label",
                 label=attempt.label,
             )
         if attempt.reached:
-            raise LoadError(f"Stream Load {attempt.label} was not accepted {tail}", label=attempt.label)
+            raise LoadError(f"{attempt.name} was not accepted {tail}", label=attempt.label)
         raise UnreachableError(
-            f"no Doris server took Stream Load {attempt.label} {tail}. Check host and HTTP port "
-            "(frontend 8030, backend 8040)"
+            f"no Doris server took {attempt.name} {tail}"
+            + ("" if attempt.redirected else ". Check host and HTTP port (frontend 8030, backend 8040)")
         )
 
     # -- small things
@@ -503,6 +600,12 @@ class StreamLoadClient:
             channel.close()
         else:
             self._idle.append(channel)
+
+
+def _path(database: str, table: str) -> str:
+    if not database or not table:
+        raise ConfigurationError("a load needs the names of its database and table")
+    return f"/api/{quote(database, safe='')}/{quote(table, safe='')}/_stream_load"
 
 
 _inherited: list[deque[Channel]] = []

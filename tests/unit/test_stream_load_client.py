@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import struct
@@ -187,6 +188,11 @@ def dies_after_body(peer: Peer) -> None:
 
 def silence(peer: Peer) -> None:
     peer.head()
+    time.sleep(30)
+
+
+def silence_after_body(peer: Peer) -> None:
+    peer.take_body(peer.head())
     time.sleep(30)
 
 
@@ -784,3 +790,135 @@ def test_forked_child_opens_its_own_connection(be):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert load(c, label="parent").rows_loaded == 2
     assert be.connections == 2
+
+
+# -- backends that cannot be reached, first error, memory
+
+
+def dead_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_another_backend_is_asked_for_at_once(fe, be):
+    fe.script = [redirects(dead_address()), redirects(be)]
+    be.script = [takes(result())]
+    started = time.monotonic()
+    assert load(client(fe)).attempts == 2
+    assert time.monotonic() - started < 0.5
+
+
+def test_an_unreachable_backend_is_named(fe):
+    dead = dead_address()
+    fe.script = [redirects(dead)] * 20
+    with pytest.raises(UnreachableError) as caught:
+        load(client(fe), deadline=0.4)
+    for expected in (f"redirects to the backend {dead}", "address_map", "be_urls"):
+        assert expected in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_too_many_versions_is_given_time(be):
+    be.script = [takes(result("Fail", Message="[E-235]failed: too many versions")), takes(result())]
+    started = time.monotonic()
+    load(direct(be))
+    assert time.monotonic() - started >= 0.5
+
+
+def test_first_error_without_an_error_log(be):
+    be.script = [takes(result("Fail", Message="bad", FirstErrorMsg="column id is wrong"))] * 2
+    with pytest.raises(LoadError, match="column id is wrong"):
+        load(direct(be))
+    with pytest.raises(LoadError) as caught:
+        load(direct(be), error_lines=0)
+    assert "column id" not in str(caught.value)
+
+
+def test_every_load_says_that_it_is_no_group_commit(be):
+    """A chunked load that says nothing loses its label in Doris 4.1."""
+    be.script = [takes(result()), takes(result())]
+    load(direct(be))
+    load(direct(be), iter([BODY]))
+    assert [seen.headers["group_commit"] for seen in be.seen] == ["off_mode"] * 2
+    assert [seen.headers["label"] for seen in be.seen] == ["l"] * 2
+
+
+def test_a_large_body_takes_little_memory(be):
+    size, pieces = 1 << 20, 400
+
+    def discards(peer: Peer) -> None:
+        peer.head()
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        tail = b""
+        while not tail.endswith(b"0\r\n\r\n"):
+            tail = (tail + peer.sock.recv(1 << 20))[-16:]
+        peer.answer(result())
+
+    be.script = [discards]
+    load(direct(be, deadline=60), (b"x" * size for _ in range(2)))
+    be.script = [discards]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    load(direct(be, deadline=60), (b"x" * size for _ in range(pieces)))
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 64 * 1024, f"{grown} KiB more for a load of {pieces} MiB"
+
+
+# -- group commit
+
+
+def group(client_: StreamLoadClient, **arguments):
+    return client_.load_in_group("shop", "orders", BODY, mode=arguments.pop("mode", "sync_mode"), **arguments)
+
+
+def test_group_commit_has_no_label(be):
+    answer = {**result(), "Label": "group_commit_1_2", "GroupCommit": True}
+    be.script = [takes(answer), takes(answer)]
+    assert group(direct(be)).label == "group_commit_1_2"
+    assert not group(direct(be), mode="async_mode").visible
+    assert [seen.headers["group_commit"] for seen in be.seen] == ["sync_mode", "async_mode"]
+    assert not any("label" in seen.headers for seen in be.seen)
+
+
+@pytest.mark.parametrize(
+    "step", [dies_after_body, takes(b"<html>", "502 Bad Gateway")], ids=["reset", "proxy"]
+)
+def test_group_commit_is_not_repeated_once_it_was_sent(be, step):
+    be.script = [step, takes(result())]
+    with pytest.raises(LoadOutcomeUnknownError, match="could load them twice") as caught:
+        group(direct(be))
+    assert caught.value.label == ""
+    assert len(be.seen) == 1
+
+
+def test_group_commit_that_was_not_sent_is_tried_again(fe, be):
+    fe.script = [redirects(dead_address()), redirects(be)]
+    be.script = [takes(result())]
+    assert group(client(fe)).attempts == 2
+
+
+def test_group_commit_that_fails(be):
+    be.script = [takes(result("Fail", Message="bad rows"))]
+    with pytest.raises(LoadError, match="group commit load failed: bad rows"):
+        group(direct(be))
+
+
+def test_group_commit_that_is_stopped_is_unknown(be):
+    be.script = [silence_after_body]
+    c = direct(be, idle_timeout=20, deadline=20)
+    threading.Timer(0.3, c.close).start()
+    with pytest.raises(LoadOutcomeUnknownError, match="it was stopped"):
+        group(c)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"mode": "off_mode"},
+        {"partial_columns": True, "columns": "id"},
+        {"partitions": ["p"]},
+        {"headers": {"label": "l"}},
+    ],
+)
+def test_what_group_commit_does_not_take(be, arguments):
+    with pytest.raises(ConfigurationError):
+        group(direct(be), **arguments)

@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from dbint.errors import ConfigurationError
-from dbint.flow.json_lines import json_lines
+from dbint.flow.json_lines import json_line_chunks, json_lines
 from dbint.flow.labels import check_label, make_label
 from dbint.flow.load_options import load_headers
 from dbint.flow.trusted_hosts import TrustedHosts
@@ -46,6 +46,7 @@ class TestOptions:
     def test_defaults(self):
         assert load_headers("l", "csv", {}, None) == {
             "Expect": "100-continue",
+            "group_commit": "off_mode",
             "label": "l",
             "format": "csv",
             "timezone": "UTC",
@@ -73,7 +74,9 @@ class TestOptions:
             ("timeout", 600, "timeout", "600"),
             ("timezone", "Europe/Berlin", "timezone", "Europe/Berlin"),
             ("sequence_column", "version", "function_column.sequence_col", "version"),
-            ("partial_columns", True, "partial_columns", "true"),
+            ("num_as_string", True, "num_as_string", "true"),
+            ("partial_update_new_key_behavior", "ERROR", "partial_update_new_key_behavior", "ERROR"),
+            ("empty_field_as_null", True, "empty_field_as_null", "true"),
             ("partitions", ["p1", "p2"], "partitions", "p1,p2"),
             ("where", "name = 'Köln'", "where", "name = 'Köln'"),
         ],
@@ -111,6 +114,18 @@ class TestOptions:
         assert load_headers("l", "csv", {}, {"redirect-policy": "direct"})["redirect-policy"] == "direct"
         with pytest.raises(ConfigurationError, match="control character"):
             load_headers("l", "csv", {}, {"x": "a\nb"})
+
+    def test_partial_updates_name_their_columns(self):
+        options = {"partial_columns": True, "columns": ["id", "name"]}
+        assert load_headers("l", "csv", options, None)["partial_columns"] == "true"
+        for incomplete in ({"partial_columns": True}, {"unique_key_update_mode": "UPDATE_FIXED_COLUMNS"}):
+            with pytest.raises(ConfigurationError, match="columns="):
+                load_headers("l", "csv", incomplete, None)
+
+    def test_group_commit_has_no_label(self):
+        headers = load_headers(None, "csv", {}, None, group_commit="sync_mode")
+        assert headers["group_commit"] == "sync_mode"
+        assert "label" not in headers
 
     def test_unknown_format(self):
         with pytest.raises(ConfigurationError, match="xml"):
@@ -171,6 +186,22 @@ class TestJsonLines:
     def test_lone_surrogate(self):
         with pytest.raises(ConfigurationError, match="row 0"):
             json_lines([{"c": "\ud800"}])
+
+
+class TestJsonLineChunks:
+    def test_pieces_are_the_whole(self):
+        rows = [{"n": n, "text": "x" * 100} for n in range(1000)]
+        pieces = list(json_line_chunks(rows, size=4096))
+        assert b"".join(pieces) == json_lines(rows)
+        assert len(pieces) > 10
+        assert max(map(len, pieces)) < 4096 + 200
+
+    def test_rows_are_asked_for_when_they_are_sent(self):
+        def rows():
+            yield from ({"n": n} for n in range(100))
+            raise AssertionError("too early")
+
+        assert next(json_line_chunks(rows(), size=100)).startswith(b'{"n":0}\n')
 
 
 class TestTrustedHosts:
