@@ -143,6 +143,15 @@ def kafka_options(role: str | None = None, *, dbint: Mapping[str, Any] | None = 
     return options
 
 
+def doris_credentials() -> Credentials | None:
+    """What the project's chain of providers says for Doris now.
+
+    ``OPTIONS["credentials"] = "dbint.django.databases.doris_credentials"`` asks it for each connection, so
+    that a password can change while the process runs.
+    """
+    return provider().get("doris")
+
+
 @cache
 def provider() -> ChainProvider:
     """The project's chain of credential providers: always the same one, so that it can see a rotation."""

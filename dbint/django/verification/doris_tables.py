@@ -7,6 +7,8 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dbint.django.backends.doris.checks import distribution_fields, key_fields
+from dbint.django.backends.doris.indexes import BloomFilterIndex
+from dbint.django.backends.doris.introspection import bloom_filter_columns
 from dbint.django.backends.doris.table import table_options
 
 
@@ -28,6 +30,11 @@ def table_problems(connection: BaseDatabaseWrapper, model: type[models.Model]) -
         if is_now != should_be:
             yield f"{meta.label}: the {what} of {meta.db_table} is {is_now}, the model wants {should_be}"
     indexes = {index.name.lower() for index in found.indexes}
+    filtered = {column.lower() for column in bloom_filter_columns(found)}
     for index in meta.indexes:
-        if index.name.lower() not in indexes:
+        if isinstance(index, BloomFilterIndex):
+            for name in index.fields:
+                if meta.get_field(name).column.lower() not in filtered:
+                    yield f"{meta.label}: the bloom filter of {name} ({index.name}) is missing"
+        elif index.name.lower() not in indexes:
             yield f"{meta.label}: index {index.name} is missing"

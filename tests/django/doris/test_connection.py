@@ -6,12 +6,11 @@ import socket
 import threading
 import time
 
-import pymysql
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import NotSupportedError, OperationalError, ProgrammingError
 
-from dbint.django.backends.doris.base import DatabaseWrapper, _classified
+from dbint.django.backends.doris.base import DatabaseWrapper
 
 SECRET = "s3cr3t-of-the-test"
 
@@ -162,30 +161,6 @@ def test_errors_have_their_class(connection):
             cursor.execute("SELEC 1")
         with pytest.raises((ProgrammingError, OperationalError), match="no_such_table"):
             cursor.execute("SELECT * FROM no_such_table")
-
-
-@pytest.mark.parametrize(
-    ("code", "text", "kind"),
-    [
-        (5025, "Insert has filtered data in strict mode. the length is too long", pymysql.DataError),
-        (5025, "Insert has filtered data: null value for not null column, column=a", pymysql.IntegrityError),
-        (1105, "errCode = 2, detailMessage = \nmismatched input 'x' expecting {…}", pymysql.ProgrammingError),
-        (
-            1105,
-            "errCode = 2, detailMessage = Table [x] does not exist in database [y].",
-            pymysql.ProgrammingError,
-        ),
-        (1105, "errCode = 2, detailMessage = Database [x] does not exist.", pymysql.ProgrammingError),
-        (
-            1105,
-            "errCode = 2, detailMessage = Unknown column 'x' in 'table list' in PROJECT clause",
-            pymysql.ProgrammingError,
-        ),
-        (1105, "errCode = 2, detailMessage = something else", pymysql.OperationalError),
-    ],
-)
-def test_classification(code, text, kind):
-    assert type(_classified(pymysql.OperationalError(code, text))) is kind
 
 
 def test_dbshell_keeps_the_password_off_the_command_line(make_connection):

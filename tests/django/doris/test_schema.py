@@ -372,6 +372,26 @@ class TestJobs:
         editor._alter(Visit, "DROP COLUMN x")
         assert len(editor.states) == 1
 
+    def test_one_that_runs_already_is_waited_for_first(self, editor, monkeypatch):
+        order = []
+        monkeypatch.setattr(editor, "execute", lambda sql, params=(): order.append(len(editor.states)))
+        editor.states[:] = [
+            {"1": {"State": "RUNNING"}},
+            {"1": {"State": "WAITING_TXN"}},
+            {"1": {"State": "CANCELLED", "Msg": "of another"}},
+            {"1": {"State": "CANCELLED"}, "2": {"State": "FINISHED"}},
+        ]
+        editor._alter(Visit, "DROP COLUMN x")
+        assert order == [1], "sent when the other job was over"
+
+    def test_one_that_runs_already_and_does_not_end(self, editor, monkeypatch):
+        sent = []
+        monkeypatch.setattr(editor, "execute", lambda sql, params=(): sent.append(sql))
+        editor.states[:] = [{"1": {"JobId": "77", "State": "RUNNING", "Progress": "3/9"}}]
+        with pytest.raises(OperationalError, match="job 77 RUNNING 3/9"):
+            editor._alter(Visit, "DROP COLUMN x")
+        assert not sent
+
     def test_one_that_is_cancelled(self, editor):
         editor.states[:] = [{}, {"2": {"State": "CANCELLED", "Msg": "disk is full"}}]
         with pytest.raises(Exception, match="disk is full"):
@@ -444,7 +464,7 @@ class TestIntrospection:
         call_command(Command(), database=ALIAS, stdout=out)
         text = out.getvalue()
         compile(text, "models.py", "exec")
-        assert "from dbint.django.backends.doris import DorisTable" in text
+        assert "from dbint.django.backends import doris" in text
         assert "key_model='DUPLICATE', key=('name', 'id'), distributed_by='RANDOM', buckets=2" in text
         assert "CompositePrimaryKey('sensor', 'at')" in text
 

@@ -18,11 +18,14 @@ from django.utils.functional import cached_property
 from pymysql.constants import CLIENT, CR, ER
 
 from dbint.django.backends.doris import checks  # noqa: F401 - registers the system checks
+from dbint.django.backends.doris.account import account_of, addresses_of
 from dbint.django.backends.doris.bulk import BulkLoader, loader_from_settings
 from dbint.django.backends.doris.client import DatabaseClient
 from dbint.django.backends.doris.creation import DatabaseCreation
 from dbint.django.backends.doris.cursor import DorisCursor
 from dbint.django.backends.doris.features import DatabaseFeatures
+from dbint.django.backends.doris.fields import ArrayValue
+from dbint.django.backends.doris.frontends import Address, Frontends, frontends
 from dbint.django.backends.doris.ids import MAX_NODE, IdGenerator
 from dbint.django.backends.doris.introspection import DatabaseIntrospection
 from dbint.django.backends.doris.operations import DatabaseOperations
@@ -47,8 +50,11 @@ _PYMYSQL_OPTIONS = (
     "ssl_verify_identity",
     "write_timeout",
 )
+_NOT_READY = -1  # our own code, in the errors of connecting
 _OWN_OPTIONS = (
     "atomic",
+    "credentials",
+    "hosts",
     "http_port",
     "id_node",
     "insert_checks_keys",
@@ -103,6 +109,8 @@ class DatabaseWrapper(TransactionWrapper):
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
         super().__init__(settings_dict, alias)
+        self.address: Address | None = None  # the frontend of the connection
+        self._cut_off = False
         self._check_options()
 
     # -- settings
@@ -132,6 +140,12 @@ class DatabaseWrapper(TransactionWrapper):
                 f"DATABASES[{self.alias!r}]['OPTIONS']['atomic'] is one of {', '.join(ATOMIC)}, not "
                 f"{options['atomic']!r}"
             )
+        for name in ("enable_insert_strict", "insert_max_filter_ratio"):
+            if name in (options.get("session") or {}):
+                raise ImproperlyConfigured(
+                    f"DATABASES[{self.alias!r}]['OPTIONS']['session'][{name!r}]: with it Doris could leave "
+                    "rows out of an INSERT and call it a success"
+                )
         if options.get("stream_load") is not None and "http_port" not in options:
             raise ImproperlyConfigured(
                 f"DATABASES[{self.alias!r}]['OPTIONS']: stream_load needs http_port, the frontend's HTTP "
@@ -162,14 +176,14 @@ class DatabaseWrapper(TransactionWrapper):
                 f"DATABASES[{self.alias!r}]['NAME'] is missing: the Doris database to use"
             )
         try:
-            port = int(settings["PORT"] or 9030)
-        except ValueError:
-            raise ImproperlyConfigured(f"DATABASES[{self.alias!r}]['PORT'] is not a number") from None
+            address, account = addresses_of(settings)[0], account_of(settings)
+        except ImproperlyConfigured as error:
+            raise ImproperlyConfigured(f"DATABASES[{self.alias!r}]: {error}") from error
         return {
-            "host": settings["HOST"] or "127.0.0.1",
-            "port": port,
-            "user": settings["USER"] or "root",
-            "password": settings["PASSWORD"] or "",
+            "host": address.host,
+            "port": address.port,
+            "user": account.username,
+            "password": account.password,
             "database": name,
             "charset": "utf8mb4",
             "autocommit": True,
@@ -179,8 +193,47 @@ class DatabaseWrapper(TransactionWrapper):
             **{key: options[key] for key in _PYMYSQL_OPTIONS if key in options},
         }
 
+    @property
+    def frontends(self) -> Frontends:
+        """The frontends that the settings name."""
+        return frontends(addresses_of(self.settings_dict))
+
     @async_unsafe
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """A connection to the first frontend that works. Raises OperationalError when none does."""
+        known = self.frontends
+        if len(known.addresses) == 1:
+            self.address = known.addresses[0]
+            return self._connect(conn_params)
+        problems = []
+        for address in known.order():
+            try:
+                connection = self._connect({**conn_params, "host": address.host, "port": address.port})
+                _check_ready(connection, address)
+            except pymysql.MySQLError as error:
+                if error.args and error.args[0] not in _OTHER_MAY_WORK:
+                    raise
+                known.failed(address)
+                problems.append(f"{address}: {error.args[-1]}")
+            else:
+                known.worked(address)
+                self.address = address
+                return connection
+        raise pymysql.OperationalError(
+            CR.CR_CONN_HOST_ERROR, f"none of the Doris frontends works: {'; '.join(problems)}"
+        )
+
+    def note_failure(self, error: pymysql.MySQLError) -> None:
+        """Let the next connection go elsewhere, when a statement failed because of the frontend: it went
+        away, or does not reach its master.
+        """
+        code, text = (error.args[0], str(error.args[-1])) if error.args else (0, "")
+        lost = code in (CR.CR_SERVER_LOST, CR.CR_SERVER_GONE_ERROR)
+        if self.address is not None and (lost or _NO_MASTER.search(text)):
+            self.frontends.failed(self.address)
+            self._cut_off = True
+
+    def _connect(self, conn_params: dict[str, Any]) -> Any:
         connection: Any
         where = f"{conn_params['host']}:{conn_params['port']}"
         read_timeout = conn_params.get("read_timeout")
@@ -196,6 +249,8 @@ class DatabaseWrapper(TransactionWrapper):
         except pymysql.MySQLError as error:
             raise _explained(error, where, conn_params) from error
         connection._read_timeout = read_timeout
+        connection.encoders = {**connection.encoders, ArrayValue: _array_literal}
+        self._cut_off = False
         return connection
 
     def session_variables(self) -> dict[str, Any]:
@@ -221,6 +276,8 @@ class DatabaseWrapper(TransactionWrapper):
         return DorisCursor(self.connection.cursor(), self)
 
     def is_usable(self) -> bool:
+        if self._cut_off:
+            return False
         try:
             self.connection.ping(reconnect=False)
         except pymysql.Error:
@@ -245,9 +302,8 @@ class DatabaseWrapper(TransactionWrapper):
         match = _VERSION.search(self.server_comment)
         if match is None:
             raise NotSupportedError(
-                "the server at "
-                f"{self.settings_dict['HOST'] or '127.0.0.1'}:{self.settings_dict['PORT'] or 9030} is not "
-                f"Apache Doris: it calls itself {self.server_comment!r}"
+                f"the server at {self.frontends.addresses[0]} is not Apache Doris: it calls itself "
+                f"{self.server_comment!r}"
             )
         return tuple(int(part) for part in match.groups(default="0"))
 
@@ -255,7 +311,43 @@ class DatabaseWrapper(TransactionWrapper):
         """Nothing to check: Doris has no constraints."""
 
 
+# Errors of one frontend, where another may work: not a wrong password, nor a database that is not there.
+_OTHER_MAY_WORK = (
+    CR.CR_CONNECTION_ERROR,
+    CR.CR_CONN_HOST_ERROR,
+    CR.CR_UNKNOWN_HOST,
+    CR.CR_SERVER_GONE_ERROR,
+    CR.CR_SERVER_HANDSHAKE_ERR,
+    CR.CR_SERVER_LOST,
+    ER.CON_COUNT_ERROR,
+    _NOT_READY,
+)
+# What a frontend says that has lost its cluster, when it should forward a write, or when it starts.
+_NO_MASTER = re.compile(
+    r"catalog is not ready|(?:get|no|unknown|to) master\b|forward(?:ing)? .*master|master client",
+    re.IGNORECASE,
+)
 _PORT_ADVICE = "check HOST and PORT: PORT is the frontend's query port (9030), not its HTTP port (8030)"
+
+
+def _check_ready(connection: Any, address: Address) -> None:
+    """Raise OperationalError when the frontend takes connections and answers no question: it is starting."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            cursor.fetchall()
+    except pymysql.MySQLError as error:
+        connection.close()
+        raise pymysql.OperationalError(
+            _NOT_READY, f"the frontend at {address} takes connections and answers nothing: {error.args[-1]}"
+        ) from error
+
+
+def _array_literal(values: ArrayValue, mapping: Any) -> str:
+    """An array as Doris' grammar has it, for PyMySQL."""
+    return "[" + ", ".join(pymysql.converters.escape_item(v, "utf8mb4", mapping) for v in values) + "]"
+
+
 _generators: dict[tuple[str, int | None], IdGenerator] = {}
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from django.db.backends.base.client import BaseDatabaseClient
 
+from dbint.django.backends.doris.account import account_of, addresses_of
+
 
 class DatabaseClient(BaseDatabaseClient):
     executable_name = "mysql"
@@ -13,13 +15,16 @@ class DatabaseClient(BaseDatabaseClient):
     def settings_to_cmd_args_env(
         cls, settings_dict: dict[str, Any], parameters: Iterable[str]
     ) -> tuple[list[str], dict[str, str] | None]:
-        args = [cls.executable_name, "--default-character-set=utf8mb4"]
-        for option, key in (("--host", "HOST"), ("--port", "PORT"), ("--user", "USER")):
-            if settings_dict.get(key):
-                args.append(f"{option}={settings_dict[key]}")
-        args += parameters
+        address, account = addresses_of(settings_dict)[0], account_of(settings_dict)
+        args = [
+            cls.executable_name,
+            "--default-character-set=utf8mb4",
+            f"--host={address.host}",
+            f"--port={address.port}",
+            f"--user={account.username}",
+            *parameters,
+        ]
         if settings_dict.get("NAME"):
             args.append(settings_dict["NAME"])
         # The password goes through the environment: command lines are visible to every user of the machine.
-        password = settings_dict.get("PASSWORD")
-        return args, {"MYSQL_PWD": password} if password else None
+        return args, {"MYSQL_PWD": account.password} if account.password else None

@@ -1,6 +1,6 @@
 """Test databases."""
 
-# ruff: noqa: ARG002 - these signatures are Django's
+# ruff: noqa: ARG002, S608 - these signatures are Django's; names are quoted
 
 from typing import Any
 
@@ -20,21 +20,42 @@ class DatabaseCreation(BaseDatabaseCreation):
             cursor.execute(f"DROP DATABASE {self.connection.ops.quote_name(test_database_name)} FORCE")
 
     def _clone_test_db(self, suffix: str, verbosity: int, keepdb: bool = False) -> None:
-        """A copy of the test database's tables and rows, for tests that run in parallel."""
+        """A copy of the test database's tables, views and rows, for tests that run in parallel.
+
+        With ``keepdb`` a table whose definition is the same is kept; migrations that ran since the clone was
+        made have changed some.
+        """
         quote = self.connection.ops.quote_name
         source = self.connection.settings_dict["NAME"]
         target = self.get_test_db_clone_settings(suffix)["NAME"]
         with self.connection._nodb_cursor() as cursor:
-            if keepdb:
-                cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quote(target)}")
-                return
-            cursor.execute(f"DROP DATABASE IF EXISTS {quote(target)} FORCE")
-            cursor.execute(f"CREATE DATABASE {quote(target)}")
-            cursor.execute(f"SHOW TABLES FROM {quote(source)}")
-            tables = [row[0] for row in cursor.fetchall()]
+            if not keepdb:
+                cursor.execute(f"DROP DATABASE IF EXISTS {quote(target)} FORCE")
+            cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quote(target)}")
+            wanted, present = self._definitions(cursor, source), self._definitions(cursor, target)
             cursor.execute(f"USE {quote(target)}")
-            for table in tables:
-                original = f"{quote(source)}.{quote(table)}"
-                cursor.execute(f"SHOW CREATE TABLE {original}")
-                cursor.execute(cursor.fetchone()[1])
-                cursor.execute(f"INSERT INTO {quote(table)} SELECT * FROM {original}")  # noqa: S608
+            # Views first, since they name tables.
+            for name, (kind, definition) in sorted(present.items(), key=lambda item: item[1][0] != "VIEW"):
+                if wanted.get(name) != (kind, definition):
+                    cursor.execute(f"DROP {kind} {quote(name)}{' FORCE' if kind == 'TABLE' else ''}")
+            for name, (kind, definition) in sorted(wanted.items(), key=lambda item: item[1][0] == "VIEW"):
+                if present.get(name) == (kind, definition):
+                    continue
+                cursor.execute(definition)
+                if kind == "TABLE":
+                    table = quote(name)
+                    cursor.execute(f"INSERT INTO {table} SELECT * FROM {quote(source)}.{table}")
+
+    def _definitions(self, cursor: Any, database: str) -> dict[str, tuple[str, str]]:
+        """For each name in the database whether it is a TABLE or a VIEW, and its CREATE statement without
+        the database's name.
+        """
+        quote = self.connection.ops.quote_name
+        cursor.execute(f"SHOW FULL TABLES FROM {quote(database)}")
+        kinds = {row[0]: "VIEW" if "VIEW" in row[1].upper() else "TABLE" for row in cursor.fetchall()}
+        found = {}
+        for name, kind in kinds.items():
+            cursor.execute(f"SHOW CREATE {kind} {quote(database)}.{quote(name)}")
+            text = cursor.fetchone()[1]
+            found[name] = (kind, text.replace("`internal`.", "").replace(f"{quote(database)}.", ""))
+        return found

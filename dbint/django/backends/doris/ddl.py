@@ -6,7 +6,23 @@ every release.
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from dbint.django.backends.doris.partitions import MAXVALUE, FixedRange, InValues, LessThan, Partition, Value
+
+_AGGREGATES = frozenset(
+    [
+        "SUM",
+        "MIN",
+        "MAX",
+        "REPLACE",
+        "REPLACE_IF_NOT_NULL",
+        "HLL_UNION",
+        "BITMAP_UNION",
+        "QUANTILE_UNION",
+        "GENERIC",
+    ]
+)
 _TOKEN = re.compile(
     r"""\s+
       | (?P<string>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")
@@ -27,6 +43,7 @@ class ColumnDefinition:
     default: str | None = None
     comment: str = ""
     auto_increment: bool = False
+    aggregate: str = ""
 
 
 @dataclass(slots=True)
@@ -36,6 +53,8 @@ class IndexDefinition:
     name: str
     columns: list[str]
     type: str
+    properties: dict[str, str] = field(default_factory=dict)
+    comment: str = ""
 
 
 @dataclass(slots=True)
@@ -58,9 +77,44 @@ class TableDefinition:
 
     def partition_columns(self) -> list[str]:
         """The columns that partition the table."""
-        inner = re.search(r"\((.*)\)", self.partition_by.split(" (PARTITION", 1)[0], re.DOTALL)
-        words = set(re.findall(r"`([^`]+)`", inner[1])) if inner else set()
-        return [column.name for column in self.columns if column.name in words]
+        wanted = {name.lower() for name in partition_shape(self.partition_by).columns}
+        return [column.name for column in self.columns if column.name.lower() in wanted]
+
+
+class PartitionShape(NamedTuple):
+    """How a table is partitioned: ``kind`` is RANGE, LIST, AUTO RANGE, AUTO LIST or ""; ``unit`` is
+    date_trunc's.
+    """
+
+    kind: str = ""
+    columns: tuple[str, ...] = ()
+    unit: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.kind)
+
+    def __str__(self) -> str:
+        text = f"{self.kind}({', '.join(self.columns)})"
+        return f"{text} by {self.unit}" if self.unit else text
+
+
+_SHAPE = re.compile(
+    r"""\s*(?:(AUTO)\s+)?(?:PARTITION\s+BY\s+)?(RANGE|LIST)\s*\(\s*
+    (?:date_trunc\s*\(\s*`?(\w+)`?\s*,\s*['"](\w+)['"]\s*\)|([^()]+))\s*\)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def partition_shape(text: str) -> PartitionShape:
+    """The shape of what stands behind PARTITION BY (or with it); empty for a table without partitions."""
+    match = _SHAPE.match(text)
+    if match is None:
+        return PartitionShape()
+    automatic, kind, column, unit, listed = match.groups()
+    # AUTO can be left out where there is a date_trunc.
+    prefix = "AUTO " if automatic or column else ""
+    columns = [column] if column else [name.strip(" \n`") for name in listed.split(",")]
+    return PartitionShape(f"{prefix}{kind.upper()}", tuple(columns), (unit or "").lower())
 
 
 class _Reader:
@@ -89,11 +143,11 @@ class _Reader:
         return False
 
     def group(self) -> str:
-        """The text of a balanced group of brackets that starts here."""
+        """The text of a balanced group of brackets that starts here. A range `[(a), (b))` is balanced too."""
         start, depth = self.tokens[self.at].start(), 0
         while self.at < len(self.tokens):
             mark = self.tokens[self.at]
-            depth += {"(": 1, "<": 1, ")": -1, ">": -1}.get(mark[0], 0)
+            depth += {"(": 1, "[": 1, "<": 1, ")": -1, "]": -1, ">": -1}.get(mark[0], 0)
             self.at += 1
             if depth == 0:
                 return self.sql[start : mark.end()]
@@ -105,6 +159,18 @@ class _Reader:
         found = []
         while not self.eat(")"):
             found.append(self.take())
+            self.eat(",")
+        return found
+
+    def pairs(self) -> dict[str, str]:
+        """``(name = value, …)``."""
+        if not self.eat("("):
+            raise ValueError("a list of properties is missing")
+        found: dict[str, str] = {}
+        while not self.eat(")"):
+            name = self.take()
+            self.eat("=")
+            found[name] = self.take()
             self.eat(",")
         return found
 
@@ -162,12 +228,7 @@ def _clause(reader: _Reader, table: TableDefinition) -> None:
             buckets = reader.take()
             table.buckets = int(buckets) if buckets.isdigit() else "AUTO"
     elif reader.eat("PROPERTIES"):
-        reader.take()
-        while not reader.eat(")"):
-            name = reader.take()
-            reader.eat("=")
-            table.properties[name] = reader.take()
-            reader.eat(",")
+        table.properties.update(reader.pairs())
     else:
         reader.take()
 
@@ -178,6 +239,10 @@ def _index(reader: _Reader) -> IndexDefinition:
     while reader.peek() not in (",", ")"):
         if reader.eat("USING"):
             index.type = reader.take().upper()
+        elif reader.eat("PROPERTIES"):
+            index.properties = reader.pairs()
+        elif reader.eat("COMMENT"):
+            index.comment = reader.take()
         elif reader.peek() == "(":
             reader.group()
         else:
@@ -189,6 +254,8 @@ def _column(reader: _Reader) -> ColumnDefinition:
     column = ColumnDefinition(reader.take(), reader.take().lower())
     if reader.peek() in ("(", "<"):
         column.type += reader.group().lower()
+    if reader.peek().upper() in _AGGREGATES:
+        column.aggregate = reader.take().upper()
     while reader.peek() not in (",", ")"):
         if reader.eat("NOT", "NULL"):
             column.nullable = False
@@ -210,3 +277,71 @@ def _column(reader: _Reader) -> ColumnDefinition:
         else:
             reader.take()
     return column
+
+
+def read_partitions(text: str) -> list[Partition]:
+    """The partitions that stand in what follows PARTITION BY. Raises ValueError for what cannot be read."""
+    reader = _Reader(text)
+    try:
+        while reader.peek() != "(":
+            reader.take()
+        reader.group()
+        reader.take()
+        found: list[Partition] = []
+        while not reader.eat(")"):
+            found.append(_partition(reader))
+            reader.eat(",")
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"not the partitions of a table ({error}): {text[:200]}") from None
+    return found
+
+
+def _partition(reader: _Reader) -> Partition:
+    if not reader.eat("PARTITION"):
+        raise ValueError(f"unexpected {reader.peek()!r}")
+    name = reader.take()
+    if not reader.eat("VALUES"):
+        raise ValueError(f"partition {name} takes all other values")
+    part: Partition
+    if reader.eat("["):
+        lower = _values(reader)
+        reader.eat(",")
+        upper = _values(reader)
+        if not reader.eat(")"):
+            raise ValueError(f"the range of {name} does not end")
+        part = FixedRange(name, lower, upper)
+    elif reader.eat("LESS", "THAN"):
+        part = LessThan(name, (MAXVALUE,) if reader.eat("MAXVALUE") else _values(reader))
+    elif reader.eat("IN"):
+        rows: list[tuple[Value, ...]] = []
+        if reader.peek(1) == "(":
+            reader.take()
+            while not reader.eat(")"):
+                rows.append(_values(reader))
+                reader.eat(",")
+        else:
+            rows = [(value,) for value in _values(reader)]
+        part = InValues(name, tuple(rows))
+    else:
+        raise ValueError(f"unexpected {reader.peek()!r}")
+    if reader.peek() == "(":
+        reader.group()  # properties
+    return part
+
+
+def _values(reader: _Reader) -> tuple[Value, ...]:
+    if not reader.eat("("):
+        raise ValueError(f"unexpected {reader.peek()!r}")
+    found: list[Value] = []
+    while not reader.eat(")"):
+        if reader.eat("MAXVALUE"):
+            found.append(MAXVALUE)
+        elif reader.eat("NULL"):
+            found.append(None)
+        elif reader.peek()[:1] in "'\"":
+            found.append(reader.take())
+        else:
+            sign = -1 if reader.eat("-") else 1
+            found.append(sign * int(reader.take()))
+        reader.eat(",")
+    return tuple(found)

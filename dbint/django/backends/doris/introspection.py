@@ -9,7 +9,7 @@ from django.db import ProgrammingError
 from django.db.backends.base.introspection import BaseDatabaseIntrospection
 
 from dbint.django.backends.doris.ddl import TableDefinition, parse_create_table
-from dbint.django.backends.doris.types import FIELD_OF_TYPE
+from dbint.django.backends.doris.types import FIELD_OF_TYPE, MAX_VARCHAR
 
 
 class FieldInfo(NamedTuple):
@@ -36,6 +36,7 @@ class TableInfo(NamedTuple):
     comment: str
 
 
+DJANGOS_PRECISION = 6
 _TYPE = re.compile(r"([a-z0-9_]+)\s*(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?")
 
 
@@ -43,7 +44,16 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
     connection: Any
 
     def get_field_type(self, data_type: str, description: Any) -> str:
-        """Name of the model field; KeyError for types that Django has none for (arrays, bitmaps, …)."""
+        """Name of the model field; those of this package begin with ``doris.``. KeyError for types that
+        there is no field for (maps, bitmaps, …).
+        """
+        if data_type == "array":
+            return "doris.ArrayField"
+        if (
+            data_type.startswith("datetime")
+            and datetime_precision(description.doris_type) != DJANGOS_PRECISION
+        ):
+            return "doris.DateTimeField"
         return FIELD_OF_TYPE[data_type]
 
     def get_table_list(self, cursor: Any) -> list[Any]:
@@ -86,17 +96,12 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
         ]
 
     def _field_info(self, name: str, kind: str, nullable: bool, default: str | None, comment: str) -> Any:
-        match = _TYPE.match(kind)
-        base, first, second = match.groups() if match else (kind, None, None)
+        base, first, second = split_type(kind)
         length = precision = scale = None
         if base in ("char", "varchar"):
-            # Bytes in Doris, characters in Django: what Django made as 4 n comes back as n.
-            size = int(first) if first else 65533
-            length = size // 4 if base == "varchar" and size % 4 == 0 else size
+            length = characters(base, int(first) if first else MAX_VARCHAR)
         elif base.startswith("decimal"):
             precision, scale = int(first or 38), int(second or 0)
-        elif base == "largeint":
-            precision, scale = 39, 0
         return FieldInfo(name, base, length, length, precision, scale, nullable, default, None, kind, comment)
 
     def get_sequences(self, cursor: Any, table_name: str, table_fields: Any = ()) -> list[dict[str, Any]]:
@@ -107,18 +112,20 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
         return {}
 
     def get_primary_key_columns(self, cursor: Any, table_name: str) -> list[str] | None:
-        """The key of a UNIQUE table; other tables have none."""
+        """The key of a UNIQUE or AGGREGATE table; a DUPLICATE table has none."""
         table = self._definition_or_none(cursor, table_name)
-        return table.key if table is not None and table.key_model == "UNIQUE" else None
+        return table.key if table is not None and table.key_model != "DUPLICATE" else None
 
     def get_constraints(self, cursor: Any, table_name: str) -> dict[str, dict[str, Any]]:
         table = self._definition_or_none(cursor, table_name)
         if table is None:
             return {}
-        unique = table.key_model == "UNIQUE"
+        unique = table.key_model != "DUPLICATE"
         found = {"PRIMARY" if unique else f"{table.key_model}_KEY": _constraint(table.key, unique=unique)}
         for index in table.indexes:
             found[index.name] = {**_constraint(index.columns), "type": index.type.lower()}
+        for column in bloom_filter_columns(table):
+            found[f"bloom_filter_{column}"] = {**_constraint([column]), "type": "bloom_filter"}
         return found
 
     def _definition_or_none(self, cursor: Any, table_name: str) -> TableDefinition | None:
@@ -139,6 +146,29 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
     def alive_backends(self) -> int:
         """How many backends can take a replica."""
         return sum(backend.get("Alive", "").lower() == "true" for backend in self.backends())
+
+
+def bloom_filter_columns(table: TableDefinition) -> list[str]:
+    """The columns with a bloom filter."""
+    text = table.properties.get("bloom_filter_columns", "")
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def datetime_precision(kind: str) -> int:
+    """Digits of a second of ``datetime`` or ``datetime(p)``."""
+    match = _TYPE.match(kind)
+    return int(match[2] or 0) if match else 0
+
+
+def split_type(kind: str) -> tuple[str, str | None, str | None]:
+    """``decimal(9,2)`` as ``("decimal", "9", "2")``."""
+    match = _TYPE.match(kind)
+    return (match[1], match[2], match[3]) if match else (kind, None, None)
+
+
+def characters(base: str, size: int) -> int:
+    """Django's max_length for ``size`` bytes: what Django made as 4 n comes back as n."""
+    return size // 4 if base == "varchar" and size % 4 == 0 else size
 
 
 def _constraint(columns: list[str], *, unique: bool = False) -> dict[str, Any]:

@@ -20,10 +20,12 @@ from django.utils import timezone
 from django.utils.dateparse import parse_time
 from django.utils.encoding import force_str
 
+from dbint.django.backends.doris.fields import LARGEINT_RANGE
 from dbint.django.backends.doris.types import DATA_TYPES
 
 Sql = tuple[str, tuple[Any, ...]]
 _ROWS_OF_ONE_INSERT = 1000
+_TABLES_OF_ONE_QUERY = 50
 _ROWS_IN_TRANSACTION = 200  # each a SELECT of its own
 
 
@@ -43,6 +45,7 @@ class DatabaseOperations(BaseDatabaseOperations):
     integer_field_ranges = {
         **BaseDatabaseOperations.integer_field_ranges,
         "AutoField": BaseDatabaseOperations.integer_field_ranges["BigAutoField"],
+        "LargeIntegerField": LARGEINT_RANGE,
     }
 
     # -- names and literals
@@ -98,10 +101,21 @@ class DatabaseOperations(BaseDatabaseOperations):
         reset_sequences: bool = False,
         allow_cascade: bool = False,
     ) -> list[str]:
+        """TRUNCATE, which takes time in Doris, for the tables that have rows."""
         return [
             f"{style.SQL_KEYWORD('TRUNCATE TABLE')} {style.SQL_FIELD(self.quote_name(table))}"
-            for table in tables
+            for table in self._with_rows(tables)
         ]
+
+    def _with_rows(self, tables: Sequence[str]) -> list[str]:
+        found: set[str] = set()
+        with self.connection.cursor() as cursor:
+            for start in range(0, len(tables), _TABLES_OF_ONE_QUERY):
+                part = tables[start : start + _TABLES_OF_ONE_QUERY]
+                selects = [f"(SELECT %s AS name FROM {self.quote_name(table)} LIMIT 1)" for table in part]
+                cursor.execute(" UNION ALL ".join(selects), part)
+                found.update(row[0] for row in cursor.fetchall())
+        return [table for table in tables if table in found]
 
     # -- lookups
 

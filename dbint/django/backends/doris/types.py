@@ -43,6 +43,7 @@ DATA_TYPES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "BigIntegerField": "BIGINT",
     "GenericIPAddressField": "VARCHAR(39)",
     "JSONField": "JSON",
+    "LargeIntegerField": "LARGEINT",
     "PositiveBigIntegerField": "BIGINT",
     "PositiveIntegerField": "INT",
     "PositiveSmallIntegerField": "SMALLINT",
@@ -57,13 +58,14 @@ DATA_TYPES: dict[str, str | Callable[[dict[str, Any]], str]] = {
 # Types of columns that cannot be in a table's key.
 NO_KEY_TYPES = ("STRING", "TEXT", "FLOAT", "DOUBLE", "JSON", "JSONB", "VARIANT", "ARRAY", "MAP", "STRUCT")
 
+# Those with a dot are of this package.
 FIELD_OF_TYPE = {
     "boolean": "BooleanField",
     "tinyint": "SmallIntegerField",
     "smallint": "SmallIntegerField",
     "int": "IntegerField",
     "bigint": "BigIntegerField",
-    "largeint": "DecimalField",
+    "largeint": "doris.LargeIntegerField",
     "float": "FloatField",
     "double": "FloatField",
     "decimal": "DecimalField",
@@ -80,4 +82,5 @@ FIELD_OF_TYPE = {
     "jsonb": "JSONField",
     "ipv4": "GenericIPAddressField",
     "ipv6": "GenericIPAddressField",
+    "variant": "doris.VariantField",
 }

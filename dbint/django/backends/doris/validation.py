@@ -6,6 +6,8 @@ from django.core import checks
 from django.db import NotSupportedError
 from django.db.backends.base.validation import BaseDatabaseValidation
 
+from dbint.django.backends.doris.types import MAX_VARCHAR
+
 _MAX_DECIMAL_DIGITS = 38
 
 
@@ -19,6 +21,16 @@ class DatabaseValidation(BaseDatabaseValidation):
                     obj=field,
                     hint="Lower max_digits.",
                     id="dbint.doris.E001",
+                )
+            )
+        if field_type == f"VARCHAR({MAX_VARCHAR})":
+            found.append(
+                checks.Warning(
+                    f"A VARCHAR of Doris holds {MAX_VARCHAR} bytes, which may be fewer than the "
+                    f"{field.max_length} characters of the field; a longer text is refused when it is saved.",
+                    obj=field,
+                    hint="Lower max_length, or make it a TextField.",
+                    id="dbint.doris.W002",
                 )
             )
         return found
