@@ -94,8 +94,9 @@ class TestCreateTable:
         table(Visit)
         assert '"replication_num" = "1"' in sql_of(connection, Visit)
 
-    def test_a_relation_is_as_wide_as_the_id_that_it_points_to(self, connection):
-        target = make("Target", id=models.AutoField(primary_key=True))
+    @pytest.mark.parametrize("kind", [models.AutoField, models.SmallAutoField])
+    def test_a_relation_is_as_wide_as_the_id_that_it_points_to(self, connection, kind):
+        target = make("Target", id=kind(primary_key=True))
         pointing = make(
             "Pointing",
             id=models.BigAutoField(primary_key=True),
@@ -108,7 +109,6 @@ class TestCreateTable:
         ("message", "meta", "fields"),
         [
             ("base64", {}, {"data": models.BinaryField()}),
-            ("BigAutoField", {}, {"id": models.SmallAutoField(primary_key=True)}),
             ("unique=True", {}, {"name": models.CharField(max_length=9, unique=True)}),
             ("unique_together", {"unique_together": [("a", "b")]}, {"a": number(), "b": number()}),
             (

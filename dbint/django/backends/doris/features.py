@@ -77,6 +77,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
         "PositiveBigIntegerField": "BigIntegerField",
         "PositiveIntegerField": "IntegerField",
         "PositiveSmallIntegerField": "SmallIntegerField",
-        "SmallAutoField": "SmallIntegerField",
+        "SmallAutoField": "BigIntegerField",
         "TimeField": "CharField",
     }

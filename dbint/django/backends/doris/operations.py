@@ -45,6 +45,7 @@ class DatabaseOperations(BaseDatabaseOperations):
     integer_field_ranges = {
         **BaseDatabaseOperations.integer_field_ranges,
         "AutoField": BaseDatabaseOperations.integer_field_ranges["BigAutoField"],
+        "SmallAutoField": BaseDatabaseOperations.integer_field_ranges["BigAutoField"],
         "LargeIntegerField": LARGEINT_RANGE,
     }
 

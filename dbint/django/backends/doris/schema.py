@@ -327,7 +327,8 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         target = field
         while target.remote_field is not None:
             target = target.target_field
-        kind = "BIGINT" if target.get_internal_type() == "AutoField" else field.db_type(self.connection)
+        automatic = target.get_internal_type() in ("AutoField", "SmallAutoField")
+        kind = "BIGINT" if automatic else field.db_type(self.connection)
         if kind is None:
             raise NotSupportedError(f"{field}: Doris has no type for a {type(field).__name__}")
         return str(kind)

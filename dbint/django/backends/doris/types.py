@@ -28,7 +28,7 @@ DATA_TYPES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     # Ids are 64-bit numbers made in the client, whatever the size of the field.
     "AutoField": "BIGINT",
     "BigAutoField": "BIGINT",
-    "SmallAutoField": _refused("a SmallAutoField", "its ids take 64 bits, use BigAutoField"),
+    "SmallAutoField": "BIGINT",
     "BinaryField": _refused("bytes", "keep them in another store, or as base64 in a TextField"),
     "BooleanField": "BOOLEAN",
     "CharField": _varchar,
