@@ -4,12 +4,15 @@ import argparse
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 
 from dbint.emulators.doris.emulator import LIMITS, DorisEmulator
+from dbint.emulators.doris.jobs import ALTER_SECONDS
 from dbint.emulators.doris.storage import StorageError
+from dbint.emulators.doris.variables import DORIS_VERSION
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -29,7 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
             user=options.user,
             password=password,
             data_dir=options.data_dir,
+            frontends=options.frontends,
             backends=options.backends,
+            version=options.version,
+            alter_seconds=options.alter_seconds,
             faults=options.faults,
             statement_log=options.log_statements,
         )
@@ -52,12 +58,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _announce(emulator: DorisEmulator, ready_file: Path | None) -> None:
     ports = {"query": emulator.query_port, "http": emulator.http_port, "be_http": emulator.be_http_port}
+    nodes = {node.name: node.ports for node in emulator.nodes.all}
     shown = " ".join(f"{name}={port}" for name, port in ports.items())
+    for name, given in nodes.items():
+        if name not in ("fe1", "be1"):  # those are in `ports`
+            shown += "".join(f" {name}_{role}={port}" for role, port in given.items())
     sys.stdout.write(f"{LIMITS}\nready host={emulator.host} {shown}\n")
     sys.stdout.flush()
     if ready_file is not None:
         temporary = ready_file.with_name(f"{ready_file.name}.{os.getpid()}")
-        temporary.write_text(json.dumps({"host": emulator.host, "ports": ports, "pid": os.getpid()}) + "\n")
+        state = {"host": emulator.host, "ports": ports, "nodes": nodes, "pid": os.getpid()}
+        temporary.write_text(json.dumps(state) + "\n")
         temporary.replace(ready_file)
 
 
@@ -100,7 +111,19 @@ def _parser() -> argparse.ArgumentParser:
         "--data-dir", type=Path, help="keep tables and labels here; without it they are in memory"
     )
     parser.add_argument(
-        "--backends", type=_positive, default=1, help="how many backends there seem to be (default: 1)"
+        "--frontends", type=_positive, default=1, help="how many frontends there are (default: 1)"
+    )
+    parser.add_argument(
+        "--backends", type=_positive, default=1, help="how many backends there are (default: 1)"
+    )
+    parser.add_argument(
+        "--version", type=_version, default=DORIS_VERSION, help="the release to be (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--alter-seconds",
+        type=_seconds,
+        default=ALTER_SECONDS,
+        help="how long a schema change takes that rewrites rows (default: %(default)s)",
     )
     parser.add_argument("--log", type=Path, help="write the log to this file instead of stderr")
     parser.add_argument(
@@ -126,6 +149,19 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def _version(text: str) -> str:
+    if not re.fullmatch(r"\d+\.\d+\.\d+", text):
+        raise argparse.ArgumentTypeError(f"{text} is not a release such as {DORIS_VERSION}")
+    return text
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 86400:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return number
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from dbint.emulators.doris.errors import NotEmulatedError
 from dbint.emulators.doris.lexer import Cursor
-from dbint.emulators.doris.model import CURRENT_TIMESTAMP, Index, PartitionRange
-from dbint.emulators.doris.types import TYPE_NAMES, DorisType, make_type
+from dbint.emulators.doris.model import CURRENT_TIMESTAMP, Index
+from dbint.emulators.doris.types import TYPE_NAMES, DorisType, array_of, make_type
 
 AGGREGATIONS = frozenset(
     [
@@ -45,12 +45,28 @@ class ColumnSpec:
 
 
 @dataclass(slots=True)
+class PartitionItem:
+    """One partition as written: FIXED has both bounds, LESS the upper (None: MAXVALUE), IN a list of values,
+    STEP stands for many, ``step`` units (none: numbers) wide each.
+    """
+
+    name: str
+    kind: str
+    lower: tuple[str, ...] | None = None
+    upper: tuple[str, ...] | None = None
+    values: tuple[tuple[str | None, ...], ...] = ()
+    step: int = 0
+    unit: str = ""
+    if_not_exists: bool = False
+
+
+@dataclass(slots=True)
 class PartitionSpec:
     kind: str
     columns: list[str]
     auto: bool
     unit: str
-    partitions: list[PartitionRange]
+    partitions: list[PartitionItem]
 
 
 @dataclass(slots=True)
@@ -156,6 +172,11 @@ def parse_type(cursor: Cursor) -> DorisType:
         )
     name = cursor.next().text
     args: list[int] = []
+    if name.upper() == "ARRAY":
+        cursor.expect("<")
+        item = parse_type(cursor)
+        cursor.expect(">")
+        return array_of(item)
     if cursor.word() == "<":
         make_type(name, ())
         cursor.fail("{')', ','}")
@@ -233,22 +254,25 @@ def _partition_by(cursor: Cursor, *, auto: bool) -> PartitionSpec:
         cursor.expect(")", ")")
     else:
         columns = cursor.names()
-    partitions: list[PartitionRange] = []
+    partitions: list[PartitionItem] = []
     if cursor.accept("(") and not cursor.accept(")"):
         while True:
-            partitions.append(_partition(cursor, kind, partitions))
+            partitions.append(parse_partition(cursor, kind))
             if cursor.accept(")"):
                 break
             cursor.expect(",")
     return PartitionSpec(kind, columns, auto, unit, partitions)
 
 
-def _partition(cursor: Cursor, kind: str, before: list[PartitionRange]) -> PartitionRange:
-    if cursor.word() == "FROM":
-        raise NotEmulatedError("a batch of partitions (FROM … TO … INTERVAL)")
+def parse_partition(cursor: Cursor, kind: str) -> PartitionItem:
+    """``PARTITION p VALUES …``, or ``FROM … TO … INTERVAL …``, of CREATE TABLE and ALTER TABLE ADD."""
+    if cursor.accept("FROM"):
+        return _partition_batch(cursor)
     cursor.expect("PARTITION")
-    cursor.accept("IF", "NOT", "EXISTS")
+    if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
     name = cursor.identifier()
+    if kind == "LIST" and cursor.word() != "VALUES":
+        raise NotEmulatedError("a partition without VALUES")
     cursor.expect("VALUES")
     if kind == "LIST":
         cursor.expect("IN", "(")
@@ -256,18 +280,26 @@ def _partition(cursor: Cursor, kind: str, before: list[PartitionRange]) -> Parti
         while cursor.accept(","):
             values.append(_list_value(cursor))
         cursor.expect(")")
-        return PartitionRange(name, values=tuple(values))
+        return PartitionItem(name, "IN", values=tuple(values), if_not_exists=if_not_exists)
     if cursor.accept("["):
         lower = _bound(cursor)
         cursor.expect(",")
         upper = _bound(cursor)
         cursor.expect(")")
-        return PartitionRange(name, lower, upper)
+        return PartitionItem(name, "FIXED", lower, upper, if_not_exists=if_not_exists)
     cursor.expect("LESS", "THAN")
-    lower = before[-1].upper if before else None
-    if cursor.accept("MAXVALUE"):
-        return PartitionRange(name, lower, None)
-    return PartitionRange(name, lower, _bound(cursor))
+    upper = None if cursor.accept("MAXVALUE") else _bound(cursor)
+    return PartitionItem(name, "LESS", None, upper, if_not_exists=if_not_exists)
+
+
+def _partition_batch(cursor: Cursor) -> PartitionItem:
+    lower = _bound(cursor)
+    cursor.expect("TO")
+    upper = _bound(cursor)
+    cursor.expect("INTERVAL")
+    step = cursor.integer()
+    unit = "" if cursor.word() in (")", ",", "") else cursor.next("unit").text.upper()
+    return PartitionItem("", "STEP", lower, upper, step=step, unit=unit)
 
 
 def _bound(cursor: Cursor) -> tuple[str, ...] | None:

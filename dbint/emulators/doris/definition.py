@@ -7,6 +7,7 @@ import datetime as dt
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 
+from dbint.emulators.doris import dynamic, indexes, partitions
 from dbint.emulators.doris.ddl import ColumnSpec, PartitionSpec, TableSpec
 from dbint.emulators.doris.errors import DUPLICATE_COLUMN, DorisError, NotEmulatedError
 from dbint.emulators.doris.model import Column, KeyModel, Partitioning, Table
@@ -27,10 +28,37 @@ _INDEX_BYTES = {
     "FLOAT": 4,
     "DOUBLE": 8,
 }
-_NOT_KEYS = ("FLOAT", "DOUBLE", "STRING", "JSON", "VARIANT")
+_NOT_KEYS = ("FLOAT", "DOUBLE", "STRING", "JSON", "VARIANT", "ARRAY")
 _TRUNC_UNITS = ("year", "quarter", "month", "week", "day", "hour")
-# Properties that change what a table does and that the emulator does not do.
-_REFUSED_PROPERTIES = ("dynamic_partition.enable", "function_column.sequence_type")
+_NUMBERS = (*INTEGERS, "FLOAT", "DOUBLE", "DECIMAL")
+_ORDERED = (*_NUMBERS, "DATE", "DATETIME", "CHAR", "VARCHAR", "STRING")
+# The types that an aggregation takes; those that are not here take all.
+_AGGREGATED = {"SUM": _NUMBERS, "MIN": _ORDERED, "MAX": _ORDERED}
+_EMULATED_AGGREGATIONS = (*_AGGREGATED, "REPLACE", "REPLACE_IF_NOT_NULL")
+# The properties that a table can have, besides those of dynamic partitions (PropertyAnalyzer).
+_PROPERTIES = frozenset((
+    "replication_num", "replication_allocation", "storage_type", "storage_medium", "storage_cooldown_time",
+    "storage_policy", "storage_format", "storage_page_size", "storage_dict_page_size", "tablet_type",
+    "bloom_filter_columns", "bloom_filter_fpp", "colocate_with", "distribution_type", "in_memory", "compression",
+    "inverted_index_storage_format", "inverted_index_file_storage_format", "light_schema_change",
+    "disable_auto_compaction", "enable_single_replica_compaction", "function_column.sequence_col",
+    "function_column.sequence_type", "store_row_column", "row_store_columns", "row_store_page_size",
+    "skip_write_index_on_load", "estimate_partition_size", "enable_unique_key_merge_on_write",
+    "enable_unique_key_skip_bitmap_column", "enable_mow_light_delete", "min_load_replica_num",
+    "enable_duplicate_without_keys_by_default", "is_being_synced", "binlog.enable", "binlog.ttl_seconds",
+    "binlog.max_bytes", "binlog.max_history_nums", "group_commit_interval_ms", "group_commit_data_bytes",
+    "group_commit_mode", "compaction_policy", "time_series_compaction_goal_size_mbytes",
+    "time_series_compaction_file_count_threshold", "time_series_compaction_time_threshold_seconds",
+    "time_series_compaction_empty_rowsets_threshold", "time_series_compaction_level_threshold",
+    "variant_max_subcolumns_count", "variant_enable_flatten_nested", "variant_max_sparse_column_statistics_size",
+    "variant_enable_typed_paths_to_sparse", "file_cache_ttl_seconds", "auto_analyze_policy", "access_mode",
+    "partition.retention_count", "storage_vault_name", "storage_vault_id", "deprecated_dynamic_schema",
+))  # fmt: skip
+_NOT_EMULATED = {
+    "function_column.sequence_type": "",
+    "enable_duplicate_without_keys_by_default": "true",
+    "partition.retention_count": "",
+}
 
 
 def build_table(spec: TableSpec, table_id: int, database: str, backends: int) -> Table:
@@ -40,13 +68,10 @@ def build_table(spec: TableSpec, table_id: int, database: str, backends: int) ->
     _check_names(c.name for c in spec.columns)
     if not spec.columns:
         raise DorisError("table should contain at least one column")
-    if spec.model == "AGGREGATE" or (spec.model is None and any(c.aggregation for c in spec.columns)):
-        raise NotEmulatedError("the AGGREGATE key model")
-    model: KeyModel = "UNIQUE" if spec.model == "UNIQUE" else "DUPLICATE"
-    keys = spec.keys or _default_keys(spec.columns)
+    model, keys = _model(spec)
     _check_keys(spec, keys, model)
-    columns = tuple(check_column(c, key=n < len(keys)) for n, c in enumerate(spec.columns))
-    _check_auto_increment(columns)
+    columns = tuple(check_column(c, key=n < len(keys), model=model) for n, c in enumerate(spec.columns))
+    _check_auto_increment(columns, model)
     properties = _properties(spec, model, backends)
     table = Table(
         id=table_id,
@@ -63,12 +88,19 @@ def build_table(spec: TableSpec, table_id: int, database: str, backends: int) ->
     )
     if spec.partition is not None:
         table = table.with_(partitioning=_partitioning(spec.partition, table))
-    _check_indexes(table)
+        table = partitions.resolve(table, spec.partition.partitions)
+    table = indexes.check_all(table)
     _check_sequence(table)
+    if indexes.BLOOM_FILTER in properties:
+        bloom = indexes.bloom_filter_columns(table, properties[indexes.BLOOM_FILTER])
+        table = table.with_(properties={**properties, indexes.BLOOM_FILTER: bloom})
+    table = table.with_(properties=dynamic.check(table.properties, table, backends))
+    if dynamic.is_dynamic(table.properties):
+        table = dynamic.apply(table, dt.datetime.now(dt.UTC))[0]
     return table
 
 
-def check_column(spec: ColumnSpec, *, key: bool) -> Column:
+def check_column(spec: ColumnSpec, *, key: bool, model: KeyModel = "DUPLICATE") -> Column:
     """A checked column. Raises DorisError for a type, a default or a combination that Doris refuses."""
     name = spec.name
     if name.upper().startswith("__DORIS_"):
@@ -76,7 +108,8 @@ def check_column(spec: ColumnSpec, *, key: bool) -> Column:
     if key:
         spec.type.check_key(name)
         if spec.aggregation:
-            raise DorisError(f"Key column[{name}] should not specify aggregate type.")
+            raise DorisError(f"Key column {name} can not set aggregation type")
+    _check_aggregation(spec, key=key, model=model)
     if spec.has_default and spec.default is None and not spec.nullable:
         raise DorisError(f"Can not set null default value to non nullable column: {name}")
     if spec.default is not None:
@@ -98,7 +131,47 @@ def check_column(spec: ColumnSpec, *, key: bool) -> Column:
         default_is_expression=spec.default_is_expression,
         auto_increment=spec.auto_increment,
         comment=spec.comment,
+        aggregation=spec.aggregation,
     )
+
+
+def _model(spec: TableSpec) -> tuple[KeyModel, list[str]]:
+    """The key model and the key columns, as given or as Doris chooses them."""
+    if spec.model is None and any(c.aggregation for c in spec.columns):
+        names = [c.name for c in spec.columns]
+        first = next(n for n, c in enumerate(spec.columns) if c.aggregation)
+        keys, model = names[:first], "AGGREGATE"
+        if not keys:
+            raise _no_key()
+    else:
+        keys, model = spec.keys, spec.model or "DUPLICATE"
+    checked: KeyModel = (
+        "AGGREGATE" if model == "AGGREGATE" else "UNIQUE" if model == "UNIQUE" else "DUPLICATE"
+    )
+    return checked, keys or _default_keys(spec.columns)
+
+
+def _check_aggregation(spec: ColumnSpec, *, key: bool, model: KeyModel) -> None:
+    """Raise DorisError where the column has an aggregation that it cannot have, or lacks one."""
+    kind = spec.aggregation
+    if kind is None:
+        if model == "AGGREGATE" and not key:
+            raise DorisError("should set aggregation type to non-key column in aggregate key table")
+        return
+    if kind not in _EMULATED_AGGREGATIONS:
+        raise NotEmulatedError(f"the aggregation {kind}")
+    if spec.type.name not in _AGGREGATED.get(kind, (spec.type.name,)):
+        if spec.type.name == "ARRAY":
+            raise DorisError(f"ARRAY column can't support aggregation {kind}")
+        raise DorisError(
+            f"Aggregate type {kind} is not compatible with primitive type {spec.type.sql.upper()}"
+        )
+    if kind == "REPLACE_IF_NOT_NULL":
+        if not spec.nullable:
+            raise DorisError(
+                f"REPLACE_IF_NOT_NULL column must be nullable, maybe should use REPLACE, column:{spec.name}"
+            )
+        spec.has_default = True
 
 
 def _check_names(names: Iterable[str]) -> None:
@@ -126,11 +199,15 @@ def _default_keys(columns: list[ColumnSpec]) -> list[str]:
         if column.type.name == "VARCHAR":
             break
     if not keys:
-        raise DorisError(
-            "The olap table first column could not be float, double, string or array, struct, map, "
-            "please use decimal or varchar instead."
-        )
+        raise _no_key()
     return keys
+
+
+def _no_key() -> DorisError:
+    return DorisError(
+        "The olap table first column could not be float, double, string or array, struct, map, "
+        "please use decimal or varchar instead."
+    )
 
 
 def _check_keys(spec: TableSpec, keys: list[str], model: KeyModel) -> None:
@@ -152,15 +229,17 @@ def _check_keys(spec: TableSpec, keys: list[str], model: KeyModel) -> None:
                 f"Key columns should be a ordered prefix of the schema. {column.name} is declared KEY, but"
                 " not listed."
             )
-        if column.aggregation:
+        if column.aggregation and model != "AGGREGATE":
             raise DorisError(
                 f"{model[:3] if model == 'DUPLICATE' else model}_KEYS table should not specify aggregate type"
                 f" for non-key column[{column.name}]"
             )
 
 
-def _check_auto_increment(columns: tuple[Column, ...]) -> None:
+def _check_auto_increment(columns: tuple[Column, ...], model: KeyModel) -> None:
     found = [c for c in columns if c.auto_increment is not None]
+    if found and model == "AGGREGATE":
+        raise DorisError("the auto increment is only supported in duplicate table and unique table.")
     if len(found) > 1:
         raise DorisError("there can not be more than one auto increment column.")
     for column in found:
@@ -176,6 +255,10 @@ def _check_default(spec: ColumnSpec) -> None:
     kind, text = spec.type, spec.default or ""
     if kind.name in ("JSON", "VARIANT"):
         raise DorisError("Json or Variant type column default value just support null")
+    if kind.name == "ARRAY":
+        if text != "[]":
+            raise DorisError("Array type column default value only support null or []")
+        return
     if spec.default_is_expression:
         if kind.name != "DATETIME":
             raise DorisError(
@@ -214,9 +297,7 @@ def _fits(kind: DorisType, text: str) -> bool:
 
 def _properties(spec: TableSpec, model: KeyModel, backends: int) -> dict[str, str]:
     properties = dict(spec.properties)
-    for name in _REFUSED_PROPERTIES:
-        if properties.get(name, "false").lower() != "false":
-            raise NotEmulatedError(f"the table property {name}")
+    check_properties(properties)
     if "enable_unique_key_merge_on_write" in properties and model != "UNIQUE":
         raise DorisError("enable_unique_key_merge_on_write property only support unique key table")
     replicas = properties.pop("replication_num", None)
@@ -225,12 +306,7 @@ def _properties(spec: TableSpec, model: KeyModel, backends: int) -> dict[str, st
     if not text.isdigit() or int(text) < 1:
         raise DorisError(f"Replication num should be a positive number. replication_num: {text}")
     if int(text) > backends:
-        raise DorisError(
-            "Failed to find enough backend, please check the replication num,replication tag and storage"
-            " medium and "
-            "avail capacity of backends or maybe all be on same host.\nCreate failed replications:\n"
-            f'replication tag: {{"location" : "default"}}, replication num: {text}, storage medium: null'
-        )
+        raise dynamic.not_enough_backends(int(text))
     shown = {"replication_allocation": f"tag.location.default: {text}"}
     if model == "UNIQUE":
         properties.setdefault("enable_unique_key_merge_on_write", "true")
@@ -239,18 +315,37 @@ def _properties(spec: TableSpec, model: KeyModel, backends: int) -> dict[str, st
     return {**shown, **properties}
 
 
+def check_properties(properties: dict[str, str]) -> None:
+    """Raise DorisError for properties that no table has, NotEmulatedError for what the emulator has not."""
+    unknown = {
+        n: v for n, v in properties.items() if n not in _PROPERTIES and not n.startswith(dynamic.PREFIX)
+    }
+    if unknown:
+        raise DorisError(f"Unknown properties: {{{', '.join(f'{n}={v}' for n, v in unknown.items())}}}")
+    for name, refused in _NOT_EMULATED.items():
+        if name in properties and refused in ("", properties[name].lower()):
+            raise NotEmulatedError(f"the table property {name}")
+
+
 def _distribution(spec: TableSpec, columns: tuple[Column, ...], model: KeyModel) -> tuple[str, ...]:
     names = spec.distribution or []
     if not names and model == "UNIQUE":
         raise DorisError("Should not be distributed by random when keys type is unique")
+    if not names and model == "AGGREGATE":
+        for value in columns:
+            if (value.aggregation or "").startswith("REPLACE"):
+                raise DorisError(
+                    "Should not be distributed by random when keys type is aggand column is in replace, "
+                    f"[{value.name}] is invalid"
+                )
     by_name = {c.name.lower(): c for c in columns}
     for name in names:
         column = by_name.get(name.lower())
         if column is None:
             raise DorisError(f"Distribution column({name}) doesn't exist.")
-        if model == "UNIQUE" and not column.key:
+        if model != "DUPLICATE" and not column.key:
             raise DorisError(f"Distribution column[{name}] is not key column")
-        if column.type.name in ("STRING", "JSON", "VARIANT"):
+        if column.type.name in ("STRING", "JSON", "VARIANT", "ARRAY"):
             raise DorisError(
                 f"{column.type.name.title()} Type should not be used in distribution column[{name}]."
             )
@@ -269,9 +364,11 @@ def _partitioning(spec: PartitionSpec, table: Table) -> Partitioning:
             raise DorisError(f"partition key {name} is not exists")
         if table.model == "UNIQUE" and not column.key:
             raise DorisError("Merge-on-Write table's partition column must be KEY column")
+        if table.model == "AGGREGATE" and not column.key:
+            raise DorisError("The partition column could not be aggregated column")
         if column.type.name in ("FLOAT", "DOUBLE"):
             raise DorisError("Floating point type column can not be partition column")
-        if column.type.name in ("STRING", "JSON", "VARIANT"):
+        if column.type.name in ("STRING", "JSON", "VARIANT", "ARRAY"):
             raise DorisError(
                 f"{column.type.name.title()} Type should not be used in partition column[{name}]."
             )
@@ -287,24 +384,7 @@ def _partitioning(spec: PartitionSpec, table: Table) -> Partitioning:
             raise DorisError(
                 f"auto partition by range only support date_trunc with one of {', '.join(_TRUNC_UNITS)}"
             )
-    if not spec.auto and not spec.partitions:
-        # An empty list is filled by dynamic partitions or by ALTER TABLE ADD PARTITION; until then no row
-        # fits.
-        spec.partitions = []
-    names = [p.name.lower() for p in spec.partitions]
-    if len(set(names)) != len(names):
-        raise DorisError(f"Duplicated named partition: {next(n for n in names if names.count(n) > 1)}")
-    return Partitioning(spec.kind, tuple(columns), tuple(spec.partitions), spec.auto, spec.unit)
-
-
-def _check_indexes(table: Table) -> None:
-    names = [i.name.lower() for i in table.indexes]
-    if len(set(names)) != len(names):
-        raise DorisError("index name must be unique.")
-    for index in table.indexes:
-        for name in index.columns:
-            if table.find(name) is None:
-                raise DorisError(f"Column does not exist in table. invalid column: {name}")
+    return Partitioning(spec.kind, tuple(columns), (), spec.auto, spec.unit)
 
 
 def _check_sequence(table: Table) -> None:

@@ -1,19 +1,86 @@
 # ruff: noqa: S608 - makes SQL; names and values are quoted by model.identifier and model.literal
 """The tables of information_schema that tools ask for, as relations made from the catalog.
 
-Constraints and index statistics are there and empty, as in Doris before release 4.1 (apache/doris#66732).
+Before release 4.1 constraints and index statistics are there and empty, and COLUMN_KEY names the key model;
+since then keys look as they do in MySQL (apache/doris#66732).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from dbint.emulators.doris.model import KEY_MARKS, identifier, literal
+from dbint.emulators.doris.model import KEY_MARKS, Column, Table, identifier, literal, quoted
 from dbint.emulators.doris.storage import SYSTEM_DATABASES, Storage
 from dbint.emulators.doris.types import INTEGERS
 
 _CATALOG, _CHARSET, _COLLATION = "internal", "utf8mb4", "utf8mb4_0900_bin"
 _PRECISIONS = {"TINYINT": 3, "SMALLINT": 5, "INT": 10, "BIGINT": 19, "LARGEINT": 39, "FLOAT": 7, "DOUBLE": 15}
 Row = tuple[Any, ...]
+
+
+def has_keys(version: str) -> bool:
+    """Whether a release shows keys as MySQL does."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return (major, minor) >= (4, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """A column of a key or of an index, as MySQL's SHOW INDEX has it."""
+
+    table: str
+    unique: bool
+    name: str
+    position: int
+    column: str
+    nullable: bool
+    kind: str
+    comment: str = ""
+    properties: str = ""
+
+    @property
+    def show(self) -> Row:
+        """The row of SHOW INDEX, up to its Index_type."""
+        null = "YES" if self.nullable else ""
+        unique = "0" if self.unique else "1"
+        return (self.table, unique, self.name, str(self.position), self.column, "A", "0", None, None, null)
+
+
+def key_entries(table: Table) -> list[KeyEntry]:
+    """The key of a UNIQUE or AGGREGATE table, which makes its rows unique, and the indexes of any table."""
+    entries = []
+    if table.model in ("UNIQUE", "AGGREGATE"):
+        entries += [
+            KeyEntry(table.name, True, "PRIMARY", n, c.name, c.nullable, "BTREE")
+            for n, c in enumerate(table.keys, 1)
+        ]
+    for index in table.indexes:
+        shown = ", ".join(f"{quoted(k)} = {quoted(v)}" for k, v in index.properties.items())
+        for n, name in enumerate(index.columns, 1):
+            column = table.column(name)
+            entries.append(
+                KeyEntry(
+                    table=table.name,
+                    unique=False,
+                    name=index.name,
+                    position=n,
+                    column=column.name,
+                    nullable=column.nullable,
+                    kind=index.kind,
+                    comment=index.comment,
+                    properties=f"({shown})" if shown else "",
+                )
+            )
+    return entries
+
+
+def _mark(table: Table, column: Column, *, has_keys: bool) -> str:
+    """COLUMN_KEY: of old the key model, in new releases MySQL's PRI and MUL."""
+    if not has_keys:
+        return KEY_MARKS[table.model] if column.key else ""
+    if column.key and table.model in ("UNIQUE", "AGGREGATE"):
+        return "PRI"
+    return "MUL" if any(i.columns and i.columns[0] == column.name for i in table.indexes) else ""
 
 
 def _schemata(storage: Storage) -> list[Row]:
@@ -26,8 +93,8 @@ def _tables(storage: Storage) -> list[Row]:
             _CATALOG,
             t.database,
             t.name,
-            "BASE TABLE",
-            "Doris",
+            "VIEW" if t.is_view else "BASE TABLE",
+            "View" if t.is_view else "Doris",
             0,
             "Dynamic",
             0,
@@ -58,7 +125,7 @@ def _tables(storage: Storage) -> list[Row]:
     return system + user
 
 
-def _columns(storage: Storage) -> list[Row]:
+def _columns(storage: Storage, *, has_keys: bool = False) -> list[Row]:
     rows: list[Row] = []
     for table in storage.tables():
         for position, column in enumerate(table.columns, 1):
@@ -85,7 +152,7 @@ def _columns(storage: Storage) -> list[Row]:
                     _CHARSET if length else None,
                     _COLLATION if length else None,
                     column_type,
-                    KEY_MARKS[table.model] if column.key else "",
+                    _mark(table, column, has_keys=has_keys),
                     "auto_increment" if column.auto_increment is not None else "",
                     "",
                     column.comment,
@@ -96,6 +163,79 @@ def _columns(storage: Storage) -> list[Row]:
 
 def _nothing(_storage: Storage) -> list[Row]:
     return []
+
+
+def _views(storage: Storage) -> list[Row]:
+    return [
+        (
+            _CATALOG,
+            t.database,
+            t.name,
+            t.query,
+            "NONE",
+            "NO",
+            "root@%",
+            "DEFINER",
+            _CHARSET,
+            _COLLATION,
+        )
+        for t in storage.tables()
+        if t.is_view
+    ]
+
+
+def _statistics(storage: Storage) -> list[Row]:
+    return [
+        (
+            _CATALOG,
+            t.database,
+            t.name,
+            0 if e.unique else 1,
+            t.database,
+            e.name,
+            e.position,
+            e.column,
+            "A",
+            0,
+            None,
+            None,
+            "YES" if e.nullable else "",
+            e.kind,
+            e.comment,
+        )
+        for t in storage.tables()
+        for e in key_entries(t)
+    ]
+
+
+def _key_column_usage(storage: Storage) -> list[Row]:
+    return [
+        (
+            _CATALOG,
+            t.database,
+            e.name,
+            _CATALOG,
+            t.database,
+            t.name,
+            e.column,
+            e.position,
+            None,
+            None,
+            None,
+            None,
+        )
+        for t in storage.tables()
+        for e in key_entries(t)
+        if e.unique
+    ]
+
+
+def _table_constraints(storage: Storage) -> list[Row]:
+    return [
+        (_CATALOG, t.database, "PRIMARY", t.database, t.name, "PRIMARY KEY")
+        for t in storage.tables()
+        if t.model in ("UNIQUE", "AGGREGATE")
+    ]
 
 
 # name -> (columns, with :type where it is not text; rows)
@@ -150,7 +290,13 @@ TABLES: dict[str, tuple[str, Callable[[Storage], list[Row]]]] = {
         ),
         _nothing,
     ),
-    "views": ("TABLE_CATALOG TABLE_SCHEMA TABLE_NAME VIEW_DEFINITION", _nothing),
+    "views": (
+        (
+            "TABLE_CATALOG TABLE_SCHEMA TABLE_NAME VIEW_DEFINITION CHECK_OPTION IS_UPDATABLE DEFINER"
+            " SECURITY_TYPE CHARACTER_SET_CLIENT COLLATION_CONNECTION"
+        ),
+        _views,
+    ),
     "engines": (
         "ENGINE SUPPORT COMMENT TRANSACTIONS XA SAVEPOINTS",
         lambda _s: [("Olap", "YES", "Default storage engine of Doris", "NO", "NO", "NO")],
@@ -158,13 +304,22 @@ TABLES: dict[str, tuple[str, Callable[[Storage], list[Row]]]] = {
 }
 
 
-def relation(storage: Storage, name: str) -> str | None:
+# What release 4.1 has made of some of them.
+_KEY_TABLES: dict[str, Callable[[Storage], list[Row]]] = {
+    "columns": lambda storage: _columns(storage, has_keys=True),
+    "statistics": _statistics,
+    "key_column_usage": _key_column_usage,
+    "table_constraints": _table_constraints,
+}
+
+
+def relation(storage: Storage, name: str, version: str) -> str | None:
     """A DuckDB relation with a table of information_schema; None where it has no such table."""
     found = TABLES.get(name.lower())
     if found is None:
         return None
     columns = [(c.partition(":")[0], c.partition(":")[2] or "VARCHAR") for c in found[0].split()]
-    rows = found[1](storage)
+    rows = (_KEY_TABLES.get(name.lower(), found[1]) if has_keys(version) else found[1])(storage)
     casts = ", ".join(f"CAST({identifier(c)} AS {kind}) AS {identifier(c)}" for c, kind in columns)
     names = ", ".join(identifier(c) for c, _ in columns)
     values = ", ".join(f"({', '.join(map(_value, row))})" for row in rows)

@@ -1,4 +1,4 @@
-"""What the catalog knows: databases, tables, columns, partitions. Plain data, kept in DuckDB as JSON."""
+"""What the catalog knows: databases, tables, views, columns, partitions. Plain data, kept in DuckDB as JSON."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -6,16 +6,16 @@ from typing import Any, Literal
 from dbint.emulators.doris.errors import UNKNOWN_COLUMN, DorisError
 from dbint.emulators.doris.types import DorisType
 
-KeyModel = Literal["DUPLICATE", "UNIQUE"]
-# COLUMN_KEY of information_schema.columns, by key model.
-KEY_MARKS: dict[str, str] = {"DUPLICATE": "DUP", "UNIQUE": "UNI"}
+KeyModel = Literal["DUPLICATE", "UNIQUE", "AGGREGATE", "VIEW"]
+# COLUMN_KEY of information_schema.columns before release 4.1, by key model.
+KEY_MARKS: dict[str, str] = {"DUPLICATE": "DUP", "UNIQUE": "UNI", "AGGREGATE": "AGG", "VIEW": ""}
 CURRENT_TIMESTAMP = "CURRENT_TIMESTAMP"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table. ``default`` is text (or CURRENT_TIMESTAMP with ``default_is_expression``), None
-    for none.
+    for none; ``aggregation`` says how an AGGREGATE table merges a value.
     """
 
     name: str
@@ -28,11 +28,15 @@ class Column:
     auto_increment: int | None = None
     on_update: bool = False
     comment: str = ""
+    aggregation: str | None = None
 
     @property
     def sql(self) -> str:
         """The column's line in SHOW CREATE TABLE."""
-        parts = [f"`{self.name}`", self.type.sql, "NULL" if self.nullable else "NOT NULL"]
+        parts = [f"`{self.name}`", self.type.sql]
+        if self.aggregation:
+            parts.append(self.aggregation)
+        parts.append("NULL" if self.nullable else "NOT NULL")
         if self.auto_increment is not None:
             parts.append(f"AUTO_INCREMENT({self.auto_increment})")
         if self.default is not None:
@@ -65,13 +69,18 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionRange:
-    """One partition. RANGE: ``lower`` (None: unbounded) up to, not including, ``upper``. LIST: ``values``."""
+class Partition:
+    """One partition. RANGE: ``lower`` (None: unbounded) up to, not including, ``upper``. LIST: ``values``.
+
+    ``created`` is when, as text; ``id`` counts within the table.
+    """
 
     name: str
     lower: tuple[str, ...] | None = None
     upper: tuple[str, ...] | None = None
     values: tuple[tuple[str | None, ...], ...] = ()
+    id: int = 0
+    created: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +89,20 @@ class Partitioning:
 
     kind: str
     columns: tuple[str, ...]
-    partitions: tuple[PartitionRange, ...] = ()
+    partitions: tuple[Partition, ...] = ()
     auto: bool = False
     unit: str = ""
+
+    def find(self, name: str) -> Partition | None:
+        """The partition of that name; case does not count, as in Doris."""
+        return next((p for p in self.partitions if p.name.lower() == name.lower()), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table. ``id`` names its data in DuckDB (``data.t<id>``): a rename touches the catalog alone."""
+    """A table or, with ``query``, a view. ``id`` names a table's data in DuckDB (``data.t<id>``): a rename
+    touches the catalog alone.
+    """
 
     id: int
     database: str
@@ -101,6 +116,12 @@ class Table:
     indexes: tuple[Index, ...] = ()
     partitioning: Partitioning | None = None
     created: str = ""
+    query: str = ""  # of a view: a SELECT whose tables carry their database
+    sources: tuple[str, ...] = ()  # of a view: the query's columns, in the order of the view's
+
+    @property
+    def is_view(self) -> bool:
+        return self.model == "VIEW"
 
     @property
     def keys(self) -> tuple[Column, ...]:
@@ -138,30 +159,41 @@ class Table:
     def with_(self, **changes: Any) -> "Table":
         return replace(self, **changes)
 
+    def same_shape(self, other: "Table | None") -> bool:
+        """Whether rows that were checked for this table can be written to the other: new partitions and
+        comments do not matter.
+        """
+        return other is not None and self.id == other.id and self.columns == other.columns
+
 
 def table_from_dict(data: dict[str, Any]) -> Table:
     """The inverse of Table.to_dict, after a round through JSON."""
     data = dict(data)
-    data["columns"] = tuple(
-        Column(**{**c, "type": DorisType(c["type"]["name"], tuple(c["type"]["args"]))})
-        for c in data["columns"]
-    )
+    data["columns"] = tuple(Column(**{**c, "type": _type(c["type"])}) for c in data["columns"])
     data["indexes"] = tuple(Index(**{**i, "columns": tuple(i["columns"])}) for i in data["indexes"])
     data["distribution"] = tuple(data["distribution"])
+    data["sources"] = tuple(data.get("sources", ()))
     if data["partitioning"] is not None:
         partitioning = dict(data["partitioning"])
         partitioning["columns"] = tuple(partitioning["columns"])
         partitioning["partitions"] = tuple(
-            PartitionRange(
+            Partition(
                 p["name"],
                 tuple(p["lower"]) if p["lower"] is not None else None,
                 tuple(p["upper"]) if p["upper"] is not None else None,
                 tuple(tuple(v) for v in p["values"]),
+                p.get("id", 0),
+                p.get("created", ""),
             )
             for p in partitioning["partitions"]
         )
         data["partitioning"] = Partitioning(**partitioning)
     return Table(**data)
+
+
+def _type(data: dict[str, Any]) -> DorisType:
+    item = data.get("item")
+    return DorisType(data["name"], tuple(data["args"]), _type(item) if item is not None else None)
 
 
 def quoted(text: str) -> str:

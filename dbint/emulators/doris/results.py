@@ -48,7 +48,17 @@ def as_text(value: Any, kind: str, scale: int | None) -> str:
         return f"{text}.{value.microsecond:06d}"[: 20 + digits] if digits else text
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, list):
+        return f"[{', '.join(_item_text(item, kind[:-2], scale) for item in value)}]"
     return str(value)
+
+
+def _item_text(value: Any, kind: str, scale: int | None) -> str:
+    """An item of an ARRAY: text and times stand in quotes."""
+    if value is None:
+        return "null"
+    text = as_text(value, kind, scale)
+    return f'"{text}"' if isinstance(value, str | date) else text
 
 
 def _float_text(value: float, *, single: bool) -> str:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from dbint.emulators.doris import dml, information_schema, schema, show, translate
-from dbint.emulators.doris.alter import AlterJob
+from dbint.emulators.doris import dml, information_schema, schema, show, translate, views
 from dbint.emulators.doris.duck_errors import from_duckdb
 from dbint.emulators.doris.errors import (
     BAD_TABLE,
@@ -18,17 +17,23 @@ from dbint.emulators.doris.errors import (
     DorisError,
     NotEmulatedError,
 )
+from dbint.emulators.doris.faults import Faults
+from dbint.emulators.doris.jobs import Jobs
 from dbint.emulators.doris.lexer import Cursor
 from dbint.emulators.doris.model import Table
+from dbint.emulators.doris.nodes import Node, Nodes
 from dbint.emulators.doris.results import Result, ResultField
 from dbint.emulators.doris.statement_log import StatementLog
 from dbint.emulators.doris.storage import Storage
-from dbint.emulators.doris.variables import Variables
+from dbint.emulators.doris.variables import DORIS_VERSION, Variables
 from dbint.emulators.doris.write import read_relation
 
 _IN_TRANSACTION = "This is in a transaction, only insert, update, delete, commit, rollback is acceptable."
 
-
+# What a frontend that is not master forwards to the one that is.
+_MASTER_STATEMENTS = frozenset(
+    ["CREATE", "DROP", "ALTER", "TRUNCATE", "INSERT", "UPDATE", "DELETE", "BEGIN", "CANCEL", "ADMIN"]
+)
 _OFFSET = re.compile(r"([+-])(\d{1,2}):(\d{2})")
 
 
@@ -39,18 +44,32 @@ class Cluster:
     storage: Storage
     user: str
     backends: int = 1
-    query_port: int = 0
-    http_port: int = 0
-    be_http_port: int = 0
     started: str = field(default_factory=lambda: dt.datetime.now().isoformat(" ", "seconds"))
-    alter_jobs: list[AlterJob] = field(default_factory=list)
+    version: str = DORIS_VERSION
+    nodes: Nodes = field(default_factory=Nodes)
+    jobs: Jobs = field(init=False)
     statement_log: StatementLog | None = None
+    faults: Faults = field(default_factory=Faults)
     sessions: dict[int, "DorisSession"] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.jobs = Jobs(self.storage, self._has_open_work, lambda: self.backend_count)
+
+    @property
+    def backend_count(self) -> int:
+        """How many backends are up: as many replicas a new table can have."""
+        return len(self.nodes.online_backends) if self.nodes.backends else self.backends
+
+    def _has_open_work(self, table_id: int) -> bool:
+        """Whether a transaction that is not ended has written to the table."""
+        open_ones = [s.transaction for s in list(self.sessions.values())]
+        return any(p.table.id == table_id for t in open_ones if t is not None for p in list(t.work))
 
     def error_url(self, lines: list[str]) -> str:
         """Keep the reasons of filtered rows and give the address where the BE serves them."""
         name = self.storage.keep_error_log(lines)
-        return f"http://127.0.0.1:{self.be_http_port}/api/_load_error_log?file={name}"
+        node = next(iter([*self.nodes.online_backends, *self.nodes.backends]))
+        return f"http://{node.host}:{node.ports['http']}/api/_load_error_log?file={name}"
 
 
 @dataclass(slots=True)
@@ -100,7 +119,8 @@ class DorisSession:
         self.storage = cluster.storage
         self.id = next(self._ids)
         self.cursor = self.storage.cursor()
-        self.variables = Variables()
+        self.variables = Variables(cluster.version)
+        self.frontend: Node | None = None  # whose port the client has connected to
         self.database: str | None = None
         self.user = cluster.user
         self.host = "127.0.0.1"
@@ -127,6 +147,8 @@ class DorisSession:
         handler = _STATEMENTS.get(word if word != "(" else "SELECT")
         if handler is None:
             raise show.refuse_unknown(sql)
+        if word in _MASTER_STATEMENTS:
+            self.cluster.nodes.require_master()
         if self.transaction is not None and word not in (
             "INSERT",
             "UPDATE",
@@ -161,10 +183,11 @@ class DorisSession:
         found = self._query_database(database)
         relation = None
         if found.lower() == "information_schema":
-            relation = information_schema.relation(self.storage, name)
+            relation = information_schema.relation(self.storage, name, self.cluster.version)
         elif not information_schema.is_system(found):
             table = self.storage.find_table(found, name)
-            relation = read_relation(table) if table is not None else None
+            if table is not None:
+                relation = views.relation(self, table) if table.is_view else read_relation(table)
         if relation is None:
             raise _no_such_table(found, name)
         return relation
@@ -204,6 +227,8 @@ class DorisSession:
         table = self.storage.find_table(database, name[-1])
         if table is None:
             raise _no_such_table(database, name[-1])
+        if table.is_view:
+            raise DorisError("the target table of insert into is not an OLAP table")
         return table
 
     def _select(self, cursor: Cursor) -> Result:
@@ -245,12 +270,10 @@ class DorisSession:
             self.database,
             self.variables,
             self.find,
-            cluster.query_port,
-            cluster.http_port,
-            cluster.be_http_port,
-            cluster.backends,
-            cluster.started,
-            cluster.alter_jobs,
+            cluster.nodes,
+            self.frontend,
+            cluster.version,
+            cluster.jobs,
             lambda: [(s.id, s.user, s.host, s.database) for s in list(cluster.sessions.values())],
         )
 
@@ -310,6 +333,7 @@ class DorisSession:
     # -- writes and transactions
 
     def _write(self, cursor: Cursor) -> Result:
+        self.cluster.faults.strike_statement()
         kind = cursor.word()
         run = {"INSERT": dml.insert, "UPDATE": dml.update, "DELETE": dml.delete}[kind]
         context = dml.DmlContext(
@@ -383,7 +407,7 @@ class DorisSession:
                     )
                 with self.storage.transaction(self.cursor):
                     for pending in transaction.work:
-                        if self.storage.find_table(database, pending.table.name) != pending.table:
+                        if not pending.table.same_shape(self.storage.by_id(pending.table.id)):
                             raise DorisError(
                                 f"table {pending.table.name} was changed or dropped during the transaction"
                             )
@@ -447,6 +471,8 @@ _STATEMENTS: dict[str, Callable[[DorisSession, Cursor], Result]] = {
     "DROP": schema.drop,
     "TRUNCATE": schema.truncate,
     "ALTER": schema.alter,
+    "CANCEL": schema.cancel,
+    "ADMIN": schema.admin,
     "INSERT": DorisSession._write,
     "UPDATE": DorisSession._write,
     "DELETE": DorisSession._write,

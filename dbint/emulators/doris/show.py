@@ -1,4 +1,4 @@
-# ruff: noqa: S608 - makes SQL; names and values are quoted by model.identifier and model.literal
+# ruff: noqa: S608 - makes SQL of conditions that partitions.py has quoted
 """SHOW and DESC."""
 
 import fnmatch
@@ -9,14 +9,16 @@ from typing import Any
 
 import duckdb
 
-from dbint.emulators.doris.alter import AlterJob
+from dbint.emulators.doris import dynamic, information_schema, partitions, views
 from dbint.emulators.doris.errors import DorisError, NotEmulatedError
 from dbint.emulators.doris.information_schema import TABLES
+from dbint.emulators.doris.jobs import Jobs
 from dbint.emulators.doris.lexer import Cursor
-from dbint.emulators.doris.model import Table, identifier, quoted
+from dbint.emulators.doris.model import Table, quoted
+from dbint.emulators.doris.nodes import Node, Nodes
 from dbint.emulators.doris.results import Result, text_result
 from dbint.emulators.doris.show_cluster import CLUSTER_HANDLERS
-from dbint.emulators.doris.show_create import create_table_sql, partition_bounds
+from dbint.emulators.doris.show_create import create_table_sql
 from dbint.emulators.doris.storage import Storage
 from dbint.emulators.doris.variables import Variables
 
@@ -24,11 +26,19 @@ _PARTITION = (
     "PartitionId PartitionName VisibleVersion VisibleVersionTime State PartitionKey Range "
     "DistributionKey Buckets ReplicationNum StorageMedium CooldownTime RemoteStoragePolicy "
     "LastConsistencyCheckTime DataSize IsInMemory ReplicaAllocation IsMutable SyncWithBaseTables "
-    "UnsyncTables"
+    "UnsyncTables CommittedVersion RowCount"
 )
 _INDEX = (
     "Table Non_unique Key_name Seq_in_index Column_name Collation Cardinality Sub_part Packed Null "
     "Index_type Comment Properties"
+)
+_ALTER = (
+    "JobId TableName CreateTime FinishTime IndexName IndexId OriginIndexId SchemaVersion "
+    "TransactionId State Msg Progress Timeout"
+)
+_DYNAMIC = (
+    "TableName Enable TimeUnit Start End Prefix Buckets ReplicationNum ReplicaAllocation StartOf LastUpdateTime "
+    "LastSchedulerTime State LastCreatePartitionMsg LastDropPartitionMsg ReservedHistoryPeriods"
 )
 
 
@@ -41,12 +51,10 @@ class ShowContext:
     database: str | None
     variables: Variables
     find: Callable[[tuple[str, ...]], Table]
-    query_port: int
-    http_port: int
-    be_http_port: int
-    backends: int
-    started: str
-    alter_jobs: list[AlterJob]
+    nodes: Nodes
+    frontend: Node | None
+    version: str
+    jobs: Jobs
     connections: Callable[[], list[tuple[int, str, str, str | None]]]
 
 
@@ -74,7 +82,9 @@ def describe(table: Table, *, full: bool = False) -> Result:
     """DESC and SHOW [FULL] COLUMNS."""
     rows: list[tuple[Any, ...]] = []
     for column in table.columns:
-        extra = "AUTO_INCREMENT" if column.auto_increment is not None else "" if column.key else "NONE"
+        extra = "" if column.key else column.aggregation or "NONE"
+        if column.auto_increment is not None:
+            extra = "AUTO_INCREMENT"
         null = "Yes" if column.nullable else "No"
         key = "true" if column.key else "false"
         if full:
@@ -104,8 +114,14 @@ def describe(table: Table, *, full: bool = False) -> Result:
 def _show_create(context: ShowContext, cursor: Cursor) -> Result:
     kind = cursor.word()
     cursor.next()
-    if kind == "TABLE":
+    if kind in ("TABLE", "VIEW"):
         table = context.find(cursor.qualified_name())
+        if table.is_view:
+            names = ["View", "Create View", "character_set_client", "collation_connection"]
+            row = (table.name, views.create_view_sql(table), "utf8mb4", "utf8mb4_0900_bin")
+            return text_result(names, [row])
+        if kind == "VIEW":
+            raise views.wrong_object(table, "VIEW")
         return text_result(["Table", "Create Table"], [(table.name, create_table_sql(table))])
     if kind in ("DATABASE", "SCHEMA"):
         name = context.storage.require_database(cursor.identifier())
@@ -114,46 +130,76 @@ def _show_create(context: ShowContext, cursor: Cursor) -> Result:
 
 
 def _show_alter(context: ShowContext, cursor: Cursor) -> Result:
+    """``SHOW ALTER TABLE COLUMN [FROM db] [WHERE …] [ORDER BY …] [LIMIT n]``, oldest first unless told
+    otherwise.
+    """
     cursor.expect("TABLE")
     if not cursor.accept("COLUMN"):
         raise NotEmulatedError(f"SHOW ALTER TABLE {cursor.word()}")
     database = context.database
     if cursor.accept("FROM") or cursor.accept("IN"):
         database = cursor.identifier()
-    name = None
-    if cursor.accept("WHERE"):
-        match = re.search(r"(?i)TableName\s*=\s*['\"]([^'\"]+)['\"]", cursor.rest())
-        if match is None:
-            raise NotEmulatedError("this condition of SHOW ALTER TABLE (TableName = '…' is)")
-        name = match[1]
-    names = (
-        "JobId TableName CreateTime FinishTime IndexName IndexId OriginIndexId SchemaVersion "
-        "TransactionId State Msg Progress Timeout"
-    )
-    jobs = [j for j in context.alter_jobs if j.database == database and name in (None, j.table)]
-    if "desc" in cursor.rest().lower():
-        jobs.reverse()
-    if "limit 1" in re.sub(r"\s+", " ", cursor.rest().lower()):
-        jobs = jobs[:1]
+    database = context.storage.require_database(database)
+    names = _ALTER.split()
     rows = [
         (
             str(j.id),
             j.table,
             j.created,
-            j.finished,
+            j.finished or "NULL",
             j.table,
             str(j.table_id),
             str(j.table_id),
-            "1:0",
-            str(j.id),
-            "FINISHED",
-            "",
-            None,
+            f"{j.id - 10000}:0",
+            str(j.txn_id),
+            j.state,
+            j.message,
+            "0/1" if j.state == "RUNNING" else "NULL",
             "2592000",
         )
-        for j in jobs
+        for j in context.jobs.of(database)
     ]
-    return text_result(names, rows)
+    return text_result(names, _tail(cursor, names, rows))
+
+
+def _tail(cursor: Cursor, names: list[str], rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The WHERE (equations joined by AND), ORDER BY and LIMIT of a SHOW statement."""
+
+    def column() -> int:
+        name = cursor.identifier()
+        for n, known in enumerate(names):
+            if known.lower() == name.lower():
+                return n
+        raise DorisError(f"Title name[{name}] does not exist")
+
+    if cursor.accept("WHERE"):
+        while True:
+            n = column()
+            exact = not cursor.accept("LIKE")
+            if exact:
+                cursor.expect("=")
+            value = cursor.string()
+            rows = [r for r in rows if (r[n] == value if exact else _like(str(r[n]), value))]
+            if not cursor.accept("AND"):
+                break
+    if cursor.accept("ORDER", "BY"):
+        orders = []
+        while True:
+            orders.append((column(), cursor.accept("DESC")))
+            cursor.accept("ASC")
+            if not cursor.accept(","):
+                break
+        for n, descending in reversed(orders):
+            rows = sorted(rows, key=lambda r: (r[n] is not None, r[n]), reverse=descending)
+    if cursor.accept("LIMIT"):
+        first = cursor.integer()
+        if cursor.accept(","):
+            rows = rows[first : first + cursor.integer()]
+        else:
+            start = cursor.integer() if cursor.accept("OFFSET") else 0
+            rows = rows[start : start + first]
+    cursor.end()
+    return rows
 
 
 def _pattern(cursor: Cursor, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
@@ -192,7 +238,7 @@ def _tables(context: ShowContext, cursor: Cursor, full: bool) -> Result:
     if database.lower() == "information_schema":
         rows = [(name, "SYSTEM VIEW", "", "") for name in sorted(TABLES)]
     else:
-        rows = [(t.name, "BASE TABLE", "V2", "V3") for t in context.storage.tables(database)]
+        rows = [_table_row(t) for t in context.storage.tables(database)]
     rows = _pattern(cursor, rows)
     if full:
         names = [f"Tables_in_{database}", "Table_type", "Storage_format", "Inverted_index_storage_format"]
@@ -207,31 +253,41 @@ def _columns(context: ShowContext, cursor: Cursor, full: bool) -> Result:
     return result
 
 
+def _table_row(table: Table) -> tuple[str, str, str, str]:
+    return (table.name, "VIEW", "", "") if table.is_view else (table.name, "BASE TABLE", "V2", "V3")
+
+
+def _views(context: ShowContext, cursor: Cursor, full: bool) -> Result:
+    """SHOW VIEWS is SHOW TABLES of the views alone."""
+    result = _tables(context, cursor, full=True)
+    result.rows = [row if full else row[:1] for row in result.rows if row[1] == "VIEW"]
+    if not full:
+        result.fields = result.fields[:1]
+    return result
+
+
 def _index(context: ShowContext, cursor: Cursor, _full: bool) -> Result:
     table = _from_table(context, cursor)
-    rows = [
-        (
-            table.name,
-            "",
-            i.name,
-            "",
-            ",".join(i.columns),
-            "",
-            "",
-            "",
-            "",
-            "",
-            i.kind,
-            i.comment,
+    rows: list[tuple[Any, ...]]
+    if information_schema.has_keys(context.version):
+        entries = information_schema.key_entries(table)
+        rows = [(*entry.show, entry.kind, entry.comment, entry.properties) for entry in entries]
+    else:
+        rows = [
             (
-                "(" + ", ".join(f"{quoted(k)} = {quoted(v)}" for k, v in i.properties.items()) + ")"
-                if i.properties
-                else ""
-            ),
-        )
-        for i in table.indexes
-    ]
+                *(table.name, "", i.name, "", ",".join(i.columns), "", "", "", "", ""),
+                i.kind,
+                i.comment,
+                _properties(i.properties),
+            )
+            for i in table.indexes
+        ]
     return text_result(_INDEX, rows)
+
+
+def _properties(properties: dict[str, str]) -> str:
+    shown = ", ".join(f"{quoted(k)} = {quoted(v)}" for k, v in properties.items())
+    return f"({shown})" if shown else ""
 
 
 def _from_table(context: ShowContext, cursor: Cursor) -> Table:
@@ -249,30 +305,40 @@ def _variables(context: ShowContext, cursor: Cursor, _full: bool) -> Result:
 
 
 def _partitions(context: ShowContext, cursor: Cursor, _full: bool) -> Result:
+    """``SHOW PARTITIONS FROM t [WHERE …] [ORDER BY …] [LIMIT n]``; a table without partitions has one, with
+    its name.
+    """
     table = _from_table(context, cursor)
+    if table.is_view:
+        raise DorisError(f"Table[{table.name}] is not a OLAP table")
     partitioning = table.partitioning
     replicas = table.properties["replication_allocation"].rpartition(":")[2].strip()
     key = ", ".join(partitioning.columns) if partitioning else ""
     distribution = ", ".join(table.distribution) or "RANDOM"
-    parts: list[tuple[str, str]] = []
-    if partitioning is None:
-        parts.append((table.name, ""))
-    elif partitioning.auto:
-        parts += _auto_partitions(context, table)
-    else:
-        for part in partitioning.partitions:
-            parts.append((part.name, partition_bounds(table, part)))
+    buckets = "10" if table.buckets == "AUTO" else table.buckets
+    parts = [(table.id * 10000, table.name, "", table.created, "true")]
+    if partitioning is not None:
+        parts = [
+            (
+                table.id * 10000 + p.id,
+                p.name,
+                partitions.describe(table, p),
+                p.created or table.created,
+                partitions.rows_condition(table, p),
+            )
+            for p in partitioning.partitions
+        ]
     rows = [
         (
-            str(table.id * 1000 + n),
+            str(number),
             name,
-            "1",
-            table.created,
-            "NORMAL",
+            "2" if count else "1",
+            created,
+            "SCHEMA_CHANGE" if context.jobs.is_busy(table) else "NORMAL",
             key,
             values,
             distribution,
-            table.buckets,
+            buckets,
             replicas,
             "HDD",
             "9999-12-31 23:59:59",
@@ -284,25 +350,63 @@ def _partitions(context: ShowContext, cursor: Cursor, _full: bool) -> Result:
             "true",
             "true",
             None,
+            "2" if count else "1",
+            str(count),
         )
-        for n, (name, values) in enumerate(parts)
+        for (number, name, values, created, _), count in zip(
+            parts, _counts(context, table, parts), strict=True
+        )
     ]
-    return text_result(_PARTITION, rows)
+    names = _PARTITION.split()
+    return text_result(names, _tail(cursor, names, rows))
 
 
-def _auto_partitions(context: ShowContext, table: Table) -> list[tuple[str, str]]:
-    """The partitions of an AUTO table are those that its rows need."""
-    partitioning = table.partitioning
-    assert partitioning is not None  # noqa: S101 - the caller has looked
-    column = identifier(partitioning.columns[0])
-    if partitioning.kind == "LIST":
-        sql = f"SELECT DISTINCT CAST({column} AS VARCHAR) FROM {table.relation} ORDER BY 1"
-        return [(f"p{n}", f"({value})") for n, (value,) in enumerate(context.cursor.execute(sql).fetchall())]
-    sql = (
-        f"SELECT DISTINCT strftime(date_trunc('{partitioning.unit}', CAST({column} AS TIMESTAMP)),"
-        f" '%Y%m%d%H%M%S') FROM {table.relation} ORDER BY 1"
-    )
-    return [(f"p{value}", "") for (value,) in context.cursor.execute(sql).fetchall()]
+def _counts(context: ShowContext, table: Table, parts: list[tuple[int, str, str, str, str]]) -> list[int]:
+    """How many rows each partition has."""
+    if not parts:
+        return []
+    counts = ", ".join(f"count(*) FILTER (WHERE {part[4]})" for part in parts)
+    deleted = ' WHERE NOT "__deleted"' if table.sequence else ""
+    return list(context.cursor.execute(f"SELECT {counts} FROM {table.relation}{deleted}").fetchall()[0])
+
+
+def _dynamic_partitions(context: ShowContext, cursor: Cursor, _full: bool) -> Result:
+    """``SHOW DYNAMIC PARTITION TABLES [FROM db]``."""
+    cursor.expect("TABLES")
+    database = context.database
+    if cursor.accept("FROM") or cursor.accept("IN"):
+        database = cursor.identifier()
+    database = context.storage.require_database(database)
+    rows = []
+    for table in context.storage.tables(database):
+        found = dynamic.rule(table)
+        if found is None:
+            continue
+        values = {k.removeprefix(dynamic.PREFIX): v for k, v in table.properties.items()}
+        runtime = context.jobs.runtimes.get(table.id, dynamic.Runtime())
+        allocation = values["replication_allocation"]
+        problems = (runtime.created, runtime.dropped) != ("NULL", "NULL")
+        rows.append(
+            (
+                table.name,
+                values["enable"].lower(),
+                found.unit,
+                values["start"],
+                values["end"],
+                found.prefix,
+                values["buckets"],
+                allocation.rpartition(":")[2].strip(),
+                allocation,
+                dynamic.start_of(found),
+                runtime.updated,
+                runtime.scheduled,
+                "ERROR" if problems else "NORMAL",
+                runtime.created,
+                runtime.dropped,
+                values["reserved_history_periods"],
+            )
+        )
+    return text_result(_DYNAMIC, _pattern(cursor, rows))
 
 
 _HANDLERS: dict[str, Callable[[ShowContext, Cursor, bool], Result]] = {
@@ -317,6 +421,8 @@ _HANDLERS: dict[str, Callable[[ShowContext, Cursor, bool], Result]] = {
     "KEYS": _index,
     "VARIABLES": _variables,
     "PARTITIONS": _partitions,
+    "VIEWS": _views,
+    "DYNAMIC PARTITION": _dynamic_partitions,
     **CLUSTER_HANDLERS,
 }
 

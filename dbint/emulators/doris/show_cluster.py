@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING
 
 from dbint.emulators.doris.lexer import Cursor
 from dbint.emulators.doris.results import Result, text_result
-from dbint.emulators.doris.variables import VERSION_COMMENT
+from dbint.emulators.doris.variables import build
 
 if TYPE_CHECKING:
     from dbint.emulators.doris.show import ShowContext
 
 Handler = Callable[["ShowContext", Cursor, bool], Result]
-VERSION = VERSION_COMMENT.removeprefix("Doris version ")
 _FRONTEND = (
     "Name Host EditLogPort HttpPort QueryPort RpcPort ArrowFlightSqlPort Role IsMaster ClusterId Join "
     "Alive ReplayedJournalId LastStartTime LastHeartbeat IsHelper ErrMsg Version CurrentConnected"
@@ -25,45 +24,50 @@ _BACKEND = (
 
 
 def _frontends(context: "ShowContext", _cursor: Cursor, _full: bool) -> Result:
-    row = (
-        "fe_emulator",
-        "127.0.0.1",
-        "-1",
-        str(context.http_port),
-        str(context.query_port),
-        "-1",
-        "-1",
-        "FOLLOWER",
-        "true",
-        "1",
-        "true",
-        "true",
-        "1",
-        context.started,
-        context.started,
-        "true",
-        "",
-        VERSION,
-        "Yes",
-    )
-    return text_result(_FRONTEND, [row])
+    master = context.nodes.master
+    rows = [
+        (
+            f"fe_emulator_{node.number}",
+            node.host,
+            "-1",
+            str(node.ports["http"]),
+            str(node.ports["query"]),
+            "-1",
+            "-1",
+            "FOLLOWER",
+            "true" if node is master else "false",
+            "1",
+            "true",
+            "true" if node.is_alive else "false",
+            "1",
+            node.started,
+            node.started,
+            "true",
+            "" if node.is_alive else f"java.net.ConnectException: Connection refused ({node.host})",
+            build(context.version),
+            "Yes" if node is context.frontend else "No",
+        )
+        for node in context.nodes.frontends
+    ]
+    return text_result(_FRONTEND, rows)
 
 
 def _backends(context: "ShowContext", _cursor: Cursor, _full: bool) -> Result:
+    tablets = sum(not t.is_view for t in context.storage.tables())
     rows = [
         (
-            str(10001 + n),
-            "127.0.0.1",
+            str(10000 + node.number),
+            node.host,
             "-1",
             "-1",
-            str(context.be_http_port),
+            str(node.ports["http"]),
             "-1",
             "-1",
-            context.started,
-            context.started,
-            "true",
+            node.started,
+            node.started,
+            "true" if node.is_alive else "false",
             "false",
-            str(len(context.storage.tables())),
+            str(tablets),
             "0.000 ",
             "0.000 ",
             "1.000 GB",
@@ -72,15 +76,15 @@ def _backends(context: "ShowContext", _cursor: Cursor, _full: bool) -> Result:
             "0.00 %",
             "0.000 ",
             '{"location" : "default"}',
-            "",
-            VERSION,
+            "" if node.is_alive else "java.net.ConnectException: Connection refused (Connection refused)",
+            build(context.version),
             '{"lastSuccessReportTabletsTime":"N/A","isQueryDisabled":false,"isLoadDisabled":false}',
-            "0",
+            "0" if node.is_alive else "1",
             "mix",
             "1",
             "1.000 GB",
         )
-        for n in range(context.backends)
+        for node in context.nodes.backends
     ]
     return text_result(_BACKEND, rows)
 

@@ -1,7 +1,7 @@
 """A table's definition as SHOW CREATE TABLE prints it; what is printed can be run again."""
 
-from dbint.emulators.doris.model import PartitionRange, Table, quoted, single_quoted
-from dbint.emulators.doris.types import INTEGERS
+from dbint.emulators.doris import partitions
+from dbint.emulators.doris.model import Table, quoted, single_quoted
 
 
 def create_table_sql(table: Table) -> str:
@@ -34,25 +34,17 @@ def _partition_sql(table: Table) -> str:
         head = f"AUTO PARTITION BY RANGE (date_trunc({columns}, '{partitioning.unit}'))"
     else:
         head = f"{'AUTO ' if partitioning.auto else ''}PARTITION BY {partitioning.kind}({columns})"
+    lowest = f"('{partitions.minimum(table.column(partitioning.columns[0]).type)}')"
     parts = []
     for part in partitioning.partitions:
         if partitioning.kind == "LIST":
             values = ",".join(_tuple(v) if len(v) > 1 else f"({_item(v[0])})" for v in part.values)
             parts.append(f"PARTITION {part.name} VALUES IN ({values})")
         else:
-            lower = _tuple(part.lower) if part.lower is not None else f"('{_minimum(table)}')"
+            lower = _tuple(part.lower) if part.lower is not None else lowest
             upper = _tuple(part.upper) if part.upper is not None else "(MAXVALUE)"
             parts.append(f"PARTITION {part.name} VALUES [{lower}, {upper})")
     return f"\n{head}\n(" + ",\n".join(parts) + ")"
-
-
-def _minimum(table: Table) -> str:
-    """The lowest value of the column that a table is partitioned by: where its first range begins."""
-    assert table.partitioning is not None  # noqa: S101 - the caller has looked
-    kind = table.column(table.partitioning.columns[0]).type
-    if kind.name in INTEGERS:
-        return str(INTEGERS[kind.name][0])
-    return "0000-01-01" if kind.name == "DATE" else "0000-01-01 00:00:00"
 
 
 def _tuple(values: tuple[str | None, ...]) -> str:
@@ -61,11 +53,3 @@ def _tuple(values: tuple[str | None, ...]) -> str:
 
 def _item(value: str | None) -> str:
     return "NULL" if value is None else f"'{value}'"
-
-
-def partition_bounds(table: Table, part: PartitionRange) -> str:
-    """What a partition takes, for SHOW PARTITIONS."""
-    if part.values:
-        return "; ".join(_tuple(v) for v in part.values)
-    lower = part.lower if part.lower is not None else (_minimum(table),)
-    return f"{_tuple(lower)}; {_tuple(part.upper) if part.upper is not None else '(MAXVALUE)'}"

@@ -2,6 +2,7 @@
 
 What is kept, in schema ``meta`` (format 1):
   databases(name); tables(id, definition JSON); labels(database, label, txn_id, status, finished);
+  alter_jobs(id, definition JSON);
   counters(name, value): "format", "table_id", "txn_id", "auto_increment:<table id>".
 The rows of table <id> are in ``data.t<id>``. A statement's catalog changes, rows and label are one DuckDB
 transaction, so that a kill -9 leaves all of them or none. DuckDB lets two writers fail on a conflict; the one
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -34,6 +36,7 @@ LABEL_KEEP = dt.timedelta(days=3)  # Doris: label_keep_max_second
 LABELS_PER_DATABASE = 2000  # Doris: label_num_threshold
 SYSTEM_DATABASES = ("__internal_schema", "information_schema", "mysql")
 _KEPT_ERROR_LOGS = 200
+_RECORDED_JOBS = 1000
 
 
 class StorageError(Exception):
@@ -74,6 +77,7 @@ class Storage:
             CREATE TABLE IF NOT EXISTS meta.tables (id BIGINT, definition VARCHAR);
             CREATE TABLE IF NOT EXISTS meta.labels
                 (database VARCHAR, label VARCHAR, txn_id BIGINT, status VARCHAR, finished TIMESTAMP);
+            CREATE TABLE IF NOT EXISTS meta.alter_jobs (id BIGINT, definition VARCHAR);
             CREATE TABLE IF NOT EXISTS meta.counters (name VARCHAR, value HUGEINT);
             """)
         found = self._db.execute("SELECT value FROM meta.counters WHERE name = 'format'").fetchall()
@@ -199,6 +203,17 @@ class Storage:
         """The table of exactly that name: table names are case sensitive (lower_case_table_names = 0)."""
         return self._catalog.get(database, {}).get(name)
 
+    def by_id(self, table_id: int) -> Table | None:
+        """The table as it is now, whatever its name."""
+        return next((t for group in self._catalog.values() for t in group.values() if t.id == table_id), None)
+
+    def require(self, table_id: int) -> Table:
+        """The table as it is now. Raises DorisError where it has been dropped."""
+        found = self.by_id(table_id)
+        if found is None:
+            raise DorisError("the table was dropped meanwhile")
+        return found
+
     def put_table(self, cursor: duckdb.DuckDBPyConnection, table: Table) -> None:
         """Write a table's definition, new or changed."""
         cursor.execute("DELETE FROM meta.tables WHERE id = ?", [table.id])
@@ -209,9 +224,25 @@ class Storage:
         tables[table.name] = table
 
     def drop_table(self, cursor: duckdb.DuckDBPyConnection, table: Table) -> None:
-        cursor.execute(f"DROP TABLE {table.relation}")
+        if not table.is_view:
+            cursor.execute(f"DROP TABLE {table.relation}")
         cursor.execute("DELETE FROM meta.tables WHERE id = ?", [table.id])
         del self._catalog[table.database][table.name]
+
+    # -- jobs
+
+    def load_jobs(self) -> list[dict[str, Any]]:
+        """The schema change jobs that were recorded, oldest first."""
+        with self._db.cursor() as cursor:
+            rows = cursor.execute("SELECT definition FROM meta.alter_jobs ORDER BY id").fetchall()
+        return [json.loads(definition) for (definition,) in rows]
+
+    def put_job(self, cursor: duckdb.DuckDBPyConnection, job_id: int, data: dict[str, Any]) -> None:
+        """Record a job as it is now, in the caller's transaction; forget those that are long past."""
+        cursor.execute(
+            "DELETE FROM meta.alter_jobs WHERE id = ? OR id <= ?", [job_id, job_id - _RECORDED_JOBS]
+        )
+        cursor.execute("INSERT INTO meta.alter_jobs VALUES (?, ?)", [job_id, json.dumps(data)])
 
     # -- labels
 

@@ -43,7 +43,6 @@ _ALIASES = {
 }
 _NOT_EMULATED = frozenset(
     [
-        "ARRAY",
         "MAP",
         "STRUCT",
         "BITMAP",
@@ -68,21 +67,25 @@ _INFORMATION_SCHEMA = {
 }
 MAX_VARCHAR_BYTES = 65533
 MAX_STRING_BYTES = 2**31 - 1
-TYPE_NAMES = frozenset([*_DUCKDB, *_ALIASES, *_NOT_EMULATED, "DECIMAL"])
+TYPE_NAMES = frozenset([*_DUCKDB, *_ALIASES, *_NOT_EMULATED, "DECIMAL", "ARRAY"])
+MAX_ARRAY_DEPTH = 9
 
 
 @dataclass(frozen=True, slots=True)
 class DorisType:
     """A column type: ``name`` is Doris' canonical name in capitals, ``args`` its length, or precision and
-    scale.
+    scale; an ARRAY has an ``item`` type.
     """
 
     name: str
     args: tuple[int, ...] = ()
+    item: "DorisType | None" = None  # of an ARRAY
 
     @property
     def sql(self) -> str:
         """The type as SHOW CREATE TABLE and DESC print it: lower case, STRING as ``text``."""
+        if self.item is not None:
+            return f"array<{self.item.sql}>"
         name = "text" if self.name == "STRING" else self.name.lower()
         if not self.args or (self.name == "DATETIME" and self.args == (0,)):
             return name
@@ -91,6 +94,8 @@ class DorisType:
     @property
     def duckdb(self) -> str:
         """The type of the column that keeps it."""
+        if self.item is not None:
+            return f"{self.item.duckdb}[]"
         return f"DECIMAL({self.args[0]},{self.args[1]})" if self.name == "DECIMAL" else _DUCKDB[self.name]
 
     @property
@@ -109,6 +114,13 @@ class DorisType:
         """DATA_TYPE and COLUMN_TYPE of information_schema.columns."""
         return _INFORMATION_SCHEMA.get(self.name, (self.name.lower(), self.sql))
 
+    @property
+    def primitive(self) -> str:
+        """The name that Doris' catalog has for the type (PrimitiveType)."""
+        if self.name == "DECIMAL":
+            return "DECIMAL32" if self.args[0] <= 9 else "DECIMAL64" if self.args[0] <= 18 else "DECIMAL128"
+        return {"DATE": "DATEV2", "DATETIME": "DATETIMEV2", "JSON": "JSONB"}.get(self.name, self.name)
+
     def check_key(self, column: str) -> None:
         """Raise DorisError where the type cannot be a key column."""
         if self.name in ("FLOAT", "DOUBLE"):
@@ -119,6 +131,10 @@ class DorisType:
             raise DorisError(f"JsonType type should not be used in key column[{column}].")
         if self.name == "VARIANT":
             raise DorisError(f"Variant type should not be used in key column[{column}].")
+        if self.name == "ARRAY":
+            raise DorisError(
+                "Array can only be used in the non-key column of the duplicate table at present."
+            )
 
 
 def make_type(name: str, args: tuple[int, ...]) -> DorisType:
@@ -128,6 +144,8 @@ def make_type(name: str, args: tuple[int, ...]) -> DorisType:
     upper = name.upper()
     if upper in _NOT_EMULATED:
         raise NotEmulatedError(f"the column type {upper}")
+    if upper == "ARRAY":
+        raise NotEmulatedError("ARRAY here")
     upper = _ALIASES.get(upper, upper)
     if upper == "DECIMAL":
         return _decimal(args)
@@ -148,6 +166,18 @@ def make_type(name: str, args: tuple[int, ...]) -> DorisType:
             raise DorisError(f"VARCHAR size must be {limit}: {length}")
         return DorisType(upper, (length,))
     return DorisType(upper)
+
+
+def array_of(item: DorisType) -> DorisType:
+    """ARRAY<item>. Raises DorisError where it is nested too deep, NotEmulatedError for items of JSON."""
+    if item.name in ("JSON", "VARIANT"):
+        raise NotEmulatedError(f"an ARRAY of {item.name}")
+    depth, inner = 1, item
+    while inner.item is not None:
+        depth, inner = depth + 1, inner.item
+    if depth > MAX_ARRAY_DEPTH:
+        raise DorisError(f"Type exceeds the maximum nesting depth of {MAX_ARRAY_DEPTH}")
+    return DorisType("ARRAY", (), item)
 
 
 def _decimal(args: tuple[int, ...]) -> DorisType:

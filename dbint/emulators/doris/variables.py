@@ -2,13 +2,12 @@
 
 from dbint.emulators.doris.errors import UNKNOWN_VARIABLE, WRONG_VALUE_FOR_VARIABLE, DorisError
 
-DORIS_VERSION = "doris-4.0.2"
+DORIS_VERSION = "4.0.2"
 MYSQL_VERSION = "5.7.99"
-VERSION_COMMENT = f"Doris version {DORIS_VERSION}-dbint (dbint emulator)"
 
 _READ_ONLY: dict[str, str | int] = {
     "version": MYSQL_VERSION,
-    "version_comment": VERSION_COMMENT,
+    "version_comment": "",  # set for each session: see Variables
     "license": "Apache License, Version 2.0",
     "lower_case_table_names": 0,
     "performance_schema": "false",
@@ -67,11 +66,16 @@ _BOOLEANS = frozenset(name for name, value in _DEFAULTS.items() if value in ("tr
 _TRUE, _FALSE = ("1", "true", "on"), ("0", "false", "off")
 
 
+def build(version: str) -> str:
+    """The name of the build of a release, which says that it is the emulator."""
+    return f"doris-{version}-dbint (dbint emulator)"
+
+
 class Variables:
     """The variables of one session. GLOBAL sets the session's too: the emulator keeps no global ones."""
 
-    def __init__(self) -> None:
-        self._values = dict(_DEFAULTS)
+    def __init__(self, version: str = DORIS_VERSION) -> None:
+        self._values = {**_DEFAULTS, "version_comment": f"Doris version {build(version)}"}
 
     def get(self, name: str) -> str | int:
         """Raises DorisError 1193 for a variable that Doris (here: the emulator) does not have."""

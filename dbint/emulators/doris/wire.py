@@ -22,6 +22,7 @@ from mysql_mimic.types import ColumnType, uint_len
 
 from dbint.emulators.doris import statement_log
 from dbint.emulators.doris.errors import ACCESS_DENIED, NOT_EMULATED, SQLSTATES, UNKNOWN_ERROR, DorisError
+from dbint.emulators.doris.nodes import Node
 from dbint.emulators.doris.results import Result, ResultField, as_text
 from dbint.emulators.doris.session import Cluster, DorisSession
 
@@ -207,8 +208,9 @@ class _Connection(Connection):  # type: ignore[misc] # see _Accounts
 class QueryServer:
     """The query port of a frontend."""
 
-    def __init__(self, cluster: Cluster, user: str, password: str, executor: Executor) -> None:
+    def __init__(self, cluster: Cluster, user: str, password: str, executor: Executor, node: Node) -> None:
         self._cluster = cluster
+        self._node = node
         self._accounts = _Accounts(user, password)
         self._control = LocalControl()
         self._executor = executor
@@ -220,6 +222,7 @@ class QueryServer:
         if task is not None:
             self._tasks.add(task)
         session = DorisSession(self._cluster)
+        session.frontend = self._node
         connection = _Connection(
             stream=MysqlStream(reader, writer),
             session=_Session(session, self._executor),
@@ -251,7 +254,7 @@ class QueryServer:
 def _column(field: ResultField) -> ResultColumn:
     kind = (
         ColumnType.NEWDECIMAL
-        if field.kind.startswith("DECIMAL")
+        if field.kind.startswith("DECIMAL") and not field.kind.endswith("]")
         else _WIRE_TYPES.get(field.kind, ColumnType.STRING)
     )
 

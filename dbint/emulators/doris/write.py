@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import duckdb
 
+from dbint.emulators.doris import partitions
 from dbint.emulators.doris.errors import DorisError
 from dbint.emulators.doris.model import Column, Table, identifier, literal
 from dbint.emulators.doris.storage import Storage
@@ -44,6 +45,7 @@ class WriteOptions:
 class Staged:
     """Rows on their way into a table. ``relation`` is a temporary table of the cursor that staged them."""
 
+    storage: Storage
     table: Table
     relation: str
     total: int
@@ -89,8 +91,10 @@ def stage(
         if not column.nullable and column.auto_increment is None:
             text = f"null value for not null column, column={column.name}, type={column.type.sql}"
             reasons.append(f"CASE WHEN {value} IS NULL THEN {literal(text)} END")
-    if table.partitioning is not None and not table.partitioning.auto:
-        reasons.append(_partition_reason(table))
+    if table.partitioning is not None:
+        positions = {c.name: n for n, c in enumerate(table.columns)}
+        values = [f't."__v{positions[name]}"' for name in table.partitioning.columns]
+        reasons.append(partitions.refusal(table, values))
     name = f"stage{next(_NUMBERS)}"
     existing = ""
     if options.partial:
@@ -113,7 +117,7 @@ def stage(
 def _finish(storage: Storage, cursor: duckdb.DuckDBPyConnection, table: Table, relation: str) -> Staged:
     """Count the staged rows and number them."""
     total, filtered = _row(cursor, f'SELECT count(*), count("__reason") FROM {relation}')
-    staged = Staged(table, relation, total, filtered)
+    staged = Staged(storage, table, relation, total, filtered)
     if filtered:
         lines = cursor.execute(
             f'SELECT "__reason", "__line" FROM {relation} WHERE "__reason" IS NOT NULL '
@@ -131,13 +135,47 @@ def _finish(storage: Storage, cursor: duckdb.DuckDBPyConnection, table: Table, r
 def apply(cursor: duckdb.DuckDBPyConnection, staged: Staged) -> None:
     """Merge the good rows into the table, by its key model. The caller holds a transaction."""
     table, relation = staged.table, staged.relation
-    names = ", ".join(identifier(c.name) for c in table.columns)
     good = f'SELECT * FROM {relation} WHERE "__reason" IS NULL'
+    _find_partitions(cursor, staged, good)
     if table.model == "DUPLICATE":
+        names = _names(table)
         cursor.execute(
             f'INSERT INTO {table.relation} ({names}) SELECT {names} FROM ({good}) ORDER BY "__row"'
         )
+    elif table.model == "AGGREGATE":
+        _aggregate(cursor, table, good)
+    else:
+        _upsert(cursor, table, good)
+
+
+def _names(table: Table) -> str:
+    return ", ".join(identifier(c.name) for c in table.columns)
+
+
+def _find_partitions(cursor: duckdb.DuckDBPyConnection, staged: Staged, good: str) -> None:
+    """Make the AUTO partitions that the rows need. Raises DorisError where a partition that a row was checked
+    against has gone meanwhile.
+    """
+    if staged.table.partitioning is None:
         return
+    table = staged.storage.require(staged.table.id)
+    if table.partitioning is None:
+        return
+    if table.partitioning.auto:
+        keys = cursor.execute(f"SELECT DISTINCT {partitions.auto_keys(table)} FROM ({good})").fetchall()
+        changed = partitions.with_auto_partitions(table, keys)
+        if changed is not table:
+            staged.storage.put_table(cursor, changed)
+    elif table.partitioning != staged.table.partitioning:
+        reason = partitions.refusal(table, [identifier(name) for name in table.partitioning.columns])
+        for (text,) in cursor.execute(f"SELECT any_value({reason}) FROM ({good})").fetchall():
+            if text is not None:
+                raise DorisError(text)
+
+
+def _upsert(cursor: duckdb.DuckDBPyConnection, table: Table, good: str) -> None:
+    """A UNIQUE table: of rows with the same key the newest stays."""
+    names = _names(table)
     newest = f"newest{next(_NUMBERS)}"
     keys = ", ".join(identifier(c.name) for c in table.keys)
     order = (
@@ -164,6 +202,41 @@ def apply(cursor: duckdb.DuckDBPyConnection, staged: Staged) -> None:
             f'INSERT INTO {table.relation} ({names}) SELECT {names} FROM {newest} WHERE NOT "__delete"'
         )
     cursor.execute(f"DROP TABLE {newest}")
+
+
+_MERGES = {
+    "SUM": "sum({0})",
+    "MIN": "min({0})",
+    "MAX": "max({0})",
+    "REPLACE": 'arg_max_null({0}, "__row")',
+    "REPLACE_IF_NOT_NULL": 'arg_max({0}, "__row") FILTER (WHERE {0} IS NOT NULL)',
+}
+
+
+def _aggregate(cursor: duckdb.DuckDBPyConnection, table: Table, good: str) -> None:
+    """An AGGREGATE table: rows with the same key become one, each value by its aggregation.
+
+    Doris does so at every load, when it compacts and when it reads; the result is the same.
+    """
+    names = _names(table)
+    merged = f"merged{next(_NUMBERS)}"
+    keys = ", ".join(identifier(c.name) for c in table.keys)
+    values = "".join(
+        f", CAST({_MERGES[c.aggregation or 'REPLACE'].format(identifier(c.name))} AS {c.type.duckdb})"
+        f" AS {identifier(c.name)}"
+        for c in table.columns
+        if not c.key
+    )
+    matches = match_keys(table, "old", "new")
+    cursor.execute(
+        f"CREATE TEMP TABLE {merged} AS SELECT {keys}{values} FROM ("
+        f'SELECT {names}, "__row" FROM ({good}) UNION ALL BY NAME '
+        f'SELECT {names}, 0 AS "__row" FROM {table.relation} AS old SEMI JOIN ({good}) AS new ON {matches}) '
+        f"GROUP BY {keys}"
+    )
+    cursor.execute(f"DELETE FROM {table.relation} AS old USING {merged} AS new WHERE {matches}")
+    cursor.execute(f"INSERT INTO {table.relation} ({names}) SELECT {names} FROM {merged}")
+    cursor.execute(f"DROP TABLE {merged}")
 
 
 def create_relation(cursor: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -199,6 +272,8 @@ def convert(raw: str, duck_type: str, target: DorisType, time_zone: str) -> str:
         if duck_type in ("FLOAT", "DOUBLE"):
             return f"regexp_replace(CAST({raw} AS VARCHAR), '\\.0$', '')"
         return f"CAST({raw} AS VARCHAR)"
+    if target.item is not None:
+        return _convert_array(raw, duck_type, target)
     if target.name in ("JSON", "VARIANT"):
         return f"CASE WHEN json_valid(CAST({raw} AS VARCHAR)) THEN json(CAST({raw} AS VARCHAR)) END"
     if duck_type == "VARCHAR":
@@ -208,6 +283,24 @@ def convert(raw: str, duck_type: str, target: DorisType, time_zone: str) -> str:
     ):
         raw = f"trunc({raw})"
     return _round_time(f"TRY_CAST({raw} AS {target.duckdb})", target)
+
+
+def _convert_array(raw: str, duck_type: str, target: DorisType) -> str:
+    """An ARRAY from another, or from text such as ``[1, null]`` or ``["a", "b"]``."""
+    if duck_type != "VARCHAR":
+        return f"TRY_CAST({raw if duck_type.endswith(']') else 'NULL'} AS {target.duckdb})"
+    depth, item = 1, target.item
+    while item is not None and item.item is not None:
+        depth, item = depth + 1, item.item
+    text = f"trim({raw})"
+    typed, plain = (f"TRY_CAST({text} AS {kind})" for kind in (target.duckdb, f"VARCHAR{'[]' * depth}"))
+
+    def nulls(array: str) -> str:
+        flat = "flatten(" * (depth - 1) + array + ")" * (depth - 1)
+        return f"len(list_filter({flat}, lambda x: x IS NULL))"
+
+    # an item that cannot be converted has become NULL
+    return f"CASE WHEN {text} LIKE '[%]' AND {nulls(typed)} = {nulls(plain)} THEN {typed} END"
 
 
 def parse_text(raw: str, target: DorisType, time_zone: str) -> str:
@@ -257,6 +350,13 @@ def _reasons(column: Column, raw: str, value: str, *, strict: bool) -> list[str]
             f"CASE WHEN {raw} IS NOT NULL AND {value} IS NULL THEN {literal(text)} || CAST({raw} AS"
             " VARCHAR) END"
         )
+    if column.type.item is not None and column.type.item.max_bytes is not None:
+        limit = column.type.item.max_bytes
+        text = (
+            f"the length of input is too long than schema. column_name: {column.name}; schema length: {limit}"
+        )
+        longest = f"list_max(list_transform({value}, lambda x: strlen(x)))"
+        reasons.append(f"CASE WHEN {longest} > {limit} THEN {literal(text)} END")
     if column.type.max_bytes is not None:
         text = (
             f"the length of input is too long than schema. column_name: {column.name}; schema length:"
@@ -285,40 +385,6 @@ def _check_partial(table: Table, given: dict[str, str]) -> None:
     missing = [c.name for c in table.keys if c.name not in given]
     if missing:
         raise DorisError(f"Partial update should include all key columns, missing: {missing[0]}")
-
-
-def _partition_reason(table: Table) -> str:
-    """The reason for a row that no partition takes."""
-    partitioning = table.partitioning
-    if partitioning is None:
-        return "NULL"
-    positions = {c.name: n for n, c in enumerate(table.columns)}
-    values = [f't."__v{positions[name]}"' for name in partitioning.columns]
-    types = [table.column(name).type.duckdb for name in partitioning.columns]
-
-    def bound(texts: tuple[str | None, ...]) -> str:
-        casts = [
-            "NULL" if x is None else f"CAST({literal(x)} AS {t})" for x, t in zip(texts, types, strict=False)
-        ]
-        return f"row({', '.join(casts)})"
-
-    conditions = []
-    for partition in partitioning.partitions:
-        if partitioning.kind == "LIST":
-            key = f"row({', '.join(values)})"
-            conditions += [f"{key} IS NOT DISTINCT FROM {bound(v)}" for v in partition.values]
-            continue
-        sides = ["true"]
-        if partition.lower is not None:
-            sides.append(f"row({', '.join(values[: len(partition.lower)])}) >= {bound(partition.lower)}")
-        if partition.upper is not None:
-            sides.append(f"row({', '.join(values[: len(partition.upper)])}) < {bound(partition.upper)}")
-        conditions.append(f"({' AND '.join(sides)})")
-    inside = " OR ".join(conditions) or "false"
-    shown = " || ',' || ".join(f"coalesce(CAST({v} AS VARCHAR), 'NULL')" for v in values)
-    return (
-        f"CASE WHEN NOT coalesce({inside}, false) THEN 'no partition for this tuple. tuple=' || {shown} END"
-    )
 
 
 def _describe(cursor: duckdb.DuckDBPyConnection, source: str) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """One emulator for the unit tests of a run, and a database of its own for each test."""
 
 import itertools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,13 @@ class Client:
             f"CREATE TABLE {name} ({columns}) {keys} DISTRIBUTED BY HASH(id) BUCKETS 1 "
             f"PROPERTIES ('replication_num' = '1'{properties})"
         )
+
+    def wait_for_jobs(self) -> None:
+        """Until the schema changes of this database are done."""
+        deadline = time.monotonic() + 10
+        while any(row[9] not in ("FINISHED", "CANCELLED") for row in self.rows("SHOW ALTER TABLE COLUMN")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def another(self) -> "Client":
         """A second connection to the same database."""

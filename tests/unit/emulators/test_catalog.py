@@ -216,6 +216,7 @@ def test_alter_table(doris: Client) -> None:
     doris.run("ALTER TABLE t ADD COLUMN m DATETIME(3) NULL, DROP COLUMN old")
     doris.run("ALTER TABLE t RENAME COLUMN v w")
     doris.run("ALTER TABLE t MODIFY COLUMN w BIGINT NULL")
+    doris.wait_for_jobs()
     assert doris.rows("SELECT * FROM t") == [(1, 5, 7, None)]
     assert [row[:2] for row in doris.rows("DESC t")] == [
         ("id", "bigint"),

@@ -229,9 +229,12 @@ def test_statements(tables: Client, sql: str, code: int, detail: str) -> None:
 @pytest.mark.parametrize(
     ("sql", "what"),
     [
-        ("CREATE TABLE a (id INT, v INT SUM) AGGREGATE KEY(id) " + TAIL, "the AGGREGATE key model"),
-        ("CREATE TABLE a (id INT, l ARRAY<INT>) " + TAIL, "the column type ARRAY"),
-        ("CREATE VIEW v AS SELECT 1", "CREATE VIEW"),
+        ("CREATE TABLE a (id INT, v HLL HLL_UNION) AGGREGATE KEY(id) " + TAIL, "the column type HLL"),
+        ("CREATE TABLE a (id INT, m MAP<INT, INT>) " + TAIL, "the column type MAP"),
+        ("CREATE TABLE a (id INT, i IPV4) " + TAIL, "the column type IPV4"),
+        ("CREATE MATERIALIZED VIEW v AS SELECT 1", "CREATE MATERIALIZED"),
+        ("ALTER TABLE t ADD ROLLUP r (id)", "ALTER TABLE … ADD ROLLUP"),
+        ("ALTER TABLE d ADD TEMPORARY PARTITION p VALUES LESS THAN (1)", "a TEMPORARY PARTITION"),
         ("EXPLAIN SELECT 1", "EXPLAIN"),
         ("SELECT 1; SELECT 2", "several statements in one request"),
         ("SELECT WEEK('2024-01-01', id) FROM t", "WEEK() in a mode that is not a constant"),
