@@ -130,6 +130,9 @@ class Wrapper:
     def note_write(self, sql):
         self.noted = sql
 
+    def note_failure(self, error):
+        self.failed = error
+
 
 @pytest.mark.parametrize(("refusals", "sent"), [(0, 1), (3, 4), (99, 5)])
 def test_too_many_versions(monkeypatch, refusals, sent):

@@ -14,6 +14,7 @@ from django.db import DataError, OperationalError
 from django.db.utils import Error as DjangoDatabaseError
 
 from dbint import errors
+from dbint.django.backends.doris.account import account_of, addresses_of
 from dbint.flow import LoadError, LoadOptions, StreamLoadClient, Tls, json_lines, make_label
 
 log = logging.getLogger("dbint.django.backends.doris")
@@ -112,12 +113,12 @@ def stream_load_client(connection: Any, options: Any) -> StreamLoadClient:
         detail = f"unknown {sorted(unknown)}" if isinstance(options, Mapping) else "not a dict"
         raise ImproperlyConfigured(f"{where}: {detail}; known are {', '.join(_OPTIONS)}")
     settings = connection.settings_dict
-    host = settings["HOST"] or "127.0.0.1"
     scheme = "https" if options.get("https") else "http"
+    port = connection.option("http_port", DEFAULT_HTTP_PORT)
     try:
         return StreamLoadClient(
-            [f"{scheme}://{host}:{connection.option('http_port', DEFAULT_HTTP_PORT)}"],
-            credentials=(settings["USER"] or "root", settings["PASSWORD"] or ""),
+            list(dict.fromkeys(f"{scheme}://{fe._replace(port=port)}" for fe in addresses_of(settings))),
+            credentials=lambda: account_of(settings),
             allowed_hosts=[*options.get("allowed_hosts", ()), *_backend_hosts(connection)],
             address_map=options.get("address_map"),
             tls=Tls(ca_file=options.get("ca_file")),

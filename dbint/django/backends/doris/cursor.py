@@ -59,6 +59,7 @@ class DorisCursor:
             except pymysql.MySQLError as error:
                 if again(error):
                     continue
+                self._wrapper.note_failure(error)
                 raise classified(error, query) from error
             self._wrapper.note_write(query)
             return result

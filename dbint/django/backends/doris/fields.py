@@ -126,9 +126,6 @@ class VariantField(_OfDoris, models.JSONField):
 
     description = "A JSON document in sub-columns"
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-
     def doris_type(self, connection: Any) -> str:
         return "VARIANT"
 
@@ -139,6 +136,21 @@ class VariantField(_OfDoris, models.JSONField):
         if isinstance(value, models.Value) or hasattr(value, "as_sql"):
             return super().get_db_prep_value(value, connection, prepared)
         return None if value is None else json.dumps(value, cls=self.encoder)
+
+    def get_lookup(self, lookup_name: str) -> Any:
+        if lookup_name == "isnull":
+            return super().get_lookup(lookup_name)
+        return self._refuse(lookup_name)
+
+    def get_transform(self, lookup_name: str) -> Any:
+        return self._refuse(lookup_name)
+
+    def _refuse(self, lookup_name: str) -> Any:
+        raise NotSupportedError(
+            f"{self}: {lookup_name} does not look into a VARIANT. A path in it has the type that its values "
+            "happen to have, so say the one that is meant: "
+            f"RawSQL(\"CAST({self.column}['path'] AS STRING)\", [])"
+        )
 
 
 class ArrayValue(list[Any]):
