@@ -48,7 +48,7 @@ class StatementLog:
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._file = os.fdopen(descriptor, "w", buffering=1, encoding="ascii")
+        self._path, self._file = path, os.fdopen(descriptor, "w", buffering=1, encoding="ascii")
         self._lock = threading.Lock()
         self._ended = False
 
@@ -61,7 +61,7 @@ class StatementLog:
                 self._file.write(line)
             except OSError as error:
                 self._ended = True
-                logger.error("the statement log %s ends here: %s", self._file.name, error.strerror)
+                logger.critical("the statement log %s ends here: %s", self._path, error.strerror)
 
     def close(self) -> None:
         with self._lock:
