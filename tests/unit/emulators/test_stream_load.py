@@ -41,6 +41,7 @@ ANSWER = [
     "ReceiveDataTimeMs",
     "CommitAndPublishTimeMs",
 ]
+FILTERED = [*ANSWER, "ErrorURL", "FirstErrorMsg"]
 AUTHORIZATION = "Basic " + base64.b64encode(f"root:{PASSWORD}".encode()).decode()
 
 
@@ -137,7 +138,7 @@ def test_logins(events: Client, authorization: str) -> None:
     assert talk(events.emulator.http_port, head).startswith(b"HTTP/1.1 401 ")
     answer = json.loads(talk(events.emulator.be_http_port, head).partition(b"\r\n\r\n")[2])
     assert answer["Status"] == "Fail"
-    assert answer["Message"] == "[INTERNAL_ERROR]no valid Basic authorization"
+    assert answer["Message"] == "[NOT_AUTHORIZED]no valid Basic authorization"
 
 
 def test_frontend_does_not_read_a_body_that_does_not_wait(events: Client) -> None:
@@ -273,8 +274,7 @@ def test_filtered_rows(events: Client) -> None:
         lines = log.read().decode().splitlines()
     assert (
         lines[0]
-        == "Reason: actual column number in csv file is less than schema column number.actual number: 1,"
-        " schema column number: 2; src line [4]; "
+        == "Reason: Column count mismatch: expected 2, but found 1 (sep:\\t delim:\\n). src line [4]; "
     )
     assert "column_name: name; schema length: 5; actual length: 8. src line [2\ttoo long]" in lines[1]
     assert "column=id, type=bigint, value=x" in lines[2]
@@ -300,15 +300,26 @@ def test_an_unknown_error_log(emulator: DorisEmulator) -> None:
 @pytest.mark.parametrize(
     ("headers", "message"),
     [
-        ({"two_phase_commit": "true"}, "two_phase_commit is not emulated"),
-        ({"group_commit": "async_mode"}, "group_commit is not emulated"),
-        ({"format": "parquet"}, "format parquet is not emulated"),
         ({"format": "xml"}, "unknown data format, format=xml"),
         ({"merge_type": "MERGE"}, "Excepted DELETE ON clause when merge type is MERGE."),
         ({"max_filter_ratio": "2"}, "max_filter_ratio must be in [0, 1]: 2"),
         ({"columns": "id, name, n = nope(id)"}, "Can not found function 'nope'"),
         ({"columns": "name"}, "Column has no default value, column=id"),
         ({"columns": "id", "compress_type": "gz"}, "the body cannot be read"),
+        ({"compress_type": "lzo"}, "compress_type lzo is not emulated"),
+        ({"compress_type": "zip"}, "[E-1101]unknown data format, format="),
+        ({"strict_mode": "yes"}, "[INVALID_ARGUMENT]Invalid strict mode format. Must be bool type"),
+        ({"enclose": "ab"}, "[INVALID_ARGUMENT]enclose must be single-char, actually is ab"),
+        ({"timeout": "0"}, "Invalid timeout. Timeout should between 1 and 259200 seconds"),
+        ({"skip_lines": "-1"}, "[INVALID_ARGUMENT]Invalid 'skip_lines': -1"),
+        ({"partitions": "p9"}, "Unknown partition 'p9' in table 't'"),
+        ({"load_to_single_tablet": "true"}, "the olap table must be with random distribution"),
+        ({"unique_key_update_mode": "SOME"}, "[INVALID_ARGUMENT]Invalid unique_key_partial_mode SOME"),
+        ({"partial_update_new_key_behavior": "x"}, "must be one of {'APPEND', 'ERROR'}"),
+        ({"partial_columns": "true"}, "Partial update should include all key columns, missing: id"),
+        ({"function_column.sequence_col": "n"}, "There is no sequence column in the table t"),
+        ({"merge_type": "DELETE", "delete": "id > 1"}, "Not support DELETE ON clause"),
+        ({"merge_type": "UPSERT"}, "[INVALID_ARGUMENT]Invalid merge type UPSERT"),
     ],
 )
 def test_refused_loads(events: Client, headers: dict[str, str], message: str) -> None:
@@ -394,15 +405,33 @@ def test_enclosed_fields_may_hold_separators(events: Client) -> None:
             "JSON data is not an array-object, `strip_outer_array` must be FALSE.",
         ),
         (b'{"id": 1', {"strip_outer_array": "true"}, "Parse json data for JsonDoc failed"),
-        (b'{"id": 1}\n{oops\n', {"read_json_by_line": "true"}, "too many filtered rows"),
+        (b'{"id": 1}\n{oops\n', {"read_json_by_line": "true"}, "Parse json data for JsonDoc failed"),
         (b'{"id": 1}', {"jsonpaths": "[1]"}, "Invalid json path: [1]"),
-        (b'{"id": "\xff"}', {"read_json_by_line": "true"}, "the body cannot be read"),
+        (b'{"id": "\xff"}', {"read_json_by_line": "true"}, "not valid UTF-8"),
+        (b'{"id": NaN}', {}, "NaN is no JSON"),
+        (b'{"id": 1,}', {}, "Parse json data for JsonDoc failed"),
+        (b'{"id": 1} 5', {}, "something follows the document"),
+        (b'{"id": 1, "name": "\\ud800"}', {}, "Parse json data for JsonDoc failed"),
+        (b"5", {}, "Not an json object or json array"),
+        (b"  \n", {}, "Parse json data for JsonDoc failed"),
+        (
+            b'{"ID": 1}',
+            {},
+            "There is no column matching jsonpaths in the json file, columns:[id, name, n, at, ]",
+        ),
+        (b"[]", {"strip_outer_array": "true"}, "Empty json line"),
+        (b'[{"id": 1}, 5]', {"strip_outer_array": "true"}, "not an object"),
+        (b'{"a": 1}', {"json_root": "$.data"}, "JSON Root not found"),
     ],
 )
 def test_json_that_is_wrong(events: Client, body: bytes, headers: dict[str, str], message: str) -> None:
     answer = load(events, body, format="json", **headers)
     assert answer["Status"] == "Fail"
-    assert message in answer["Message"]
+    if "FirstErrorMsg" in answer:
+        assert answer["Message"] == "[DATA_QUALITY_ERROR]too many filtered rows"
+        assert list(answer) == FILTERED
+    assert message in answer["Message"] + answer.get("FirstErrorMsg", "")
+    assert events.value("SELECT COUNT(*) FROM t") == 0
 
 
 def test_time_zone_of_offsets(events: Client) -> None:
