@@ -240,7 +240,7 @@ class BatchWriter:
         keep_seconds: float = 60.0,
         segment_min: int = 1 << 20,
         segment_max: int = 64 << 20,
-        batch_bytes: int = 8 << 20,
+        batch_bytes: int = 4 << 20,
         stall_timeout: float = 30.0,
         adopt_every: float = 5.0,
     ) -> Self: ...

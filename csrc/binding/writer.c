@@ -834,7 +834,7 @@ static PyGetSetDef writer_getset[] = {
 PyDoc_STRVAR(writer_doc,
              "BatchWriter(pool, directory, *, name='default', breaker=None, shippers=2, max_bytes=1073741824,\n"
              "            keep_bytes=67108864, keep_seconds=60.0, segment_min=1048576, segment_max=67108864,\n"
-             "            batch_bytes=8388608, stall_timeout=30.0, adopt_every=5.0)\n--\n\n"
+             "            batch_bytes=4194304, stall_timeout=30.0, adopt_every=5.0)\n--\n\n"
              "Takes events into a journal on disk and lands each of them in PostgreSQL exactly once.\n\n"
              "directory holds the journal of one target database, for any number of processes. max_bytes caps what\n"
              "this process puts there. Landed segments are kept for keep_seconds, up to keep_bytes, for a server that\n"

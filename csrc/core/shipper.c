@@ -60,7 +60,7 @@ struct dbi_shipper {
 void dbi_shipper_defaults(dbi_shipper_config *config) {
     *config = (dbi_shipper_config){
         .install = true,
-        .batch_bytes = (size_t)8 << 20,
+        .batch_bytes = (size_t)4 << 20,
         .stall_timeout = 30 * DBI_NS_PER_S,
         .connect_timeout = 10 * DBI_NS_PER_S,
         .backoff_min = 100 * DBI_NS_PER_MS,

@@ -135,7 +135,7 @@ typedef struct dbi_shipper_config {
     const char *dead_directory; /* made when the first dead letter is written */
     const char *slot;           /* for dbint.chains: which slot, as people know it; NULL = not said */
     bool install;               /* the ledger, where it is missing: true */
-    size_t batch_bytes;         /* of one shipment, at most: 8 MiB */
+    size_t batch_bytes;         /* of one shipment, at most: 4 MiB */
     int64_t stall_timeout;      /* a connection without progress is given up: 30 s */
     int64_t connect_timeout;    /* waiting for a connection of the pool: 10 s */
     int64_t backoff_min;        /* 100 ms */

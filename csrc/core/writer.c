@@ -199,7 +199,7 @@ void dbi_writer_defaults(dbi_writer_config *config) {
         .shippers = 2,
         .tick = 20 * DBI_NS_PER_MS,
         .adopt_every = 5 * DBI_NS_PER_S,
-        .batch_bytes = (size_t)8 << 20,
+        .batch_bytes = (size_t)4 << 20,
         .stall_timeout = 30 * DBI_NS_PER_S,
     };
     dbi_journal_defaults(&config->journal);

@@ -34,7 +34,7 @@ typedef struct dbi_writer_config {
     uint32_t shippers;         /* threads; 2 */
     int64_t tick;              /* the shortest time between two looks for rows; 20 ms */
     int64_t adopt_every;       /* how often the slots of dead processes are looked for; 5 s */
-    size_t batch_bytes;        /* of one shipment; 8 MiB */
+    size_t batch_bytes;        /* of one shipment; 4 MiB */
     int64_t stall_timeout;     /* of a connection that makes no progress; 30 s */
 } dbi_writer_config;
 
