@@ -109,3 +109,13 @@ class Defaulted(models.Model):
 
     class Meta:
         app_label = "doris_tests"
+
+
+class Topic(models.Model):
+    """A many-to-many relation."""
+
+    id = models.BigAutoField(primary_key=True)
+    visits = models.ManyToManyField(Visit, related_name="topics")
+
+    class Meta:
+        app_label = "doris_tests"

@@ -13,7 +13,7 @@ from dbint.django.backends.doris import DorisTable, checks
 from dbint.django.backends.doris.schema import DatabaseSchemaEditor
 
 from .conftest import ALIAS
-from .models import Daily, Event, Everything, Note, Reading, Visit
+from .models import Daily, Event, Everything, Note, Reading, Topic, Visit
 
 # ruff: noqa: DJ008 - models of one test are never shown; the blocks are what is tested
 
@@ -143,29 +143,23 @@ class TestCreateTable:
     def test_many_to_many(self, connection, table):
         """The pair is the key: it is there once, however often it is added."""
 
-        class Left(models.Model):
-            id = models.BigAutoField(primary_key=True)
-            right = models.ManyToManyField(Visit, related_name="+")
-
-            class Meta:
-                app_label = "doris_schema"
-
-        rights, lefts = table(Visit), table(Left)
-        through = Left.right.through
-        assert "UNIQUE KEY (`left_id`, `visit_id`)" in sql_of(connection, through)
-        left, right = lefts.create(), rights.create(page="a")
-        left.right.add(right)
-        left.right.add(right)
+        visits, topics = table(Visit), table(Topic)
+        through = Topic.visits.through
+        assert "UNIQUE KEY (`topic_id`, `visit_id`)" in sql_of(connection, through)
+        topic, visit = topics.create(), visits.create(page="a")
+        topic.visits.add(visit)
+        topic.visits.add(visit)
         with connection.cursor() as cursor:  # as another process would at the same moment
-            names = "`left_id`, `visit_id`, `id`"
-            values = [left.pk, right.pk, 7]
+            names = "`topic_id`, `visit_id`, `id`"
+            values = [topic.pk, visit.pk, 7]
             cursor.execute(f"INSERT INTO `{through._meta.db_table}` ({names}) VALUES (%s, %s, %s)", values)  # noqa: S608
-        assert list(left.right.all()) == [right]
+        assert list(topic.visits.all()) == [visit]
+        assert list(visit.topics.all()) == [topic]
         assert through.objects.using(ALIAS).count() == 1
-        left.right.remove(right)
+        topic.visits.remove(visit)
         assert through.objects.using(ALIAS).count() == 0
         with connection.schema_editor() as editor:
-            editor.delete_model(Left)
+            editor.delete_model(Topic)
         assert through._meta.db_table not in connection.introspection.table_names()
 
 
