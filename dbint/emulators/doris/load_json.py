@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import duckdb
 import pyarrow as pa
@@ -102,12 +102,15 @@ class _Reader:
         self._defaults = [options.defaults.get(name) for name in table.names]
         self._paths = parse_paths(options.paths) if options.paths else []
         self._root = parse_path(options.root) if options.root else ()
+        self._plain = not (options.strip_outer_array or self._root or self._paths or options.flexible)
         self._rows: list[list[Any]] = []
 
     def read(self, body: IO[bytes]) -> ParsedRows:
         pieces = blocks(body, self._options.compression)
         if self._options.by_line:
             for group in lines(pieces, unescape(self._options.delimiter, "\n").encode()):
+                if self._plain and self._take_at_once(group):
+                    continue
                 for line in group:
                     if line:
                         self._document(line)
@@ -122,6 +125,33 @@ class _Reader:
                     self._document(data)
         self._flush()
         return self._table.result()
+
+    def _take_at_once(self, group: list[bytes | str]) -> bool:
+        """Read lines as one array, in a fraction of the time; False where they have to be read one by one.
+
+        Each line begins an object, none holds a list, and no text can hold the line end between them: so no
+        object goes over the end of a line, and as many objects as lines are one a line.
+        """
+        rows = [line for line in group if line]
+        if not all(isinstance(line, str) and line[0] == "{" for line in rows):
+            return False
+        text = ",\n".join(cast("list[str]", rows))
+        if "[" in text or "\\u" in text:
+            return False
+        scan = _scan_flat if text.count("{") == len(rows) else _scan_nested
+        try:
+            documents, _ = scan(f"[{text}]", 0)
+        except (ValueError, RecursionError):
+            return False
+        if len(documents) != len(rows):
+            return False
+        columns = [[d.get(name, _MISSING) for d in documents] for name in self._names]
+        if all(_MISSING in column for column in columns):
+            return False
+        if rows:
+            self._flush()
+            self._table.add([_column(c, d) for c, d in zip(columns, self._defaults, strict=True)])
+        return True
 
     def _document(self, line: bytes | str) -> None:
         if isinstance(line, bytes):

@@ -441,3 +441,28 @@ def test_flexible_updates_that_are_refused(flexible: Client) -> None:
     flexible.table("id BIGINT NOT NULL, v INT", name="plain")
     refused = load(flexible, b"{}", table="plain", **FLEXIBLE)["Message"]
     assert "skip bitmap hidden column. But table plain doesn't have it." in refused
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['{"a":1},{"b":2}', '{"a":"x', '{","b":1}'],
+        ['{"a":1},{"b":2}', '{"a":"}', '{","b":1}'],
+        ['{"a":1},{"b":2}', '{"a":{"x":1}', '{"b":1}}'],
+        ['{"a":1},', '{"b":1}'],
+        ['{"a":1} ', '"b":1}'],
+    ],
+)
+def test_lines_that_look_like_others_when_they_are_joined(lines: list[str]) -> None:
+    """Lines are read together where that is the same; each of these has a bad one."""
+    body = "\n".join(lines).encode()
+    parsed = parse_json(cursors[0], io.BytesIO(body), ["a", "b"], JsonFormat())
+    good = [line for line in lines if _is_object(line)]
+    assert (parsed.good, parsed.bad) == (len(good), len(lines) - len(good))
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
