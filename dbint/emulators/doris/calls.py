@@ -171,6 +171,10 @@ def cast(translator: "_Translator", value: exp.Expr, kind: DorisType) -> exp.Exp
     """CAST gives NULL, not an error, for what cannot be converted (enable_strict_cast = false)."""
     source = sql_of(value)
     text = f"CAST({source} AS VARCHAR)"
+    if kind.item is not None:
+        if not isinstance(value, exp.Array):
+            raise NotEmulatedError("a CAST of something else than an array literal to ARRAY")
+        return raw(f"CAST({source} AS {kind.duckdb})", kind)
     if kind.is_string:
         plain = text_of(translator, value)
         return raw(plain if kind.name == "STRING" else f"left({plain}, {kind.args[0]})", kind)

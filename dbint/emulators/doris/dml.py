@@ -355,7 +355,8 @@ def _constant(item: list[Token]) -> Any:
     if len(item) == 2 and item[0].text in ("-", "+") and item[1].kind == "number":
         sign, item = item[0].text.replace("+", ""), item[1:]
     if item and item[0].text == "[" and item[-1].text == "]":
-        return " ".join(token.text for token in item)  # an ARRAY: read as text
+        # an ARRAY: read as text
+        return "".join(token.text if token.text in ("-", "+") else f"{token.text} " for token in item)
     if len(item) != 1:
         return _NOT_CONSTANT
     token = item[0]

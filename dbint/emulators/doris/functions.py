@@ -204,6 +204,11 @@ json_length(j) AS CASE json_type(CAST(j AS JSON)) WHEN 'ARRAY' THEN CAST(json_ar
 json_unquote(j) AS CASE WHEN json_valid(j) AND json_type(CAST(j AS JSON)) = 'VARCHAR' THEN json_extract_string(CAST(j AS JSON), '$') ELSE CAST(j AS VARCHAR) END
 json_valid(j) AS CAST(json_valid(CAST(j AS VARCHAR)) AS TINYINT)
 json_parse(j) AS json(j)
+array_contains(a, x) AS CASE WHEN a IS NOT NULL THEN CASE WHEN x IS NULL THEN len(list_filter(a, lambda v: v IS NULL)) > 0 ELSE list_contains(a, x) END END
+arrays_overlap(a, b) AS CASE WHEN len(list_filter(list_concat(a, b), lambda v: v IS NULL)) > 0 THEN error('[dbint emulator] ARRAYS_OVERLAP of arrays with NULL in them is not emulated; Doris itself supports it') ELSE list_has_any(a, b) END
+array_size(a) AS len(a)
+cardinality(a) AS len(a)
+element_at(a, n) AS CASE WHEN n <> 0 THEN list_extract(a, n) END
 json_contains(j, x) AS CAST(json_contains(CAST(j AS JSON), CAST(x AS JSON)) AS BOOLEAN)
 """  # noqa: E501 - one function, one line
 

@@ -44,7 +44,7 @@ _FIXED: dict[str, DorisType] = {
         """
         count count_if row_number rank dense_rank ntile microseconds_diff milliseconds_diff
         seconds_diff minutes_diff hours_diff days_diff weeks_diff months_diff quarters_diff
-        years_diff timestampdiff bit_shift_left bit_shift_right
+        years_diff timestampdiff bit_shift_left bit_shift_right array_size cardinality
         """,
     ),
     **_all_of(
@@ -84,7 +84,7 @@ _FIXED: dict[str, DorisType] = {
         BOOLEAN,
         """
         isnull starts_with ends_with regexp null_or_empty not_null_or_empty json_contains
-        json_exists_path bool_and bool_or
+        json_exists_path bool_and bool_or array_contains arrays_overlap
         """,
     ),
 }
@@ -415,6 +415,8 @@ def _call(node: exp.Anonymous) -> DorisType | None:
     first = known(arguments[0]) if arguments else None
     if name in _OF_ITS_ARGUMENT or first is None:
         return first if name in _OF_ITS_ARGUMENT else None
+    if name == "element_at":
+        return first.item
     if name == "sum":
         if first.name == "DECIMAL":
             return DorisType("DECIMAL", (_MAX_DIGITS, first.args[1]))

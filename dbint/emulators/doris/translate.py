@@ -16,7 +16,7 @@ from dbint.emulators.doris.errors import DorisError, NotEmulatedError
 from dbint.emulators.doris.functions import AGGREGATES, PREFIX, SCALARS, WINDOW_ONLY, WRITTEN_OUT
 from dbint.emulators.doris.model import Table
 from dbint.emulators.doris.parse import parse_expression, parse_statement
-from dbint.emulators.doris.types import DorisType, make_type
+from dbint.emulators.doris.types import DorisType, array_of, make_type
 
 _PLAIN = (
     exp.Select, exp.From, exp.Where, exp.Group, exp.Having, exp.Order, exp.Ordered, exp.Limit, exp.Offset,
@@ -28,7 +28,7 @@ _PLAIN = (
     exp.Anonymous, exp.Distinct, exp.Window, exp.WindowSpec, exp.Interval, exp.Var, exp.Extract, exp.Exists,
     exp.Union, exp.Except, exp.Intersect, exp.With, exp.CTE, exp.Concat, exp.CurrentTimestamp,
     exp.CurrentDate, exp.CurrentUser, exp.Localtime, exp.Localtimestamp, exp.SessionParameter,
-    exp.Parameter, exp.Hint, exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple, exp.Qualify,
+    exp.Parameter, exp.Hint, exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple, exp.Qualify, exp.Array,
 )  # fmt: skip
 _INTERVAL_UNITS = ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND")
 
@@ -391,7 +391,12 @@ def _clause(column: exp.Column) -> str:
 
 def cast_type(node: exp.Cast) -> DorisType:
     """The Doris type that a CAST names."""
-    kind = node.to
+    return _named_type(node.to)
+
+
+def _named_type(kind: exp.DataType) -> DorisType:
+    if kind.is_type("array") and kind.expressions:
+        return array_of(_named_type(kind.expressions[0]))
     name = kind.this.name if hasattr(kind.this, "name") else str(kind.this)
     name = {
         "INT128": "LARGEINT",

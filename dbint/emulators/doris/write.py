@@ -102,7 +102,7 @@ def stage(
             f' LEFT JOIN (SELECT true AS "__hit", * FROM {read_relation(table)}) e ON'
             f" {match_keys(table, 'r', 'e')}"
         )
-    line = ", ".join(f"t.{identifier(name)}" for name in given)
+    line = ", ".join(f"CAST(t.{identifier(name)} AS VARCHAR)" for name in given)
     cursor.execute(
         f"CREATE TEMP TABLE {name} AS "
         f'SELECT "__row", {", ".join(outputs)}, {delete} AS "__delete", '
