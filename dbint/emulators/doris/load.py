@@ -46,6 +46,9 @@ _UPDATE_MODES = ("UPSERT", "UPDATE_FIXED_COLUMNS", "UPDATE_FLEXIBLE_COLUMNS")
 _GROUP_COMMIT_MODES = ("sync_mode", "async_mode", "off_mode")
 _GROUP_COMMIT_ROWS_FOR_RATIO = 10_000  # be.conf: group_commit_memory_rows_for_max_filter_ratio
 _LONGEST_TIMEOUT = 259_200
+# From this release on a chunked load keeps its label only where it says that it is in off_mode: its
+# _can_group_commit() empties the label before it asks whether group commit was wanted.
+_FORGETS_LABELS = (4, 1)
 # Headers that a flexible partial update cannot have, in the order in which Doris looks at them.
 _NOT_FLEXIBLE = (
     "columns",
@@ -249,6 +252,8 @@ class Load:
         if mode and mode not in _GROUP_COMMIT_MODES:
             raise DorisError("[INVALID_ARGUMENT]group_commit can only be [async_mode, sync_mode, off_mode]")
         chunked = "chunked" in self._header("transfer-encoding").lower()
+        if not mode and chunked and _release(self._cluster.version) >= _FORGETS_LABELS:
+            self.label = ""
         if mode in ("", "off_mode") or (self._header("content-length", "0") == "0" and not chunked):
             return
         if chunked:
@@ -603,3 +608,7 @@ class Load:
             self._times["CommitAndPublish"] = self._elapsed() - started
         self._status = "Success"
         self._message = "OK"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
