@@ -1,6 +1,7 @@
 """The comparisons: one module for each, one object for each, found by name."""
 
 from bench.benches.breaker import BreakerBench
+from bench.benches.doris import DorisBench
 from bench.benches.drain import DrainBench
 from bench.benches.enqueue import EnqueueBench
 from bench.benches.outage import OutageBench
@@ -19,5 +20,6 @@ BENCHES: dict[str, Bench] = {
         OverheadBench(),
         ProduceBench(),
         BreakerBench(),
+        DorisBench(),
     )
 }

@@ -29,3 +29,8 @@ def test_produce_runs_on_a_broker() -> None:
 @pytest.mark.parametrize("name", ["enqueue", "drain", "query", "outage", "overhead"])
 def test_those_of_events_run_on_a_database(name: str) -> None:
     assert "fsync=on, synchronous_commit=on" in quick(name)["machine"]["versions"]["PostgreSQL"]
+
+
+def test_doris_runs_on_the_emulator() -> None:
+    result = quick("doris")
+    assert result["ratios"]["save_mysql_over_load"] > 1
