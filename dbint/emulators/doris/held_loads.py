@@ -19,9 +19,9 @@ from typing import Any
 import duckdb
 
 from dbint.emulators.doris.errors import DorisError, NotEmulatedError
-from dbint.emulators.doris.model import Table
+from dbint.emulators.doris.model import Table, identifier
 from dbint.emulators.doris.storage import Storage
-from dbint.emulators.doris.write import Staged, apply
+from dbint.emulators.doris.write import Staged, WriteOptions, apply, default_value
 
 PRECOMMIT_TIMEOUT = 3600.0  # Doris: stream_load_default_precommit_timeout_second
 GROUP_INTERVAL_MS = 10_000  # Doris: the table property group_commit_interval_ms
@@ -243,12 +243,13 @@ class HeldLoads:
         table = next((t for t in self._storage.tables() if t.id == record.table_id), None)
         if table is None:
             return
+        relation = _relation(record.id)
         if _signature(table) != record.columns:
-            raise NotEmulatedError("the commit of a load whose table has been altered since")
+            relation = _with_new_columns(relation, table, record)
         if table.partitioning is not None:  # what has been dropped since takes no rows
             unchecked = replace(table.partitioning, partitions=())
             table = table.with_(partitioning=unchecked)
-        apply(cursor, Staged(self._storage, table, _relation(record.id), 0, 0))
+        apply(cursor, Staged(self._storage, table, relation, 0, 0))
 
     def _forget(self, cursor: duckdb.DuckDBPyConnection, record: _Record) -> None:
         cursor.execute(f"DROP TABLE {_relation(record.id)}")
@@ -268,6 +269,21 @@ def group_label() -> str:
 
 def _relation(held: int) -> str:
     return f'"data"."held{held}"'
+
+
+def _with_new_columns(relation: str, table: Table, record: _Record) -> str:
+    """The rows with the defaults of columns that the table has got meanwhile. Raises NotEmulatedError where
+    others have changed, for then a column may have been renamed.
+    """
+    before = dict(json.loads(record.columns))
+    now = {c.name: c.type.sql for c in table.columns}
+    if any(now.get(name) != kind for name, kind in before.items()):
+        raise NotEmulatedError("the commit of a load whose columns have been dropped or changed since")
+    options = WriteOptions(partial=True)
+    added = [
+        f"{default_value(c, options)} AS {identifier(c.name)}" for c in table.columns if c.name not in before
+    ]
+    return f"(SELECT *, {', '.join(added)} FROM {relation})"
 
 
 def _signature(table: Table) -> str:

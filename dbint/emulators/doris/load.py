@@ -68,6 +68,7 @@ class LoadService:
         self.cluster = cluster
         self.faults = cluster.faults
         self.held = HeldLoads(cluster.storage)
+        cluster.has_held_loads = self.held.waits_on
 
     def close(self) -> None:
         self.held.close()

@@ -50,6 +50,7 @@ class Cluster:
     jobs: Jobs = field(init=False)
     statement_log: StatementLog | None = None
     faults: Faults = field(default_factory=Faults)
+    has_held_loads: Callable[[int], bool] = field(default=lambda _table_id: False)
     sessions: dict[int, "DorisSession"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -63,7 +64,9 @@ class Cluster:
     def _has_open_work(self, table_id: int) -> bool:
         """Whether a transaction that is not ended has written to the table."""
         open_ones = [s.transaction for s in list(self.sessions.values())]
-        return any(p.table.id == table_id for t in open_ones if t is not None for p in list(t.work))
+        return self.has_held_loads(table_id) or any(
+            p.table.id == table_id for t in open_ones if t is not None for p in list(t.work)
+        )
 
     def error_url(self, lines: list[str]) -> str:
         """Keep the reasons of filtered rows and give the address where the BE serves them."""

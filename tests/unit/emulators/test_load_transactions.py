@@ -14,7 +14,7 @@ import pycurl
 import pytest
 
 from dbint.emulators.doris import DorisEmulator
-from tests.unit.emulators.conftest import PASSWORD, Client, connect
+from tests.unit.emulators.conftest import PASSWORD, Client, connect, fresh_database
 from tests.unit.emulators.test_stream_load import fault, load, loaded
 
 
@@ -135,10 +135,31 @@ def test_dropped_and_altered_tables(t: Client) -> None:
     assert operate(t.emulator, t.database, txn_operation="commit", txn_id=dropped)["status"] == "Success"
     t.table("id BIGINT NOT NULL, name VARCHAR(5)")
     altered = first_phase(t, b"1\ta\n")
-    t.run("ALTER TABLE t ADD COLUMN extra INT")
+    t.run("ALTER TABLE t ADD COLUMN extra INT DEFAULT '7'")
+    assert operate(t.emulator, t.database, txn_operation="commit", txn_id=altered)["status"] == "Success"
+    assert t.rows("SELECT * FROM t") == [(1, "a", 7)]
+    altered = first_phase(t, b"2\ta\t5\n")
+    t.run("ALTER TABLE t RENAME COLUMN extra other")
     answer = operate(t.emulator, t.database, txn_operation="commit", txn_id=altered)
-    assert (answer["status"], "altered" in answer["msg"]) == ("INTERNAL_ERROR", True)
+    assert (answer["status"], "not emulated" in answer["msg"]) == ("INTERNAL_ERROR", True)
     assert operate(t.emulator, t.database, txn_operation="abort", txn_id=altered)["status"] == "Success"
+
+
+def test_a_schema_change_waits_for_the_second_phase() -> None:
+    with DorisEmulator(password=PASSWORD, alter_seconds=0.2) as emulator, fresh_database(emulator) as client:
+        client.table("id BIGINT NOT NULL, n INT")
+        txn = first_phase(client, b"1\t1\n")
+        client.run("ALTER TABLE t MODIFY COLUMN n BIGINT")
+        time.sleep(0.5)
+        states = client.run("SHOW ALTER TABLE COLUMN").fetchall()
+        assert [state for row in states for state in row if state == "WAITING_TXN"] == ["WAITING_TXN"]
+        operate(emulator, client.database, txn_operation="commit", txn_id=txn)
+        for _ in range(100):
+            if "FINISHED" in client.run("SHOW ALTER TABLE COLUMN").fetchall()[0]:
+                break
+            time.sleep(0.05)
+        assert client.rows("SELECT * FROM t") == [(1, 1)]
+        assert client.rows("DESC t")[1][1] == "bigint"
 
 
 def test_the_first_phase_outlives_a_restart(tmp_path: Path) -> None:
