@@ -46,7 +46,9 @@ class Process:
                 self.process.kill()
                 raise AssertionError(f"the emulator did not start: {self.process.communicate()[0]}")
             time.sleep(0.02)
-        self.ports: dict[str, int] = json.loads(self.ready_file.read_text())["ports"]
+        state = json.loads(self.ready_file.read_text())
+        self.ports: dict[str, int] = state["ports"]
+        self.nodes: dict[str, dict[str, int]] = state["nodes"]
 
     def connect(self, **given: Any) -> Any:
         settings = {"user": "root", "password": PASSWORD, "autocommit": True, **given}
@@ -189,6 +191,9 @@ def test_kill_leaves_labels_and_rows_together(start: Start, tmp_path: Path) -> N
         (["--password-file", "/no/such/file"], "cannot start: "),
         (["--data-dir", "/dev/null/x"], "cannot make the data directory /dev/null/x: Not a directory"),
         (["--backends", "0"], "0 is not a positive number"),
+        (["--frontends", "0"], "0 is not a positive number"),
+        (["--version", "4"], "4 is not a release such as 4."),
+        (["--alter-seconds", "-1"], "-1 is not a number of seconds"),
         (["--query-port", "70000"], "70000 is not a port number"),
         (["--password", "x"], "unrecognized arguments"),
     ],
@@ -239,6 +244,59 @@ def test_several_backends(start: Start) -> None:
     assert len(process.rows("SHOW BACKENDS")) == 3
     process.rows("CREATE DATABASE d")
     process.rows("CREATE TABLE d.t (id INT) DISTRIBUTED BY HASH(id) BUCKETS 1")  # three replicas, the default
+
+
+def test_several_frontends(start: Start) -> None:
+    process = start("--frontends", "3", "--backends", "2", "--version", "4.1.2")
+    assert sorted(process.nodes) == ["be1", "be2", "fe1", "fe2", "fe3"]
+    assert process.nodes["fe1"] == {role: process.ports[role] for role in ("query", "http")}
+    assert process.nodes["be1"]["http"] == process.ports["be_http"]
+    process.rows("CREATE DATABASE d")
+    for name in ("fe2", "fe3"):
+        settings = {"user": "root", "password": PASSWORD, "port": process.nodes[name]["query"]}
+        with pymysql.connect(host="127.0.0.1", **settings) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT @@version_comment")
+            assert cursor.fetchall()[0][0].startswith("Doris version doris-4.1.2-")
+            cursor.execute("SHOW DATABASES LIKE 'd'")
+            assert cursor.fetchall() == (("d",),)
+    output = process.stop()
+    assert f" fe2_query={process.nodes['fe2']['query']} " in output
+    assert f" be2_http={process.nodes['be2']['http']}\n" in output
+
+
+def test_all_kinds_of_tables_are_kept(start: Start, tmp_path: Path) -> None:
+    """Views, partitions, aggregations, arrays and a schema change that is under way outlive a kill -9."""
+    data, tail = str(tmp_path / "data"), "BUCKETS 1 PROPERTIES ('replication_num' = '1')"
+    first = start("--data-dir", data, "--alter-seconds", "1")
+    for sql in (
+        "CREATE DATABASE d",
+        f"CREATE TABLE d.s (k INT, n BIGINT SUM, x ARRAY<INT> REPLACE) DISTRIBUTED BY HASH(k) {tail}",
+        "CREATE TABLE d.p (id INT NOT NULL, day DATE NOT NULL, v INT) DUPLICATE KEY(id) "
+        f"AUTO PARTITION BY RANGE (date_trunc(day, 'month')) () DISTRIBUTED BY HASH(id) {tail}",
+        "CREATE VIEW d.v AS SELECT id, day FROM d.p",
+        "INSERT INTO d.s VALUES (1, 2, '[1, 2]'), (1, 3, '[3]')",
+        "INSERT INTO d.p VALUES (1, '2026-01-02', 1), (2, '2026-03-04', 2)",
+        "ALTER TABLE d.p MODIFY COLUMN v BIGINT",
+    ):
+        first.rows(sql)
+    questions = ("SHOW CREATE TABLE d.s", "SHOW CREATE VIEW d.v", "SELECT * FROM d.s")
+    before = [first.rows(sql) for sql in questions]
+    first.process.kill()
+    first.process.communicate()
+    second = start("--data-dir", data)
+    deadline = time.monotonic() + 10
+    while second.rows("SHOW ALTER TABLE COLUMN FROM d")[0][9] != "FINISHED":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [second.rows(sql) for sql in questions] == before
+    assert second.rows("SELECT id FROM d.v ORDER BY id") == [(1,), (2,)]
+    assert second.rows("DESC d.p")[2][1] == "bigint"
+    assert [row[1] for row in second.rows("SHOW PARTITIONS FROM d.p")] == [
+        "p20260101000000",
+        "p20260301000000",
+    ]
+    second.rows("INSERT INTO d.s VALUES (1, 5, NULL)")
+    assert second.rows("SELECT n, x FROM d.s") == [(10, None)]
 
 
 def test_the_log_has_no_password(start: Start, tmp_path: Path) -> None:

@@ -26,9 +26,10 @@ _TOGETHER = ("SCHEMA_CHANGE", "MODIFY_COLUMN_COMMENT")  # operations that one st
 Step = Callable[[duckdb.DuckDBPyConnection], None]
 # The properties that ALTER TABLE … SET takes; those of dynamic partitions may come together.
 _SETTABLE = frozenset((
-    indexes.BLOOM_FILTER, "bloom_filter_fpp", "colocate_with", "storage_policy", "in_memory", "replication_num",
-    "default.replication_num", "replication_allocation", "default.replication_allocation", "light_schema_change",
-    "min_load_replica_num", "disable_auto_compaction", "enable_single_replica_compaction", "store_row_column",
+    indexes.BLOOM_FILTER, "bloom_filter_fpp", "colocate_with", "storage_policy", "in_memory",
+    "replication_num", "default.replication_num", "replication_allocation",
+    "default.replication_allocation", "light_schema_change", "min_load_replica_num",
+    "disable_auto_compaction", "enable_single_replica_compaction", "store_row_column",
     "row_store_columns", "skip_write_index_on_load", "group_commit_interval_ms", "group_commit_data_bytes",
     "group_commit_mode", "compaction_policy", "time_series_compaction_goal_size_mbytes",
     "time_series_compaction_file_count_threshold", "time_series_compaction_time_threshold_seconds",

@@ -79,6 +79,8 @@ def comparison(translator: "_Translator", node: exp.Expr) -> exp.Expr:
     operands = [operand for operand in operands if operand is not None]
     kinds = [translator.type_of(operand) for operand in operands]
     names = [kind.name if kind else "" for kind in kinds]
+    if "ARRAY" in names:
+        raise NotEmulatedError("the comparison of an ARRAY")
     texts = [operand for operand in operands if isinstance(operand, exp.Literal) and operand.is_string]
     moments = "DATETIME" in names or not all(calls.is_date(translator, text) for text in texts)
     if {"DATE", "DATETIME"} & set(names) and any(_SHORT_YEAR.match(text.name) for text in texts):

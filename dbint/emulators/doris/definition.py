@@ -39,7 +39,8 @@ _EMULATED_AGGREGATIONS = (*_AGGREGATED, "REPLACE", "REPLACE_IF_NOT_NULL")
 _PROPERTIES = frozenset((
     "replication_num", "replication_allocation", "storage_type", "storage_medium", "storage_cooldown_time",
     "storage_policy", "storage_format", "storage_page_size", "storage_dict_page_size", "tablet_type",
-    "bloom_filter_columns", "bloom_filter_fpp", "colocate_with", "distribution_type", "in_memory", "compression",
+    "bloom_filter_columns", "bloom_filter_fpp", "colocate_with", "distribution_type", "in_memory",
+    "compression",
     "inverted_index_storage_format", "inverted_index_file_storage_format", "light_schema_change",
     "disable_auto_compaction", "enable_single_replica_compaction", "function_column.sequence_col",
     "function_column.sequence_type", "store_row_column", "row_store_columns", "row_store_page_size",
@@ -50,9 +51,9 @@ _PROPERTIES = frozenset((
     "group_commit_mode", "compaction_policy", "time_series_compaction_goal_size_mbytes",
     "time_series_compaction_file_count_threshold", "time_series_compaction_time_threshold_seconds",
     "time_series_compaction_empty_rowsets_threshold", "time_series_compaction_level_threshold",
-    "variant_max_subcolumns_count", "variant_enable_flatten_nested", "variant_max_sparse_column_statistics_size",
-    "variant_enable_typed_paths_to_sparse", "file_cache_ttl_seconds", "auto_analyze_policy", "access_mode",
-    "partition.retention_count", "storage_vault_name", "storage_vault_id", "deprecated_dynamic_schema",
+    "variant_max_subcolumns_count", "variant_enable_flatten_nested",
+    "variant_max_sparse_column_statistics_size", "variant_enable_typed_paths_to_sparse",
+    "file_cache_ttl_seconds", "auto_analyze_policy", "partition.retention_count", "storage_vault_name",
 ))  # fmt: skip
 _NOT_EMULATED = {
     "function_column.sequence_type": "",

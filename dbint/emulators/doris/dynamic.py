@@ -1,7 +1,7 @@
 """Dynamic partitions: their properties, and which partitions they ask for at a moment.
 
-Source: "Dynamic Partitioning" of the Doris documentation; org.apache.doris.common.util.DynamicPartitionUtil and
-org.apache.doris.clone.DynamicPartitionScheduler.
+Source: "Dynamic Partitioning" of the Doris documentation; DynamicPartitionUtil and DynamicPartitionScheduler
+of apache/doris.
 """
 
 import calendar

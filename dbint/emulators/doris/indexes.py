@@ -1,7 +1,7 @@
 """The rules of secondary indexes and of bloom filters: which columns and which properties they take.
 
-Source: "Table Index" of the Doris documentation; org.apache.doris.nereids.trees.plans.commands.info.IndexDefinition,
-org.apache.doris.analysis.InvertedIndexUtil and org.apache.doris.common.util.PropertyAnalyzer.
+Source: "Table Index" of the Doris documentation; IndexDefinition, InvertedIndexUtil and PropertyAnalyzer of
+apache/doris.
 """
 
 from dataclasses import replace
@@ -125,8 +125,8 @@ def _parser_problem(properties: dict[str, str]) -> str:
     parser, mode = properties.get("parser"), properties.get("parser_mode")
     if parser is not None and parser not in _PARSERS:
         return (
-            f"Invalid inverted index 'parser' value: {parser}, parser must be none, english, unicode, chinese,"
-            " icu, basic or ik"
+            f"Invalid inverted index 'parser' value: {parser}, parser must be none, english, unicode,"
+            " chinese, icu, basic or ik"
         )
     if mode is None:
         return ""

@@ -3,7 +3,8 @@
 A job that is not light leaves the table as it is until it is finished; rows that come meanwhile are converted
 with the others. What it cannot convert cancels it, which only SHOW ALTER TABLE COLUMN tells. Jobs are kept in
 the data file: one that a stop has interrupted goes on at the next start.
-Source: org.apache.doris.alter.SchemaChangeJobV2; "Schema Change" and "Dynamic Partitioning" of the documentation.
+Source: "Schema Change" and "Dynamic Partitioning" of the Doris documentation; SchemaChangeJobV2 of
+apache/doris.
 """
 
 import datetime as dt

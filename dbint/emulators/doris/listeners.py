@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from dbint.emulators.doris.nodes import Node
 
+_LAST_ANSWER = 0.05  # seconds
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -33,11 +34,13 @@ class Listener:
         self.node.is_alive = True
 
     def close(self) -> None:
-        """Refuse connections from now on, and break those that there are."""
+        """Refuse connections from now on; those that there are break a moment later, so that who has asked
+        for it through one of them gets an answer.
+        """
         self.stop_listening()
         self.node.is_alive = False
-        for writer in list(self._writers):
-            writer.transport.abort()
+        for writer in self._writers:
+            asyncio.get_running_loop().call_later(_LAST_ANSWER, writer.transport.abort)
 
     def stop_listening(self) -> None:
         for server in self._servers:
@@ -71,10 +74,8 @@ class Listeners:
         listener = self._listeners[name]
         if up:
             await listener.open()
-            return
-        listener.stop_listening()
-        listener.node.is_alive = False
-        asyncio.get_running_loop().call_later(0.05, listener.close)  # so that who asks for it gets an answer
+        else:
+            listener.close()
 
     def stop_listening(self) -> None:
         for listener in self._listeners.values():

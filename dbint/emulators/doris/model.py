@@ -1,4 +1,4 @@
-"""What the catalog knows: databases, tables, views, columns, partitions. Plain data, kept in DuckDB as JSON."""
+"""What the catalog knows: databases, tables, views, columns, partitions. Plain data, kept as JSON."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal

@@ -1,7 +1,7 @@
 """The frontends and backends of the cluster: who listens where, who is up, who is master.
 
-They share one storage: a follower answers reads as the master does, and what it forwards to the master happens
-at once. Source: "High Availability" of the Doris documentation.
+They share one storage: a follower answers reads as the master does, and what it forwards to the master
+happens at once. Source: "High Availability" of the Doris documentation.
 """
 
 import datetime as dt
@@ -47,7 +47,7 @@ class Nodes:
 
     @property
     def master(self) -> Node | None:
-        """The frontend that writes: the first that is up, while more than half of them are; None otherwise."""
+        """The frontend that writes: the first that is up, while more than half are; None otherwise."""
         alive = [node for node in self.frontends if node.is_alive]
         return alive[0] if len(alive) * 2 > len(self.frontends) else None
 

@@ -1,7 +1,7 @@
 """Partitions: what their bounds mean, which row belongs to which, and how they are added and dropped.
 
-Source: "Data Partitioning" of the Doris documentation; org.apache.doris.catalog.{PartitionKey, RangePartitionInfo,
-ListPartitionInfo} and org.apache.doris.common.util.RangeUtils for the words of the refusals.
+Source: "Data Partitioning" of the Doris documentation; PartitionKey, RangePartitionInfo,
+ListPartitionInfo and RangeUtils of apache/doris for the words of the refusals.
 """
 
 import calendar
@@ -365,7 +365,7 @@ def with_auto_partitions(table: Table, keys: Iterable[tuple[Any, ...]]) -> Table
 
 
 def _list_name(columns: Sequence[Column], value: tuple[str | None, ...]) -> str:
-    """``p`` and the values; of characters that a name cannot have, their code. A text has its length behind."""
+    """``p`` and the values; of characters that a name cannot have, their code; behind a text its length."""
     parts = []
     for column, text in zip(columns, value, strict=True):
         if text is None:

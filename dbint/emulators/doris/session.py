@@ -18,6 +18,7 @@ from dbint.emulators.doris.errors import (
     NotEmulatedError,
 )
 from dbint.emulators.doris.faults import Faults
+from dbint.emulators.doris.grammar import check_statement
 from dbint.emulators.doris.jobs import Jobs
 from dbint.emulators.doris.lexer import Cursor
 from dbint.emulators.doris.model import Table
@@ -150,6 +151,7 @@ class DorisSession:
         handler = _STATEMENTS.get(word if word != "(" else "SELECT")
         if handler is None:
             raise show.refuse_unknown(sql)
+        check_statement(cursor)
         if word in _MASTER_STATEMENTS:
             self.cluster.nodes.require_master()
         if self.transaction is not None and word not in (

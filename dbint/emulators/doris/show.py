@@ -37,8 +37,9 @@ _ALTER = (
     "TransactionId State Msg Progress Timeout"
 )
 _DYNAMIC = (
-    "TableName Enable TimeUnit Start End Prefix Buckets ReplicationNum ReplicaAllocation StartOf LastUpdateTime "
-    "LastSchedulerTime State LastCreatePartitionMsg LastDropPartitionMsg ReservedHistoryPeriods"
+    "TableName Enable TimeUnit Start End Prefix Buckets ReplicationNum ReplicaAllocation StartOf "
+    "LastUpdateTime LastSchedulerTime State LastCreatePartitionMsg LastDropPartitionMsg "
+    "ReservedHistoryPeriods"
 )
 
 

@@ -2,7 +2,7 @@
 """Views: CREATE, ALTER and DROP VIEW, and the relation that a query reads for one.
 
 As in Doris, a view keeps the columns that its query had when it was made, and names its tables in full.
-Source: "CREATE VIEW" of the Doris SQL manual; org.apache.doris.nereids.trees.plans.commands.info.BaseViewInfo.
+Source: "CREATE VIEW" of the Doris SQL manual; BaseViewInfo of apache/doris.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def create(session: DorisSession, cursor: Cursor, *, replaces: bool) -> Result:
 
 
 def alter(session: DorisSession, cursor: Cursor) -> Result:
-    """``ALTER VIEW v [(columns)] AS SELECT …`` and ``ALTER VIEW v MODIFY COMMENT 'c'``; the cursor stands behind
-    VIEW.
+    """``ALTER VIEW v [(columns)] AS SELECT …`` and ``ALTER VIEW v MODIFY COMMENT 'c'``; the cursor stands
+    behind VIEW.
     """
     target = cursor.qualified_name()
     old = session.find(target)
@@ -189,7 +189,7 @@ def _column_type(duck_type: str, *, has_largeint: bool) -> DorisType:
 
 
 def _qualify(query: str, database: str | None) -> str:
-    """The query with every table's name written out in full, so that it means the same in another database."""
+    """The query with its tables' names written out in full, so that it means the same in any database."""
     try:
         tree = parse_one(query, read="doris", error_level=ErrorLevel.IMMEDIATE)
     except SqlglotError:

@@ -14,8 +14,9 @@ TAIL = "DISTRIBUTED BY HASH(id) BUCKETS 1 PROPERTIES ('replication_num' = '1')"
 @pytest.fixture
 def sums(doris: Client) -> Client:
     doris.run(
-        "CREATE TABLE t (id INT NOT NULL, day DATE, n BIGINT SUM NOT NULL DEFAULT '0', pay DECIMAL(10, 2) SUM,"
-        " low INT MIN, high DATETIME(3) MAX, last VARCHAR(9) REPLACE, known VARCHAR(9) REPLACE_IF_NOT_NULL)"
+        "CREATE TABLE t (id INT NOT NULL, day DATE, n BIGINT SUM NOT NULL DEFAULT '0',"
+        " pay DECIMAL(10, 2) SUM, low INT MIN, high DATETIME(3) MAX, last VARCHAR(9) REPLACE,"
+        " known VARCHAR(9) REPLACE_IF_NOT_NULL)"
         " AGGREGATE KEY(id, day) " + TAIL
     )
     return doris
@@ -33,7 +34,8 @@ def test_merge_within_and_between_loads(sums: Client) -> None:
         ("2", "7", "None", "None", "None", "b", "None"),
     ]
     sums.run(
-        "INSERT INTO t VALUES (1, '2026-01-01', 10, NULL, 3, NULL, 'c', NULL), (2, NULL, 1, 1, 1, NULL, NULL, 'y')"
+        "INSERT INTO t VALUES (1, '2026-01-01', 10, NULL, 3, NULL, 'c', NULL),"
+        " (2, NULL, 1, 1, 1, NULL, NULL, 'y')"
     )
     assert [
         tuple(map(str, row)) for row in sums.rows("SELECT id, n, pay, low, last, known FROM t ORDER BY id")
@@ -107,8 +109,8 @@ def test_model_without_a_key_clause(doris: Client) -> None:
         (
             "(id INT, v VARCHAR(9) MAX, INDEX i (v)) AGGREGATE KEY(id)",
             (
-                "index should only be used in columns of DUP_KEYS/UNIQUE_KEYS table or key columns of AGG_KEYS"
-                " table. invalid index: i"
+                "index should only be used in columns of DUP_KEYS/UNIQUE_KEYS table or key columns of"
+                " AGG_KEYS table. invalid index: i"
             ),
         ),
     ],
@@ -136,8 +138,8 @@ def test_what_cannot_be_changed(sums: Client) -> None:
     sums.run("INSERT INTO t (id, day, n) VALUES (1, '2026-01-01', 1), (2, '2026-01-01', 1)")
     assert sums.refused("UPDATE t SET n = 1 WHERE id = 1")[1] == "Only unique table could be updated."
     assert sums.refused("DELETE FROM t WHERE n = 1")[1] == (
-        "delete predicate on value column only supports Unique table with merge-on-write enabled and Duplicate"
-        " table, but Table[t] is an Aggregate table."
+        "delete predicate on value column only supports Unique table with merge-on-write enabled and"
+        " Duplicate table, but Table[t] is an Aggregate table."
     )
     sums.run("DELETE FROM t WHERE id = 1")
     assert sums.rows("SELECT id FROM t") == [(2,)]

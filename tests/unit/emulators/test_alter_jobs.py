@@ -1,7 +1,7 @@
-# ruff: noqa: S608 - the SQL here is made of this file's own constants
 """ALTER TABLE: what is there at once, what a job does later, and what Doris refuses meanwhile.
 
-Sources: "Schema Change" of the Doris documentation; SchemaChangeHandler and SchemaChangeJobV2 of apache/doris.
+Sources: "Schema Change" of the Doris documentation; SchemaChangeHandler and SchemaChangeJobV2 of
+apache/doris.
 """
 
 import time
@@ -198,13 +198,13 @@ def test_columns_in_another_order(slow: Client) -> None:
 
 
 def test_auto_increment_forbids_it(slow: Client) -> None:
-    slow.table("id BIGINT NOT NULL AUTO_INCREMENT(100), v INT", name="auto")
-    slow.run("INSERT INTO auto (v) VALUES (1)")
-    assert slow.rows("SELECT * FROM auto") == [(100, 1)]
-    assert slow.refused("ALTER TABLE auto MODIFY COLUMN v BIGINT")[1] == (
-        "Can not modify column v becasue table auto has auto-increment column id"
+    slow.table("id BIGINT NOT NULL AUTO_INCREMENT(100), v INT", name="numbered")
+    slow.run("INSERT INTO numbered (v) VALUES (1)")
+    assert slow.rows("SELECT * FROM numbered") == [(100, 1)]
+    assert slow.refused("ALTER TABLE numbered MODIFY COLUMN v BIGINT")[1] == (
+        "Can not modify column v becasue table numbered has auto-increment column id"
     )
-    assert "`id` bigint NOT NULL AUTO_INCREMENT(100)" in slow.rows("SHOW CREATE TABLE auto")[0][1]
+    assert "`id` bigint NOT NULL AUTO_INCREMENT(100)" in slow.rows("SHOW CREATE TABLE numbered")[0][1]
 
 
 def test_without_light_schema_change(slow: Client) -> None:

@@ -1,8 +1,8 @@
 # ruff: noqa: S608 - the SQL here is made of this file's own constants
 """ARRAY columns, indexes, bloom filters and properties of tables.
 
-Sources: "ARRAY" and "Table Index" of the Doris documentation; ColumnDefinition, IndexDefinition, InvertedIndexUtil and
-PropertyAnalyzer of apache/doris.
+Sources: "ARRAY" and "Table Index" of the Doris documentation; ColumnDefinition, IndexDefinition,
+InvertedIndexUtil and PropertyAnalyzer of apache/doris.
 """
 
 import pytest
@@ -85,7 +85,7 @@ def test_arrays_that_do_not_fit(doris: Client) -> None:
             "index name must be unique.",
         ),
         (
-            "(id INT, s VARCHAR(9), INDEX i (s) USING INVERTED PROPERTIES('parser' = 'klingon')) DUPLICATE KEY(id)",
+            "(id INT, s STRING, INDEX i (s) PROPERTIES('parser' = 'klingon')) DUPLICATE KEY(id)",
             (
                 "invalid INVERTED index:Invalid inverted index 'parser' value: klingon, parser must be none,"
                 " english, unicode, chinese, icu, basic or ik"
@@ -94,8 +94,8 @@ def test_arrays_that_do_not_fit(doris: Client) -> None:
         (
             "(id INT, INDEX i (id) USING INVERTED PROPERTIES('parser' = 'english')) DUPLICATE KEY(id)",
             (
-                "invalid INVERTED index:INVERTED index with parser: english is not supported for column: id of type"
-                " INT"
+                "invalid INVERTED index:INVERTED index with parser: english is not supported for column: id"
+                " of type INT"
             ),
         ),
         (
@@ -103,10 +103,10 @@ def test_arrays_that_do_not_fit(doris: Client) -> None:
             "invalid INVERTED index:Invalid inverted index property key: size",
         ),
         (
-            "(id INT, s VARCHAR(9), INDEX i (s) USING INVERTED PROPERTIES('support_phrase' = 'yes')) DUPLICATE KEY(id)",
+            "(id INT, s STRING, INDEX i (s) PROPERTIES('support_phrase' = 'yes')) DUPLICATE KEY(id)",
             (
-                "invalid INVERTED index:Invalid inverted index 'support_phrase' value: yes, support_phrase must be"
-                " true or false"
+                "invalid INVERTED index:Invalid inverted index 'support_phrase' value: yes, support_phrase"
+                " must be true or false"
             ),
         ),
         (
@@ -114,7 +114,7 @@ def test_arrays_that_do_not_fit(doris: Client) -> None:
             "INT is not supported in ngram_bf index. invalid column: id",
         ),
         (
-            "(id INT, s STRING, INDEX i (s) USING NGRAM_BF PROPERTIES('gram_size' = '300')) DUPLICATE KEY(id)",
+            "(id INT, s STRING, INDEX i (s) USING NGRAM_BF PROPERTIES('gram_size'='300')) DUPLICATE KEY(id)",
             "invalid ngram bf index params:'gram_size' should be an integer between 1 and 255.",
         ),
     ],
@@ -145,9 +145,10 @@ def test_refused_properties(shared: Client, more: str, detail: str) -> None:
 
 def test_indexes_are_shown(doris: Client) -> None:
     doris.run(
-        "CREATE TABLE t (id INT, s VARCHAR(9), x STRING, INDEX i (s) USING INVERTED PROPERTIES('parser' = 'english',"
-        " 'support_phrase' = 'true'), INDEX g (x) USING NGRAM_BF PROPERTIES('gram_size' = '3', 'bf_size' = '512')"
-        " COMMENT 'grams') DUPLICATE KEY(id) " + TAIL.format(more=", 'bloom_filter_columns' = 'ID,s'")
+        "CREATE TABLE t (id INT, s VARCHAR(9), x STRING, INDEX i (s) USING INVERTED PROPERTIES("
+        "'parser' = 'english', 'support_phrase' = 'true'), INDEX g (x) USING NGRAM_BF PROPERTIES("
+        "'gram_size' = '3', 'bf_size' = '512') COMMENT 'grams') DUPLICATE KEY(id) "
+        + TAIL.format(more=", 'bloom_filter_columns' = 'ID,s'")
     )
     text = doris.rows("SHOW CREATE TABLE t")[0][1]
     assert (

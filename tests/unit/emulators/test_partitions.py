@@ -1,8 +1,8 @@
 # ruff: noqa: S608 - the SQL here is made of this file's own constants
 """Partitions: rows that belong to none, partitions added, dropped and emptied, AUTO and dynamic ones.
 
-Sources: "Manual Partitioning", "Auto Partitioning" and "Dynamic Partitioning" of the Doris documentation; RangeUtils,
-DynamicPartitionUtil and DynamicPartitionScheduler of apache/doris.
+Sources: "Manual Partitioning", "Auto Partitioning" and "Dynamic Partitioning" of the Doris documentation;
+RangeUtils, DynamicPartitionUtil and DynamicPartitionScheduler of apache/doris.
 """
 
 import base64
@@ -78,16 +78,18 @@ def test_add_drop_and_truncate(doris: Client) -> None:
             "ALTER TABLE t ADD PARTITION x VALUES [('2025-06-01'), ('2026-06-01'))",
             1105,
             (
-                "Range [types: [DATEV2]; keys: [2025-06-01]; ..types: [DATEV2]; keys: [2026-06-01]; ) is intersected"
-                " with range: [types: [DATEV2]; keys: [2025-01-01]; ..types: [DATEV2]; keys: [2026-01-01]; )"
+                "Range [types: [DATEV2]; keys: [2025-06-01]; ..types: [DATEV2]; keys: [2026-06-01]; ) is"
+                " intersected with range: [types: [DATEV2]; keys: [2025-01-01]; ..types: [DATEV2];"
+                " keys: [2026-01-01]; )"
             ),
         ),
         (
             "ALTER TABLE t ADD PARTITION x VALUES LESS THAN ('2026-01-01'), ADD COLUMN y INT",
             1105,
             (
-                "Range [types: [DATEV2]; keys: [0000-01-01]; ..types: [DATEV2]; keys: [2026-01-01]; ) is intersected"
-                " with range: [types: [DATEV2]; keys: [2025-01-01]; ..types: [DATEV2]; keys: [2026-01-01]; )"
+                "Range [types: [DATEV2]; keys: [0000-01-01]; ..types: [DATEV2]; keys: [2026-01-01]; ) is"
+                " intersected with range: [types: [DATEV2]; keys: [2025-01-01]; ..types: [DATEV2];"
+                " keys: [2026-01-01]; )"
             ),
         ),
         ("ALTER TABLE t RENAME PARTITION z y", 1507, "Error in list of partitions to z"),
@@ -367,8 +369,8 @@ def test_manual_changes_need_it_disabled(doris: Client) -> None:
             {"start": None, "create_history_partition": "true"},
             1105,
             (
-                "Provide start or history_partition_num property when create_history_partition=true. Otherwise set"
-                " create_history_partition=false"
+                "Provide start or history_partition_num property when create_history_partition=true."
+                " Otherwise set create_history_partition=false"
             ),
         ),
         ({"end": "501"}, 1105, "Too many dynamic partitions: 501. Limit: 500"),

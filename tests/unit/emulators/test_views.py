@@ -41,8 +41,8 @@ def test_what_is_shown(view: Client) -> None:
     assert row == (
         "v",
         (
-            "CREATE VIEW `v` (`k` COMMENT \"the key\", `total`, `at`) COMMENT 'all' AS SELECT id, pay * 2, at FROM "
-            f"`internal`.`{name}`.`t`;"
+            "CREATE VIEW `v` (`k` COMMENT \"the key\", `total`, `at`) COMMENT 'all' AS "
+            f"SELECT id, pay * 2, at FROM `internal`.`{name}`.`t`;"
         ),
         "utf8mb4",
         "utf8mb4_0900_bin",
@@ -53,7 +53,7 @@ def test_what_is_shown(view: Client) -> None:
     assert view.rows("SHOW CREATE VIEW v") == [row]
     assert view.rows("SHOW FULL TABLES") == [("t", "BASE TABLE", "V2", "V3"), ("v", "VIEW", "", "")]
     assert view.rows("SHOW VIEWS") == [("v",)]
-    assert [r[:2] for r in view.rows("DESC v")][0] == ("k", "bigint")
+    assert view.rows("DESC v")[0][:2] == ("k", "bigint")
     where = f"WHERE table_schema = '{name}'"
     assert view.rows(f"SELECT table_name, table_type FROM information_schema.tables {where} ORDER BY 1") == [
         ("t", "BASE TABLE"),
