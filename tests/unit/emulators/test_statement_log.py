@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,12 @@ def test_every_load(logged: DorisEmulator, path: Path) -> None:
             connection.send(body)
         connection.getresponse().read()
         connection.close()
-    redirect, load = [r for r in _records(path) if r["kind"] == "load"]
+    for _ in range(200):  # a load is written down after its answer
+        found = [r for r in _records(path) if r["kind"] == "load"]
+        if len(found) == 2:
+            break
+        time.sleep(0.01)
+    redirect, load = found
     for record in (redirect, load):
         assert (record["method"], record["path"]) == ("PUT", "/api/seen/t/_stream_load")
         assert (record["database"], record["user"]) == ("seen", "root")
