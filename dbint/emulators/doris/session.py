@@ -237,11 +237,16 @@ class DorisSession:
         return table
 
     def _select(self, cursor: Cursor) -> Result:
-        translation = translate.translate_query(cursor.sql.strip().rstrip(";"), self)
-        try:
-            answer = self.cursor.execute(translation.sql)
-        except duckdb.Error as error:
-            raise from_duckdb(error, translation.clauses) from None
+        while True:
+            version = self.storage.version
+            translation = translate.translate_query(cursor.sql.strip().rstrip(";"), self)
+            try:
+                answer = self.cursor.execute(translation.sql)
+                break
+            except duckdb.Error as error:
+                looked_up = isinstance(error, duckdb.BinderException | duckdb.CatalogException)
+                if not looked_up or version == self.storage.version:  # else a table has changed meanwhile
+                    raise from_duckdb(error, translation.clauses) from None
         fields = []
         for n, column in enumerate(answer.description or []):
             kind = str(column[1])

@@ -62,7 +62,9 @@ class Storage:
             first_line = str(error).splitlines()[0]
             raise StorageError(f"cannot open the data file {path}: {first_line}") from error
         self.write_lock = threading.RLock()
-        self._catalog: dict[str, dict[str, Table]] = {}
+        self.version = 0  # counts the transactions: whoever has looked something up can tell that it is old
+        self._committed: dict[str, dict[str, Table]] = {}
+        self._writing: tuple[int, dict[str, dict[str, Table]]] | None = None
         self._running: dict[tuple[str, str], int] = {}
         self._error_logs: OrderedDict[str, str] = OrderedDict()
         self._counter_lock = threading.Lock()
@@ -114,19 +116,36 @@ class Storage:
 
     @contextmanager
     def transaction(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """Hold the write lock and a DuckDB transaction; commit at the end, roll back on any exception."""
+        """Hold the write lock and a DuckDB transaction; commit at the end, roll back on any exception.
+
+        Others see the catalog as it was until the commit: it would name columns that their DuckDB does not
+        have yet.
+        """
         with self.write_lock:
+            outer = self._writing
             catalog = {name: dict(tables) for name, tables in self._catalog.items()}
             cursor.execute("BEGIN")
+            self._writing = (threading.get_ident(), catalog)
             try:
                 yield
                 self._save_counters(cursor)
                 cursor.execute("COMMIT")
+                self._committed = catalog
+                self.version += 1
             except BaseException:
-                self._catalog = catalog
                 with suppress(duckdb.Error):  # a failed COMMIT has rolled back already
                     cursor.execute("ROLLBACK")
                 raise
+            finally:
+                self._writing = outer
+
+    @property
+    def _catalog(self) -> dict[str, dict[str, Table]]:
+        """The tables by database and name: what is committed and, for the thread that writes, its changes."""
+        writing = self._writing
+        if writing is not None and writing[0] == threading.get_ident():
+            return writing[1]
+        return self._committed
 
     # -- numbers
 

@@ -4,11 +4,13 @@ Sources: "Schema Change" of the Doris documentation; SchemaChangeHandler and Sch
 apache/doris.
 """
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 
 from dbint.emulators.doris import DorisEmulator
@@ -225,6 +227,46 @@ def test_two_tables_change_places(slow: Client) -> None:
     slow.run("ALTER TABLE t REPLACE WITH TABLE u PROPERTIES('swap' = 'false')")
     assert slow.rows("SELECT v FROM t") == [(5,)]
     assert slow.rows("SHOW TABLES") == [("t",)]
+
+
+def test_reads_and_writes_beside_changes(doris: Client) -> None:
+    """Rows come, queries run and tables change at the same time: nobody sees a half of anything."""
+    tail = "DISTRIBUTED BY HASH(k) BUCKETS 1 PROPERTIES ('replication_num' = '1')"
+    doris.run(f"CREATE TABLE s (k INT, n INT SUM) AGGREGATE KEY(k) {tail}")
+    written: list[int] = []
+    failures: list[str] = []
+    stop = time.monotonic() + 2
+
+    def repeat(work: Callable[[Client], None]) -> None:
+        client = doris.another()
+        while time.monotonic() < stop:
+            try:
+                work(client)
+            except pymysql.MySQLError as error:
+                if "Do not allow doing ALTER ops" not in str(error):
+                    failures.append(str(error))
+        client.connection.close()
+
+    def write(client: Client) -> None:
+        client.run("INSERT INTO s (k, n) VALUES (1, 1), (1, 2)")
+        written.append(3)
+
+    def read(client: Client) -> None:
+        assert client.value("SELECT COUNT(*) FROM (SELECT * FROM s) x") in (0, 1)
+
+    def change(client: Client) -> None:
+        client.run("ALTER TABLE s ADD COLUMN x INT SUM DEFAULT '0'")
+        client.run("ALTER TABLE s MODIFY COLUMN x BIGINT SUM DEFAULT '0'")
+        client.wait_for_jobs()
+        client.run("ALTER TABLE s DROP COLUMN x")
+
+    threads = [threading.Thread(target=repeat, args=(work,)) for work in (write, write, read, read, change)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert doris.value("SELECT n FROM s") == sum(written) > 0
 
 
 def test_a_job_goes_on_after_a_restart(tmp_path: Path) -> None:
