@@ -18,7 +18,7 @@ class Limit:
     says: str
     page: str
     tests: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
 
     def covers(self, test: str) -> bool:
         """Whether a pattern of ``tests`` matches the id of a test."""
@@ -37,12 +37,12 @@ def limits() -> list[Limit]:
                 entry["says"],
                 entry["page"],
                 tuple(entry.get("tests", ())),
-                tuple(entry.get("models", ())),
+                tuple(entry.get("fields", ())),
             )
         )
     return found
 
 
-def models_refused(module: str) -> list[str]:
-    """Labels of the models of a module that Doris can have no table for."""
-    return [m for limit in limits() for m in limit.models if m.partition(".")[0] == module]
+def fields_refused(module: str) -> list[str]:
+    """The fields of a module's models that Doris can have no column for: the tables are made without."""
+    return [field for limit in limits() for field in limit.fields if field.partition(".")[0] == module]

@@ -23,7 +23,7 @@ from django.apps import apps
 from django.conf import settings
 
 from dbint.emulators.doris import DorisEmulator
-from tests.django_suite.limits import models_refused
+from tests.django_suite.limits import fields_refused
 
 _PASSWORD = "password of a server that lives as long as the tests"
 _LINES_OF_A_FAILURE = 60
@@ -97,9 +97,11 @@ def configure(doris: DorisEmulator, module: str) -> None:
         USE_TZ=False,
     )
     django.setup()
-    for label in models_refused(module):
-        model = apps.get_model(label)
-        model._meta.required_db_vendor = "another"  # its table is not made
+    for label in fields_refused(module):
+        model, _, field = label.rpartition(".")
+        meta = apps.get_model(model)._meta
+        meta.local_fields.remove(meta.get_field(field))
+        meta._expire_cache()
 
 
 def run(labels: list[str]) -> Record:

@@ -113,7 +113,7 @@ hex(x) AS CASE WHEN typeof(x) = 'VARCHAR' THEN hex(encode(CAST(x AS VARCHAR))) E
 find_in_set(x, s) AS CASE WHEN contains(x, ',') THEN 0 ELSE coalesce(list_position(string_split(s, ','), x), 0) + CAST(length(x || s) * 0 AS INTEGER) END
 unhex(s) AS TRY(decode(unhex(s)))
 instr(s, x) AS CAST(instr(s, x) AS INTEGER)
-locate(x, s) AS CAST(instr(s, x) AS INTEGER), (x, s, p) AS CASE WHEN p < 1 OR p > length(s) THEN 0 ELSE CAST(CASE WHEN instr(substr(s, p), x) > 0 THEN instr(substr(s, p), x) + p - 1 ELSE 0 END AS INTEGER) END
+locate(x, s) AS CAST(instr(s, x) AS INTEGER), (x, s, p) AS CASE WHEN p < 1 OR p > length(fn__text(s)) THEN 0 ELSE CAST(CASE WHEN instr(substr(s, p), x) > 0 THEN instr(substr(s, p), x) + p - 1 ELSE 0 END AS INTEGER) END
 lcase(s) AS lower(fn__text(s))
 lower(s) AS lower(fn__text(s))
 ucase(s) AS upper(fn__text(s))
@@ -136,9 +136,9 @@ replace(s, a, b) AS replace(fn__text(s), a, b)
 reverse(s) AS reverse(fn__text(s))
 space(n) AS CASE WHEN n <= 0 THEN '' ELSE repeat(' ', n) END
 strcmp(a, b) AS CASE WHEN a < b THEN -1 WHEN a > b THEN 1 WHEN a = b THEN 0 END
-substr(s, p) AS CASE WHEN p = 0 OR p < -length(s) THEN '' ELSE substr(fn__text(s), p) END, (s, p, n) AS CASE WHEN p = 0 OR p < -length(s) OR n <= 0 THEN '' ELSE substr(fn__text(s), p, n) END
-substring(s, p) AS CASE WHEN p = 0 OR p < -length(s) THEN '' ELSE substr(fn__text(s), p) END, (s, p, n) AS CASE WHEN p = 0 OR p < -length(s) OR n <= 0 THEN '' ELSE substr(fn__text(s), p, n) END
-mid(s, p, n) AS CASE WHEN p = 0 OR p < -length(s) OR n <= 0 THEN '' ELSE substr(fn__text(s), p, n) END
+substr(s, p) AS CASE WHEN p = 0 OR p < -length(fn__text(s)) THEN '' ELSE substr(fn__text(s), p) END, (s, p, n) AS CASE WHEN p = 0 OR p < -length(fn__text(s)) OR n <= 0 THEN '' ELSE substr(fn__text(s), p, n) END
+substring(s, p) AS CASE WHEN p = 0 OR p < -length(fn__text(s)) THEN '' ELSE substr(fn__text(s), p) END, (s, p, n) AS CASE WHEN p = 0 OR p < -length(fn__text(s)) OR n <= 0 THEN '' ELSE substr(fn__text(s), p, n) END
+mid(s, p, n) AS CASE WHEN p = 0 OR p < -length(fn__text(s)) OR n <= 0 THEN '' ELSE substr(fn__text(s), p, n) END
 split_part(s, d, n) AS CASE WHEN n <> 0 AND abs(n) <= len(string_split(s, d)) AND contains(s, d) THEN split_part(s, d, n) END
 null_or_empty(s) AS coalesce(s = '', true)
 not_null_or_empty(s) AS NOT coalesce(s = '', true)

@@ -111,11 +111,20 @@ class Defaulted(models.Model):
         app_label = "doris_tests"
 
 
+class Subject(models.Model):
+    """The other side of a many-to-many relation."""
+
+    id = models.BigAutoField(primary_key=True)
+
+    class Meta:
+        app_label = "doris_tests"
+
+
 class Topic(models.Model):
     """A many-to-many relation."""
 
     id = models.BigAutoField(primary_key=True)
-    visits = models.ManyToManyField(Visit, related_name="topics")
+    subjects = models.ManyToManyField(Subject, related_name="topics")
 
     class Meta:
         app_label = "doris_tests"

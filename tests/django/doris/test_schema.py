@@ -13,7 +13,7 @@ from dbint.django.backends.doris import DorisTable, checks
 from dbint.django.backends.doris.schema import DatabaseSchemaEditor
 
 from .conftest import ALIAS
-from .models import Daily, Event, Everything, Note, Reading, Topic, Visit
+from .models import Daily, Event, Everything, Note, Reading, Subject, Topic, Visit
 
 # ruff: noqa: DJ008 - models of one test are never shown; the blocks are what is tested
 
@@ -143,20 +143,20 @@ class TestCreateTable:
     def test_many_to_many(self, connection, table):
         """The pair is the key: it is there once, however often it is added."""
 
-        visits, topics = table(Visit), table(Topic)
-        through = Topic.visits.through
-        assert "UNIQUE KEY (`topic_id`, `visit_id`)" in sql_of(connection, through)
-        topic, visit = topics.create(), visits.create(page="a")
-        topic.visits.add(visit)
-        topic.visits.add(visit)
+        subjects, topics = table(Subject), table(Topic)
+        through = Topic.subjects.through
+        assert "UNIQUE KEY (`topic_id`, `subject_id`)" in sql_of(connection, through)
+        topic, subject = topics.create(), subjects.create()
+        topic.subjects.add(subject)
+        topic.subjects.add(subject)
         with connection.cursor() as cursor:  # as another process would at the same moment
-            names = "`topic_id`, `visit_id`, `id`"
-            values = [topic.pk, visit.pk, 7]
+            names = "`topic_id`, `subject_id`, `id`"
+            values = [topic.pk, subject.pk, 7]
             cursor.execute(f"INSERT INTO `{through._meta.db_table}` ({names}) VALUES (%s, %s, %s)", values)  # noqa: S608
-        assert list(topic.visits.all()) == [visit]
-        assert list(visit.topics.all()) == [topic]
+        assert list(topic.subjects.all()) == [subject]
+        assert list(subject.topics.all()) == [topic]
         assert through.objects.using(ALIAS).count() == 1
-        topic.visits.remove(visit)
+        topic.subjects.remove(subject)
         assert through.objects.using(ALIAS).count() == 0
         with connection.schema_editor() as editor:
             editor.delete_model(Topic)

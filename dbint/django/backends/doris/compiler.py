@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import NotSupportedError
-from django.db.models.expressions import Combinable, CombinedExpression
+from django.db.models.expressions import Combinable, CombinedExpression, DurationExpression
 from django.db.models.functions import (
     SHA224,
     SHA256,
@@ -19,6 +19,9 @@ from django.db.models.functions import (
     Now,
     Ord,
     Random,
+    TruncHour,
+    TruncMinute,
+    TruncSecond,
 )
 from django.db.models.sql import compiler
 
@@ -52,6 +55,21 @@ def _combined(node: Any, compiler: Any, connection: Any) -> Any:
     )
 
 
+def _moved(node: Any, compiler: Any, connection: Any) -> Any:
+    """A time and a duration: times are text, so they are moved as the times of one day."""
+    sides = (node.lhs, node.rhs)
+    kinds = [getattr(side, "_output_field_or_none", None) for side in sides]
+    names = [kind.get_internal_type() if kind is not None else "" for kind in kinds]
+    if set(names) != {"TimeField", "DurationField"}:
+        return node.as_sql(compiler, connection)
+    time, lasting = sides if names[0] == "TimeField" else sides[::-1]
+    sql, params = compiler.compile(time)
+    moved, moved_params = compiler.compile(lasting)
+    function = "MICROSECONDS_SUB" if node.connector == Combinable.SUB else "MICROSECONDS_ADD"
+    at = f"{function}(CAST(CONCAT('1970-01-01 ', {sql}) AS DATETIME(6)), {moved})"
+    return f"DATE_FORMAT({at}, %s)", (*params, *moved_params, "%H:%i:%s.%f")
+
+
 def _cast(node: Any, compiler: Any, connection: Any) -> Any:
     field = node.output_field
     kind = field.get_internal_type()
@@ -67,6 +85,16 @@ def _cast(node: Any, compiler: Any, connection: Any) -> Any:
     return node.as_sql(compiler, connection)
 
 
+def _truncated(node: Any, compiler: Any, connection: Any) -> Any:
+    """A time that is cut from a date-time: times are text, so it has to be made one first."""
+    parts = (node.output_field, node.lhs.output_field)
+    if [field.get_internal_type() for field in parts] != ["TimeField", "DateTimeField"]:
+        return node.as_sql(compiler, connection)
+    sql, params = compiler.compile(node.lhs)
+    sql, params = connection.ops.datetime_cast_time_sql(sql, params, node.get_tzname())
+    return connection.ops.time_trunc_sql(node.kind, sql, params)
+
+
 # Expressions that Django writes in another way for each vendor.
 _WRITERS: dict[type, Callable[[Any, Any, Any], Sql]] = {
     Length: lambda node, compiler, connection: node.as_sql(compiler, connection, function="CHAR_LENGTH"),
@@ -77,7 +105,9 @@ _WRITERS: dict[type, Callable[[Any, Any, Any], Sql]] = {
         compiler, connection, function="CONCAT_WS", template="%(function)s('', %(expressions)s)"
     ),
     CombinedExpression: _combined,
+    DurationExpression: _moved,
     Cast: _cast,
+    **dict.fromkeys((TruncHour, TruncMinute, TruncSecond), _truncated),
     **dict.fromkeys((SHA224, SHA256, SHA384, SHA512), _sha2),
     Chr: _refuse_code_points,
     Ord: _refuse_code_points,

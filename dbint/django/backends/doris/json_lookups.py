@@ -12,6 +12,7 @@ from typing import Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import NotSupportedError
+from django.db.models.expressions import Value
 from django.db.models.fields.json import (
     ContainedBy,
     DataContains,
@@ -85,9 +86,10 @@ def _values(node: Any, compiler: Any) -> list[Any]:
     given = (
         node.rhs if isinstance(node.rhs, list | tuple) and isinstance(node, KeyTransformIn) else [node.rhs]
     )
-    if hasattr(given, "resolve_expression") or any(hasattr(value, "as_sql") for value in given):
+    given = [value.value if isinstance(value, Value) else value for value in given]
+    if any(hasattr(value, "as_sql") for value in given):
         _refuse(node, compiler, compiler.connection)
-    return list(given)
+    return given
 
 
 def _comparison(operator: str) -> Callable[[Any, Any, Any], Sql]:

@@ -113,7 +113,7 @@ class DatabaseOperations(BaseDatabaseOperations):
         with self.connection.cursor() as cursor:
             for start in range(0, len(tables), _TABLES_OF_ONE_QUERY):
                 part = tables[start : start + _TABLES_OF_ONE_QUERY]
-                selects = [f"(SELECT %s AS name FROM {self.quote_name(table)} LIMIT 1)" for table in part]
+                selects = [f"(SELECT %s AS name FROM {self.quote_name(table)} LIMIT 1)" for table in part]  # noqa: S608
                 cursor.execute(" UNION ALL ".join(selects), part)
                 found.update(row[0] for row in cursor.fetchall())
         return [table for table in tables if table in found]
@@ -222,6 +222,8 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     def combine_duration_expression(self, connector: str, sub_expressions: list[str]) -> str:
         left, right = sub_expressions
+        if connector in ("*", "/") and not (isinstance(left, _Duration) and isinstance(right, _Duration)):
+            return f"({left} {connector} {right})"
         if connector not in ("+", "-"):
             raise NotSupportedError(f"Doris backend: {connector!r} between a duration and something else")
         if isinstance(left, _Duration) and isinstance(right, _Duration):
@@ -233,9 +235,10 @@ class DatabaseOperations(BaseDatabaseOperations):
         return f"MICROSECONDS_{'ADD' if connector == '+' else 'SUB'}({left}, {right})"
 
     def subtract_temporals(self, internal_type: str, lhs: Sql, rhs: Sql) -> Sql:
-        if internal_type == "TimeField":
-            raise NotSupportedError("Doris backend: times cannot be subtracted; they are stored as text")
-        return f"MICROSECONDS_DIFF({lhs[0]}, {rhs[0]})", (*lhs[1], *rhs[1])
+        left, right = lhs[0], rhs[0]
+        if internal_type == "TimeField":  # text: as the times of one day
+            left, right = (f"CAST(CONCAT('1970-01-01 ', {side}) AS DATETIME(6))" for side in (left, right))
+        return f"MICROSECONDS_DIFF({left}, {right})", (*lhs[1], *rhs[1])
 
     # -- values on their way in
 
@@ -281,6 +284,12 @@ class DatabaseOperations(BaseDatabaseOperations):
         elif kind == "DateTimeField" and settings.USE_TZ:
             converters.append(self._to_aware)
         return converters
+
+    def convert_durationfield_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        if value is None:
+            return None
+        exact = isinstance(value, int) or value == int(value)
+        return dt.timedelta(microseconds=int(value) if exact else float(value))
 
     def _to_aware(self, value: Any, expression: Any, connection: Any) -> Any:
         return value if value is None else timezone.make_aware(value, self.connection.timezone)

@@ -103,7 +103,7 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, WriteCompiler):  # type: ign
     def execute_sql(  # type: ignore[override]  # as Django's own
         self, returning_fields: Sequence[Any] | None = None
     ) -> list[tuple[Any, ...]]:
-        objs, auto = self.query.objs, self.query.get_meta().auto_field
+        objs, auto = self.query.objs, self._auto_field
         given = auto is not None and auto not in self.query.fields
         if given:
             self._give_ids(auto)
@@ -120,6 +120,11 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, WriteCompiler):  # type: ign
             raise
         self._fill_defaults()
         return [tuple(getattr(obj, field.attname) for field in returning_fields or ()) for obj in objs]
+
+    @property
+    def _auto_field(self) -> Any:
+        """The field whose values are made here. A proxy knows nothing of it."""
+        return self.query.get_meta().concrete_model._meta.auto_field
 
     def _fill_defaults(self) -> None:
         """Put the database's defaults into the objects. They are literals: the checks take no others."""
@@ -174,7 +179,7 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, WriteCompiler):  # type: ign
         if (
             self.table.key_model != "UNIQUE"
             or not self.connection.option("insert_checks_keys", True)
-            or (ids_are_new and any(field is self.query.get_meta().auto_field for field in key))
+            or (ids_are_new and any(field is self._auto_field for field in key))
         ):
             return
         self._check_once(key)
