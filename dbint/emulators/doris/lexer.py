@@ -22,6 +22,30 @@ _TOKEN = re.compile(
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a", "%": "\\%", "_": "\\_"}
 
+# The keywords of Doris 4.0 that are no names unless they are quoted (rule nonReserved of DorisParser.g4).
+RESERVED = frozenset((
+    "ACCOUNT_LOCK", "ACCOUNT_UNLOCK", "ADD", "ADMIN", "ALL", "ALTER", "ANALYZE", "ANALYZER", "AND",
+    "ANTI", "APPEND", "AS", "ASC", "AUTO", "BACKEND", "BETWEEN", "BIGINT", "BINARY", "BINLOG", "BOTH",
+    "BY", "CANCEL", "CASE", "CAST", "CHAR_FILTER", "CLEAN", "COLLATE", "COLUMN", "CONSTRAINT", "CREATE",
+    "CROSS", "CUBE", "CURRENT", "DATABASE", "DATABASES", "DAY_SECOND", "DECOMMISSION", "DELETE", "DESC",
+    "DESCRIBE", "DISK", "DISTINCT", "DISTRIBUTED", "DISTRIBUTION", "DIV", "DOUBLE", "DROP", "DROPP",
+    "DUMP", "DUPLICATE", "ELSE", "ENTER", "EXCEPT", "EXECUTE", "EXISTS", "EXPLAIN", "EXPORT",
+    "EXTENDED", "EXTRACT", "FALSE", "FLOAT", "FOLLOWER", "FOLLOWING", "FOR", "FORCE", "FOREIGN", "FROM",
+    "FRONTEND", "FULL", "FUNCTIONS", "GRANT", "GRANTS", "GROUP", "HAVING", "HLL", "IF", "IN", "INDEX",
+    "INFILE", "INNER", "INSTALL", "INT", "INTEGER", "INTERMEDIATE", "INTERSECT", "INTERVAL", "INTO",
+    "IS", "JOIN", "KEY", "KEYS", "KILL", "LARGEINT", "LATERAL", "LAYOUT", "LEADING", "LEFT", "LIKE",
+    "LIMIT", "LIST", "LOAD", "LOW_PRIORITY", "MATCH", "MAXVALUE", "MINUS", "NATURAL", "NOT",
+    "NO_USE_MV", "NULL", "OBSERVER", "ON", "OR", "ORDER", "OUTER", "OUTFILE", "OVER", "OVERWRITE",
+    "PARTITION", "PLAY", "PRECEDING", "PREPARE", "PRIMARY", "PROCEDURE", "RANGE", "READ", "REAL",
+    "REBALANCE", "REFERENCES", "REGEXP", "RELEASE", "RENAME", "REPAIR", "REPLICA", "REVOKE", "RIGHT",
+    "ROLE", "ROLES", "ROW", "ROWS", "SCHEMAS", "SELECT", "SEMI", "SET", "SETS", "SHOW", "SIGNED",
+    "SMALLINT", "SQL_BLOCK_RULE", "SUPERUSER", "SWITCH", "SYNC", "SYSTEM", "TABLE", "TABLESAMPLE",
+    "TABLET", "TABLETS", "TERMINATED", "THEN", "TINYINT", "TO", "TOKENIZER", "TOKEN_FILTER", "TRAILING",
+    "TRASH", "TRIM", "TRUE", "TRY_CAST", "TYPE_CAST", "UNBOUNDED", "UNINSTALL", "UNION", "UNIQUE",
+    "UNSIGNED", "UPDATE", "USE", "USE_MV", "USING", "VALUES", "WHEN", "WHERE", "WHITELIST", "WITH",
+    "WORKLOAD", "WRITE", "XOR",
+))  # fmt: skip
+
 
 def unquote(text: str) -> str:
     """The value of a quoted string or name, with MySQL's backslash escapes (``\\%`` and ``\\_`` stay as they
@@ -99,7 +123,7 @@ class Cursor:
 
     def identifier(self) -> str:
         token = self.next()
-        if token.kind not in ("word", "name"):
+        if token.kind not in ("word", "name") or (token.kind == "word" and token.text.upper() in RESERVED):
             self.index -= 1
             self.fail("{'`', IDENTIFIER}")
         return token.value

@@ -11,6 +11,7 @@ from sqlglot.errors import ParseError, TokenError
 
 from dbint.emulators.doris.errors import DorisError, DorisSyntaxError, NotEmulatedError
 from dbint.emulators.doris.functions import PREFIX
+from dbint.emulators.doris.grammar import check_query
 from dbint.emulators.doris.lexer import Token, syntax_refusal, tokenize
 
 _CALL = re.compile(
@@ -90,6 +91,7 @@ def _parse(sql: str) -> exp.Expr:
 
 def _refuse_tokens(sql: str, tokens: list[Token]) -> None:
     """Refuse what sqlglot would accept and the grammar of Doris does not have."""
+    check_query(sql, tokens)
     words = [t.text.upper() if t.kind in ("word", "op") else "" for t in tokens]
 
     def refuse(index: int, expecting: str = "{<EOF>, ';'}") -> None:
