@@ -324,7 +324,7 @@ _OTHER_MAY_WORK = (
 )
 # What a frontend says that has lost its cluster, when it should forward a write, or when it starts.
 _NO_MASTER = re.compile(
-    r"catalog is not ready|(?:get|no|unknown|to) master\b|forward(?:ing)? .*master|master client",
+    r"catalog is not ready|(?:get|no|unknown|to|is) master\b|forward(?:ing)? .*master|master client",
     re.IGNORECASE,
 )
 _PORT_ADVICE = "check HOST and PORT: PORT is the frontend's query port (9030), not its HTTP port (8030)"

@@ -647,7 +647,8 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             waiting = [job for job in jobs if job.get("State") not in (_DONE, _FAILED)]
             if not waiting:
                 return
-            if time.monotonic() > deadline:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 states = ", ".join(
                     f"job {job.get('JobId')} {job.get('State')} {job.get('Progress') or ''}".strip()
                     for job in waiting
@@ -657,7 +658,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
                     "wait for SHOW ALTER TABLE COLUMN to say FINISHED before the next migration "
                     "(OPTIONS['schema_change_timeout'])"
                 )
-            time.sleep(pause)
+            time.sleep(min(pause, left))
             pause = min(2 * pause, 2.0)
 
     def _jobs(self, table: str) -> dict[str, dict[str, Any]]:
