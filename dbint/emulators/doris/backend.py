@@ -49,9 +49,7 @@ class Backend:
         elif request.path == "/api/health":
             await reply(request, 200, {"status": "OK", "msg": "To Be Added"})
         elif request.path == FAULTS_PATH and self._loads.faults.enabled:
-            added = await self._loads.faults.admin(request, self._user, self._password)
-            if added is not None and added.kind == "precommit_timeout":
-                await self._run(lambda: self._loads.held.expire(at_once=True))
+            await self._admin(request)
         else:
             await reply(request, 404, "Not Found\n", content_type="text/plain")
 
@@ -101,6 +99,12 @@ class Backend:
         if fault is not None and kind == "publish_timeout" and fault.seconds:
             load.publish_delay = fault.seconds
         await self._run(load.run, body)
+
+    async def _admin(self, request: Request) -> None:
+        is_login = check_login(request, self._user, self._password)
+        if is_login and request.method == "POST" and request.query.get("kind") == "precommit_timeout":
+            await self._run(lambda: self._loads.held.expire(at_once=True))
+        await self._loads.faults.admin(request, self._user, self._password)
 
     async def _receive(self, request: Request, load: Load, body: IO[bytes]) -> None:
         started = asyncio.get_running_loop().time()

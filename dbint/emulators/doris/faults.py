@@ -79,20 +79,18 @@ class Faults:
         if self._faults and self.take("statement") is not None:
             raise DorisError(f"(127.0.0.1)[INTERNAL_ERROR]tablet error: {TOO_MANY_VERSIONS}, host: 127.0.0.1")
 
-    async def admin(self, request: Request, user: str, password: str) -> Fault | None:
-        """Answer a request for FAULTS_PATH; gives the fault that was added. Raises BadRequestError."""
+    async def admin(self, request: Request, user: str, password: str) -> None:
+        """Answer a request for FAULTS_PATH. Raises BadRequestError."""
         if not check_login(request, user, password):
             await reply(request, 401, "Unauthorized\n", content_type="text/plain")
-            return None
-        added = None
+            return
         if request.method == "DELETE":
             self.clear()
         elif request.method == "POST":
             added = _fault(request.query)
-            if added.kind != "precommit_timeout":
+            if added.kind != "precommit_timeout":  # that one strikes at once
                 self.add(added)
         await reply(request, 200, {"faults": [_shown(fault) for fault in list(self._faults)]})
-        return added
 
 
 def _fault(query: dict[str, str]) -> Fault:

@@ -523,6 +523,7 @@ class Load:
             return
         source = source_of(table, mapping, parsed, selection, scope)
         staged = stage(self._storage, cursor, self._partitioned(table), source, options)
+        cursor.execute(f"DROP TABLE {parsed.relation}")
         staged.table = table
         self._times["WriteData"] = self._elapsed() - started
         try:
