@@ -20,6 +20,7 @@ from dbint.django.backends.doris import (
 )
 from dbint.django.backends.doris.fields import LARGEINT_RANGE, split_array
 
+from .conftest import ALIAS
 from .test_schema import make, sql_of
 
 # ruff: noqa: DJ008 - never shown
@@ -74,6 +75,23 @@ class TestArrays:
         assert found == {1: value, 2: [], 3: None}
         assert getattr(rows.get(id=1), name) == value
 
+    def test_round_trip_by_stream_load(self, make_connection):
+        """The same values, loaded as JSON."""
+        connection = make_connection(OPTIONS={"stream_load": {"threshold": 2}})
+        model = arrays()
+        with connection.schema_editor() as editor:
+            editor.create_model(model)
+        try:
+            rows = model.objects.using(ALIAS)
+            values = {name: value for name, (_, value, _) in ELEMENTS.items()}
+            rows.bulk_create([model(id=1, **values), model(id=2, **dict.fromkeys(values, [])), model(id=3)])
+            assert rows.filter(id=1).values(*values).get() == values
+            assert rows.filter(id=2).values(*values).get() == dict.fromkeys(values, [])
+            assert rows.filter(id=3).values(*values).get() == dict.fromkeys(values)
+        finally:
+            with connection.schema_editor() as editor:
+                editor.delete_model(model)
+
     def test_lookups(self, table):
         rows = table(arrays())
         rows.create(id=1, numbers=[1, 2, 3], texts=["a", "b"])
@@ -105,6 +123,10 @@ class TestArrays:
         row.texts = []
         row.save()
         assert rows.get(id=1).texts == []
+        rows.create(id=2, texts=["x"])
+        changed = [rows.model(id=1, texts=["p", "q"]), rows.model(id=2, texts=[])]
+        assert rows.bulk_update(changed, ["texts"]) == 2
+        assert dict(rows.values_list("id", "texts")) == {1: ["p", "q"], 2: []}
 
     def test_what_could_not_be_read_back(self, table):
         rows = table(arrays())
@@ -191,6 +213,11 @@ class TestLargeIntegers:
         assert rows.get(n=2**100 + 1).id == 1
         assert rows.filter(n__gt=2**100).count() == 2
         assert [row.id for row in rows.order_by("-n")] == [2, 1, 0]
+
+    def test_bulk_update(self, rows):
+        rows.bulk_create([rows.model(id=i, n=i) for i in range(2)])
+        rows.bulk_update([rows.model(id=0, n=2**120), rows.model(id=1, n=None)], ["n"])
+        assert dict(rows.values_list("id", "n")) == {0: 2**120, 1: None}
 
     def test_out_of_range(self, rows):
         with pytest.raises(ValidationError, match="128 bits"):
