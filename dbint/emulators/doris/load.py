@@ -375,6 +375,11 @@ class Load:
             raise NotEmulatedError("a load into temporary partitions")
         if self._header("negative").lower() == "true":
             raise NotEmulatedError("a negative load")
+        by_table = table.properties.get("group_commit_mode", "off_mode")
+        if by_table != "off_mode" and not self._header("group_commit"):
+            raise NotEmulatedError(
+                "a load that leaves it to the table's group_commit_mode (send group_commit)"
+            )
         if self._header("merge_type", "APPEND").upper() not in ("", "APPEND") and table.model != "UNIQUE":
             raise DorisError("load by MERGE or DELETE is only supported in unique tables.")
         if self._flag("load_to_single_tablet") and table.distribution:

@@ -466,3 +466,9 @@ def _is_object(line: str) -> bool:
         return isinstance(json.loads(line), dict)
     except ValueError:
         return False
+
+
+def test_tables_without_partial_updates(doris: Client) -> None:
+    doris.table("id BIGINT NOT NULL, v INT", keys="DUPLICATE KEY(id)")
+    answer = load(doris, b"1\t1\n", columns="id,v", partial_columns="true")
+    assert answer["Message"].endswith("Only unique key merge on write support partial update")

@@ -289,3 +289,10 @@ def test_a_publish_timeout_is_visible_later(t: Client) -> None:
             break
         time.sleep(0.05)
     assert t.rows("SELECT * FROM t") == [(1, "a")]
+
+
+def test_a_table_that_asks_for_group_commit_itself(doris: Client) -> None:
+    doris.table("id BIGINT NOT NULL", properties=", 'group_commit_mode' = 'async_mode'")
+    assert "group_commit_mode" in load(doris, b"1\n")["Message"], "not emulated, so refused"
+    assert loaded(load(doris, b"1\n", group_commit="off_mode", label="a")) == ("Success", 1, 0, 0)
+    assert load(doris, b"1\n", group_commit="off_mode", label="a")["ExistingJobStatus"] == "FINISHED"
