@@ -271,8 +271,6 @@ def write_out(translator: "_Translator", name: str, arguments: list[exp.Expr]) -
     texts = [sql_of(a) for a in arguments]
     if name in ("version", "database", "schema", "user", "current_user", "session_user", "connection_id"):
         return constant(scope.function_value(name))
-    if name == "last_insert_id":
-        return exp.Literal.number(0)
     if name == "concat":
         return raw("(" + " || ".join(text_of(translator, a) for a in arguments) + ")")
     if name == "concat_ws":

@@ -42,7 +42,7 @@ _FIXED: dict[str, DorisType] = {
     **_all_of(
         BIGINT,
         """
-        count count_if row_number rank dense_rank ntile microseconds_diff milliseconds_diff
+        count row_number rank dense_rank ntile microseconds_diff milliseconds_diff
         seconds_diff minutes_diff hours_diff days_diff weeks_diff months_diff quarters_diff
         years_diff timestampdiff bit_shift_left bit_shift_right array_size cardinality
         """,

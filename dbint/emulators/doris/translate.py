@@ -13,7 +13,14 @@ from sqlglot.errors import UnsupportedError
 
 from dbint.emulators.doris import calls, coercion, inference
 from dbint.emulators.doris.errors import DorisError, NotEmulatedError
-from dbint.emulators.doris.functions import AGGREGATES, PREFIX, SCALARS, WINDOW_ONLY, WRITTEN_OUT
+from dbint.emulators.doris.functions import (
+    AGGREGATES,
+    MORE_ARITIES,
+    PREFIX,
+    SCALARS,
+    WINDOW_ONLY,
+    WRITTEN_OUT,
+)
 from dbint.emulators.doris.model import Table
 from dbint.emulators.doris.parse import parse_expression, parse_statement
 from dbint.emulators.doris.types import DorisType, array_of, make_type
@@ -226,16 +233,14 @@ class _Translator:
         if "json" in name and any(isinstance(a, exp.Literal) and "*" in a.name for a in arguments[1:]):
             raise NotEmulatedError("a JSON path with *")
         count = len(arguments)
-        if name in SCALARS:
-            if count in SCALARS[name]:
-                return exp.Anonymous(this=f"{PREFIX}{name}", expressions=arguments)
-            raise DorisError(
-                f"Can not found function '{name}' which has {count} arity. Candidate functions are: [{name}]"
-            )
-        if name in WRITTEN_OUT:
-            low, high = WRITTEN_OUT[name]
-            if low <= count <= high:
-                return calls.write_out(self, name, arguments)
+        if count in SCALARS.get(name, ()):
+            return exp.Anonymous(this=f"{PREFIX}{name}", expressions=arguments)
+        low, high = WRITTEN_OUT.get(name, (1, 0))
+        if low <= count <= high:
+            return calls.write_out(self, name, arguments)
+        if count in MORE_ARITIES.get(name, ()):
+            raise NotEmulatedError(f"{name.upper()} of {count} argument{'s' if count > 1 else ''}")
+        if name in SCALARS or name in WRITTEN_OUT:
             raise DorisError(
                 f"Can not found function '{name}' which has {count} arity. Candidate functions are: [{name}]"
             )

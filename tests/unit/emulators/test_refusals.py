@@ -250,6 +250,8 @@ def test_statements(tables: Client, sql: str, code: int, detail: str) -> None:
         ("SELECT GROUP_CONCAT(name SEPARATOR '-') FROM t", "GROUP_CONCAT(… SEPARATOR …)"),
         ("SELECT SUBSTRING(name FROM 2) FROM t", "SUBSTRING(… FROM …)"),
         ("SELECT 'a' 'b'", "a string literal beside another"),
+        ("SELECT TRIM('a', 'b')", "TRIM of 2 arguments"),
+        ("SELECT JSON_EXTRACT('{}', '$.a', '$.b')", "JSON_EXTRACT of 3 arguments"),
         ("SET time_zone = '+05:30'", "a time zone that is not whole hours from UTC"),
         ("SELECT @x", "a user variable"),
         ("SHOW ROUTINE LOAD", "SHOW ROUTINE LOAD"),
@@ -263,6 +265,8 @@ def test_what_the_emulator_lacks_says_so(tables: Client, sql: str, what: str) ->
 
 
 def test_unknown_functions(shared: Client) -> None:
+    for call in ("LAST_INSERT_ID()", "COUNT_IF(TRUE)", "GEN_RANDOM_UUID()"):  # of other databases
+        assert shared.refused(f"SELECT {call}")[1].startswith("Can not found function")
     assert shared.refused("SELECT no_such(1)")[1].startswith("Can not found function 'no_such'")
     assert shared.refused("SELECT strlen('a')")[1].startswith(
         "Can not found function 'strlen'"
