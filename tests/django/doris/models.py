@@ -7,7 +7,7 @@ import uuid
 from django.db import models
 from django.utils import timezone
 
-from dbint.django.backends.doris import DorisTable
+from dbint.django.backends.doris import DorisTable, DynamicPartitions, RangePartitions
 
 
 class Everything(models.Model):
@@ -128,3 +128,44 @@ class Topic(models.Model):
 
     class Meta:
         app_label = "doris_tests"
+
+
+class DailyCost(models.Model):
+    """An AGGREGATE table: rows of the same key are added up."""
+
+    pk = models.CompositePrimaryKey("day", "agent")
+    day = models.DateField()
+    agent = models.CharField(max_length=20)
+    tokens = models.BigIntegerField()
+    slowest = models.FloatField(default=0.0)
+    last = models.DateTimeField(null=True)
+
+    class Meta:
+        app_label = "doris_tests"
+        doris = DorisTable(
+            key_model="AGGREGATE",
+            key=("day", "agent"),
+            distributed_by=("agent",),
+            buckets=1,
+            aggregates={"tokens": "SUM", "slowest": "MAX", "last": "REPLACE_IF_NOT_NULL"},
+        )
+
+
+class Kept(models.Model):
+    """Rows of the last thirty days, as docs/doris.md has it."""
+
+    pk = models.CompositePrimaryKey("at", "id")
+    at = models.DateTimeField()
+    id = models.BigIntegerField()
+    message = models.TextField()
+
+    class Meta:
+        app_label = "doris_tests"
+        doris = DorisTable(
+            key_model="DUPLICATE",
+            distributed_by="RANDOM",
+            partition_by=RangePartitions(
+                "at",
+                dynamic=DynamicPartitions("DAY", end=3, start=-30, create_history_partition=True),
+            ),
+        )

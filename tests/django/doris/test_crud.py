@@ -24,7 +24,17 @@ from django.db.models.functions import (
 from django.utils import timezone
 
 from .conftest import ALIAS
-from .models import Daily, Defaulted, Event, Everything, Note, Reading, Visit
+from .models import (
+    Daily,
+    DailyCost,
+    Defaulted,
+    Event,
+    Everything,
+    Kept,
+    Note,
+    Reading,
+    Visit,
+)
 
 UTC = dt.UTC
 
@@ -307,6 +317,70 @@ class TestDuplicateTables:
         with pytest.raises(NotSupportedError, match="subquery"):
             rows.filter(name__in=Visit.objects.using(ALIAS).values("page"))._raw_delete(ALIAS)
         assert rows.count() == 1
+
+
+class TestAggregateTables:
+    """Adding is all that can be done to a row."""
+
+    DAY = dt.date(2026, 1, 1)
+
+    @pytest.mark.parametrize("loading", [False, True], ids=["by INSERT", "by Stream Load"])
+    def test_rows_are_added_up(self, table, make_connection, loading):
+        rows = table(DailyCost)
+        if loading:
+            make_connection(OPTIONS={"stream_load": {"threshold": 1, "deadline": 20.0}})
+        at = dt.datetime(2026, 1, 1, tzinfo=UTC)
+        rows.bulk_create(
+            [
+                DailyCost(day=self.DAY, agent="a", tokens=5, slowest=2.5, last=at),
+                DailyCost(day=self.DAY, agent="a", tokens=7, slowest=1.5),
+                DailyCost(day=self.DAY, agent="b", tokens=1),
+            ]
+        )
+        rows.create(day=self.DAY, agent="a", tokens=-2)
+        found = rows.get(pk=(self.DAY, "a"))
+        assert (found.tokens, found.slowest, found.last) == (10, 2.5, at)
+        assert rows.count() == 2
+
+    def test_rows_cannot_be_changed(self, table):
+        rows = table(DailyCost)
+        row = rows.create(day=self.DAY, agent="a", tokens=5)
+        row.tokens = 6
+        with pytest.raises(NotSupportedError, match="AGGREGATE table cannot be updated"):
+            row.save()
+        with pytest.raises(NotSupportedError, match="AGGREGATE table cannot be updated"):
+            rows.update(tokens=F("tokens") + 1)
+        with pytest.raises(NotSupportedError, match="AGGREGATE table cannot be updated"):
+            rows.bulk_update([row], ["tokens"])
+        with pytest.raises(NotSupportedError, match="adds rows up"):
+            rows.bulk_create(
+                [row],
+                update_conflicts=True,
+                unique_fields=["day", "agent"],
+                update_fields=["tokens", "slowest", "last"],
+            )
+        assert rows.get().tokens == 5
+
+    def test_rows_are_deleted_by_their_key(self, table):
+        rows = table(DailyCost)
+        for agent in "abc":
+            rows.create(day=self.DAY, agent=agent, tokens=1)
+        with pytest.raises(NotSupportedError, match="tokens is not in it"):
+            rows.filter(tokens=1).delete()
+        assert rows.filter(agent__in=["a", "b"]).delete()[0] == 2
+        assert rows.get().agent == "c"
+
+
+class TestRetention:
+    def test_rows_beyond_the_partitions_are_refused(self, table):
+        rows = table(Kept)
+        now = timezone.now()
+        rows.bulk_create([Kept(at=now - dt.timedelta(days=n), id=n, message="m") for n in (0, 5, 29)])
+        for days in (60, -20):
+            with pytest.raises(DataError, match="partition"):
+                rows.create(at=now - dt.timedelta(days=days), id=9, message="m")
+        assert rows.count() == 3
+        assert rows.filter(at__lt=now - dt.timedelta(days=3)).delete()[0] == 2, "in all partitions"
 
 
 class TestKeyColumns:
