@@ -84,9 +84,10 @@ class TestArrays:
         try:
             rows = model.objects.using(ALIAS)
             values = {name: value for name, (_, value, _) in ELEMENTS.items()}
-            rows.bulk_create([model(id=1, **values), model(id=2, **dict.fromkeys(values, [])), model(id=3)])
+            empty = {name: [] for name in values}
+            rows.bulk_create([model(id=1, **values), model(id=2, **empty), model(id=3)])
             assert rows.filter(id=1).values(*values).get() == values
-            assert rows.filter(id=2).values(*values).get() == dict.fromkeys(values, [])
+            assert rows.filter(id=2).values(*values).get() == empty
             assert rows.filter(id=3).values(*values).get() == dict.fromkeys(values)
         finally:
             with connection.schema_editor() as editor:

@@ -384,6 +384,7 @@ class TestChecks:
             (InvertedIndex(fields=["f"], name="i"), models.JSONField(), False),
             (InvertedIndex(fields=["f"], name="i"), doris.ArrayField(models.IntegerField()), True),
             (models.Index(fields=["f"], name="i"), models.JSONField(), False),
+            (models.Index(fields=["f"], name="i"), models.FloatField(), False),
             (NgramBloomFilterIndex(fields=["f"], name="i"), models.TextField(), True),
             (NgramBloomFilterIndex(fields=["f"], name="i"), models.IntegerField(), False),
             (BloomFilterIndex(fields=["f", "id"], name="i"), models.CharField(max_length=3), True),
@@ -393,6 +394,22 @@ class TestChecks:
     def test_indexes(self, connection, index, field, good):
         found = self.ids(connection, {"indexes": [index]}, f=field)
         assert ("dbint.doris.E009" in found) != good
+
+    def test_lenient_models_leave_them_out(self, make_connection):
+        connection = make_connection("lenient", OPTIONS={"lenient_models": True, "replication_num": 1})
+        index = models.Index(fields=["f"], name="i")
+        model = make(
+            "Lenient",
+            {"indexes": [index]},
+            id=models.BigAutoField(primary_key=True),
+            f=models.FloatField(),
+        )
+        assert [m.id for m in checks.check_model(model, connection)] == ["dbint.doris.W009"]
+        assert "INDEX" not in sql_of(connection, model)
+        with DatabaseSchemaEditor(connection, collect_sql=True) as editor:
+            editor.add_index(model, index)
+            editor.remove_index(model, index)
+        assert editor.collected_sql == []
 
     def test_one_kind_of_bloom_filter(self, connection):
         indexes = [

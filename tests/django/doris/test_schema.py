@@ -15,9 +15,6 @@ from dbint.django.backends.doris.schema import DatabaseSchemaEditor
 from .conftest import ALIAS
 from .models import Daily, Event, Everything, Note, Reading, Subject, Topic, Visit
 
-# ruff: noqa: DJ008 - models of one test are never shown; the blocks are what is tested
-
-
 number = models.IntegerField
 
 

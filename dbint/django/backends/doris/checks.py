@@ -365,7 +365,12 @@ def _check_indexes(
                 id=f"dbint.doris.{letter}009",
             )
         elif problem := index_problem(model, table, index, connection):
-            yield checks.Error(f"{problem}.", obj=model, id="dbint.doris.E009")
+            yield kind(
+                f"{problem}.",
+                obj=model,
+                hint="It is left out." if lenient else None,
+                id=f"dbint.doris.{letter}009",
+            )
 
 
 def _check_foreign_keys(model: type[Model]) -> Iterator[checks.CheckMessage]:

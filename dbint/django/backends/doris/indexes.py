@@ -108,7 +108,7 @@ class InvertedIndex(DorisIndex):
         return []
 
     def refuses(self, kind: str) -> str:
-        if kind.startswith(("JSON", "MAP", "STRUCT", "ARRAY<ARRAY")):
+        if kind.startswith(("JSON", "MAP", "STRUCT", "ARRAY<ARRAY", "FLOAT", "DOUBLE")):
             return f"an inverted index cannot be on {kind}"
         text = kind.startswith((*_TEXT, "VARIANT")) or (
             kind.startswith("ARRAY<") and kind[6:].startswith(_TEXT)

@@ -275,10 +275,12 @@ def dynamic_from_properties(properties: dict[str, str]) -> DynamicPartitions | N
     }
     if "time_unit" not in shown:
         return None
-    numbers: dict[str, Any] = {}
-    for name in ("buckets", "replication_num", "history_partition_num", "start_day_of_week"):
-        if name in shown and int(shown[name]) > 0:
-            numbers[name] = int(shown[name])
+    # Numbers above 0; Doris also shows -1 and AUTO, for what is not set.
+    numbers: dict[str, Any] = {
+        name: int(shown[name])
+        for name in ("buckets", "replication_num", "history_partition_num", "start_day_of_week")
+        if shown.get(name, "").isdigit() and int(shown[name]) > 0
+    }
     unit: Any = shown["time_unit"].upper()
     # Doris shows the defaults too; they are left out here.
     if unit != "WEEK" or numbers.get("start_day_of_week") == 1:

@@ -112,7 +112,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         lines += [self._definition(model, field, aggregate=self._aggregate(table, field)) for field in values]
         lines += [
             f"INDEX {self.quote_name(index.name)} ({self._index_column(model, index)}) {self._using(index)}"
-            for index in self._possible(model._meta.indexes)
+            for index in self._possible(model, model._meta.indexes)
             if not isinstance(index, BloomFilterIndex)
         ]
         quote = self.quote_name
@@ -356,8 +356,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             parts.append(aggregate)
         parts.append("NULL" if field.null else "NOT NULL")
         if field.has_db_default():
-            default, params = self.db_default_sql(field)
-            parts.append("DEFAULT " + default % tuple(map(self.quote_value, params)))
+            parts.append(f"DEFAULT {self._default(field)}")
         elif with_default:
             value = self.effective_default(field)
             if value is not None:
@@ -409,7 +408,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
 
     def alter_field(self, model: type[Model], old_field: Any, new_field: Any, strict: bool = False) -> None:
         if old_field.many_to_many or new_field.many_to_many:
-            self._alter_many_to_many_field(old_field, new_field)
+            super().alter_field(model, old_field, new_field, strict)
             return
         if old_field.column is None and new_field.column is None:
             return
@@ -428,16 +427,11 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         if old != new:
             self._modify_column(model, new_field, old, new)
 
-    def _alter_many_to_many_field(self, old_field: Any, new_field: Any) -> None:
-        if not (old_field.many_to_many and new_field.many_to_many):
-            raise NotSupportedError(f"{new_field}: {_REBUILD}")
+    def _alter_many_to_many(self, model: type[Model], old_field: Any, new_field: Any, strict: bool) -> None:
         old, new = old_field.remote_field.through, new_field.remote_field.through
-        if bool(old._meta.auto_created) != bool(new._meta.auto_created):
-            raise NotSupportedError(f"{new_field}: {_REBUILD}")
-        if new._meta.auto_created:
-            if [f.column for f in old._meta.local_fields] != [f.column for f in new._meta.local_fields]:
-                raise NotSupportedError(f"{new_field}: its pair is the key of its table. {_REBUILD}")
-            self.alter_db_table(new, old._meta.db_table, new._meta.db_table)
+        if [f.column for f in old._meta.local_fields] != [f.column for f in new._meta.local_fields]:
+            raise NotSupportedError(f"{new_field}: its pair is the key of its table. {_REBUILD}")
+        self.alter_db_table(new, old._meta.db_table, new._meta.db_table)
 
     def _modify_column(
         self, model: type[Model], field: Any, old: tuple[Any, ...], new: tuple[Any, ...]
@@ -454,6 +448,9 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             raise NotSupportedError(f"{field}: the default of a column cannot be changed. {_REBUILD}")
         # What belongs to the column, and a default that an ADD COLUMN left behind: MODIFY has to repeat it.
         actual = self._actual(model).column(field.column)
+        wanted = (new_type.replace(", ", ",").lower(), new_null, comment or "")
+        if actual is not None and (actual.type, actual.nullable, actual.comment) == wanted:
+            return  # Doris refuses a change that changes nothing
         aggregate = f" {actual.aggregate}" if actual is not None and actual.aggregate else ""
         parts = [f"MODIFY COLUMN {column} {new_type}{aggregate} {'NULL' if new_null else 'NOT NULL'}"]
         if actual is not None and actual.default is not None:
@@ -468,7 +465,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         if not field.has_db_default():
             return None
         sql, params = self.db_default_sql(field)
-        return str(sql % tuple(map(self.quote_value, params)))
+        return str(sql % tuple(map(self.quote_value, params)) if params else sql)
 
     def _refuse_unique(self, field: Any) -> None:
         if field.unique and not field.primary_key and not self._lenient:
@@ -502,8 +499,15 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
 
     # -- indexes and constraints
 
-    def _possible(self, indexes: Any) -> list[Any]:
-        return [index for index in indexes if not self._lenient or is_possible_index(index)]
+    def _possible(self, model: type[Model], indexes: Any) -> list[Any]:
+        if not self._lenient:
+            return list(indexes)
+        table = table_options(model)
+        return [
+            index
+            for index in indexes
+            if is_possible_index(index) and not index_problem(model, table, index, self.connection)
+        ]
 
     def _index_column(self, model: type[Model], index: Any) -> str:
         if not is_possible_index(index):
@@ -555,7 +559,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         self._alter(model, f"SET ({_pairs({_BLOOM: columns})})")
 
     def add_index(self, model: type[Model], index: Any) -> None:
-        if not self._possible([index]):
+        if not self._possible(model, [index]):
             return
         if isinstance(index, BloomFilterIndex):
             self._set_bloom_columns(model, add=[index])
@@ -567,7 +571,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         )
 
     def remove_index(self, model: type[Model], index: Any) -> None:
-        if not self._possible([index]):
+        if not self._possible(model, [index]):
             return
         if isinstance(index, BloomFilterIndex):
             self._set_bloom_columns(model, remove=[index])

@@ -42,6 +42,7 @@ DATA_TYPES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "IntegerField": "INT",
     "BigIntegerField": "BIGINT",
     "GenericIPAddressField": "VARCHAR(39)",
+    "IPAddressField": "VARCHAR(15)",  # of old migrations
     "JSONField": "JSON",
     "LargeIntegerField": "LARGEINT",
     "PositiveBigIntegerField": "BIGINT",
