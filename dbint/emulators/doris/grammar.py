@@ -156,6 +156,8 @@ class _Check:
                 at = n + 2 if following == "NOT" else n + 1
                 if words[at] not in ("NULL", "TRUE", "FALSE"):
                     self.refuse(at, "{'FALSE', 'NOT', 'NULL', 'TRUE'}")
+                if words[at + 1] in _COMPARISONS:
+                    self.refuse(at + 1)
             elif word == "AS" and following in RESERVED and following not in _RESERVED_TYPES:
                 self.refuse(n + 1, "{'`', IDENTIFIER}")
             elif word == "INTERVAL" and (following == "'" or following.isdigit()):
@@ -192,6 +194,8 @@ class _Check:
                 at = opened.pop()
                 if at in commas and words[at - 1] in _BEFORE_A_ROW and words[n + 1] in _COMPARISONS:
                     self.refuse(commas[at], "')'")
+                if words[at - 1] in ("EXISTS", "IN") and words[n + 1] in _COMPARISONS:
+                    self.refuse(n + 1)  # a condition is no operand without parentheses
 
     def _frame(self, at: int) -> None:
         """A frame has two ends: ``BETWEEN … AND …``."""

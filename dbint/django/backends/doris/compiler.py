@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import NotSupportedError
-from django.db.models.expressions import Combinable, CombinedExpression, DurationExpression
+from django.db.models.expressions import Combinable, CombinedExpression, DurationExpression, Exists
 from django.db.models.functions import (
     SHA224,
     SHA256,
@@ -95,6 +95,12 @@ def _truncated(node: Any, compiler: Any, connection: Any) -> Any:
     return connection.ops.time_trunc_sql(node.kind, sql, params)
 
 
+def _exists(node: Any, compiler: Any, connection: Any) -> Any:
+    """In parentheses: Doris' grammar has EXISTS as a condition, which can be compared with nothing else."""
+    sql, params = node.as_sql(compiler, connection)
+    return f"({sql})", params
+
+
 # Expressions that Django writes in another way for each vendor.
 _WRITERS: dict[type, Callable[[Any, Any, Any], Sql]] = {
     Length: lambda node, compiler, connection: node.as_sql(compiler, connection, function="CHAR_LENGTH"),
@@ -107,6 +113,7 @@ _WRITERS: dict[type, Callable[[Any, Any, Any], Sql]] = {
     CombinedExpression: _combined,
     DurationExpression: _moved,
     Cast: _cast,
+    Exists: _exists,
     **dict.fromkeys((TruncHour, TruncMinute, TruncSecond), _truncated),
     **dict.fromkeys((SHA224, SHA256, SHA384, SHA512), _sha2),
     Chr: _refuse_code_points,
