@@ -1,7 +1,11 @@
 """Test databases: made, kept, cloned for parallel runs, flushed and destroyed."""
 
+import os
 import secrets
+import subprocess
+import sys
 
+import pymysql
 import pytest
 from django.core.management import call_command
 from django.db import connections, models
@@ -178,3 +182,92 @@ def _no_style():
     from django.core.management.color import no_style
 
     return no_style()
+
+
+SETTINGS = """
+DATABASES = {{"default": {database!r}}}
+INSTALLED_APPS = ["shelf"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+SECRET_KEY = "of a test"
+"""
+MODELS = """
+from django.db import models
+from dbint.django.backends.doris import DorisTable
+
+class Book(models.Model):
+    title = models.CharField(max_length=50)
+
+    class Meta:
+        doris = DorisTable(buckets=1)
+"""
+TESTS = """
+from django.test import TestCase, TransactionTestCase
+from shelf.models import Book
+
+class One(TransactionTestCase):
+    def test_a(self):
+        Book.objects.create(title="a")
+        self.assertEqual(Book.objects.count(), 1)
+
+    def test_b(self):
+        Book.objects.create(title="b")
+        self.assertEqual(Book.objects.get().title, "b")
+
+class Two(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        Book.objects.create(title="c")
+
+    def test_c(self):
+        self.assertEqual(Book.objects.get().title, "c")
+
+class Three(TransactionTestCase):
+    def test_d(self):
+        self.assertEqual(Book.objects.count(), 0)
+"""
+
+
+def test_a_test_run_in_parallel_that_keeps_its_databases(doris, doris_settings, tmp_path):
+    """``manage.py test --parallel --keepdb``, twice: the second run finds what the first has left."""
+    name = f"shelves_{secrets.token_hex(4)}"
+    database = {**doris_settings, "NAME": name}
+    for file, text in (
+        ("project.py", SETTINGS.format(database=database)),
+        ("shelf/__init__.py", ""),
+        ("shelf/models.py", MODELS),
+        ("shelf/tests.py", TESTS),
+    ):
+        path = tmp_path / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    command = [sys.executable, "-m", "django", "test", "--settings=project", "--parallel=2", "--keepdb"]
+    python_path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    kept = {f"test_{name}", f"test_{name}_1", f"test_{name}_2"}
+
+    def run(*options):
+        done = subprocess.run(
+            [*command, *options],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": python_path},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Ran 4 tests" in done.stderr
+
+    account = {"user": database["USER"], "password": database["PASSWORD"]}
+    with pymysql.connect(
+        host=database["HOST"], port=database["PORT"], autocommit=True, **account
+    ) as connection:
+        cursor = connection.cursor()
+        try:
+            for _ in range(2):
+                run()
+                cursor.execute("SHOW DATABASES")
+                assert kept <= {row[0] for row in cursor.fetchall()}
+        finally:
+            for database_name in kept:
+                cursor.execute(f"DROP DATABASE IF EXISTS `{database_name}` FORCE")
