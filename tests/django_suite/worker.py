@@ -27,6 +27,7 @@ from tests.django_suite.limits import fields_refused
 
 _PASSWORD = "password of a server that lives as long as the tests"
 _LINES_OF_A_FAILURE = 60
+_NEED_SITES = ("migrations", "queries")  # an app with migrations, and with a table of one row
 
 
 class Record(unittest.TestResult):
@@ -88,7 +89,12 @@ def configure(doris: DorisEmulator, module: str) -> None:
             "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
         },
         DEFAULT_AUTO_FIELD="django.db.models.AutoField",
-        INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", module],
+        INSTALLED_APPS=[
+            "django.contrib.contenttypes",
+            "django.contrib.auth",
+            *(["django.contrib.sites"] if module in _NEED_SITES else []),
+            module,
+        ],
         MIGRATION_MODULES={"auth": None, "contenttypes": None},
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         ROOT_URLCONF="urls",
@@ -106,6 +112,8 @@ def configure(doris: DorisEmulator, module: str) -> None:
 
 def run(labels: list[str]) -> Record:
     """The tests of the labels."""
+    from django.contrib.auth.management import create_permissions
+    from django.contrib.contenttypes.management import create_contenttypes
     from django.db.models.signals import post_migrate
     from django.test import TestCase, TransactionTestCase
     from django.test.runner import DiscoverRunner
@@ -121,8 +129,9 @@ def run(labels: list[str]) -> Record:
             """Models of the tests break rules on purpose."""
 
     # A flush after each test would fill the tables of contenttypes and auth again.
-    post_migrate.receivers = []
-    post_migrate.sender_receivers_cache.clear()
+    for receiver in (create_contenttypes, create_permissions):
+        post_migrate.disconnect(receiver)
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
     TransactionTestCase.available_apps = None
     TestCase.available_apps = None
     Runner(verbosity=0, interactive=False, parallel=1).run_tests(labels)
