@@ -41,7 +41,7 @@ def parse_csv(
     table = RowTable(cursor, names)
     pieces = blocks(body, options.compression)
     if options.enclose:
-        groups = _Enclosed(options, separator, delimiter).groups(pieces)
+        groups = EnclosedRows(options, separator, delimiter).groups(pieces)
     else:
         groups = _plain(table, pieces, separator, delimiter, options.skip)
     mismatch = _mismatch(len(names), separator, delimiter, options)
@@ -118,7 +118,7 @@ def _mismatch(expected: int, separator: str, delimiter: str, options: CsvFormat)
     return text + ")"
 
 
-class _Enclosed:
+class EnclosedRows:
     """Rows whose fields may be enclosed, and then hold separators and line ends.
 
     A field is enclosed where it begins with the character; two of them stand for one, and the escape
@@ -132,10 +132,12 @@ class _Enclosed:
         self._skip = options.skip
         enclose, escape = re.escape(options.enclose), re.escape(options.escape)
         if options.escape and options.escape != options.enclose:
-            inside = f"[^{enclose}{escape}]+|{escape}.|{enclose}{enclose}"
+            closing = f"{enclose}(?:{escape}.)*+"  # what is escaped right behind it belongs to it
+            inside = f"[^{enclose}{escape}]+|{escape}.|{closing}{enclose}"
         else:
+            closing = enclose
             inside = f"[^{enclose}]+|{enclose}{enclose}"
-        self._inside = re.compile(f"(?:{inside})*+", re.DOTALL)
+        self._enclosed = re.compile(f"(?:{inside})*+(?:{closing})?", re.DOTALL)
 
     def groups(self, pieces: Iterator[bytes]) -> Iterator[list[list[str]]]:
         rest, first = b"", self._skip == 0
@@ -188,9 +190,8 @@ class _Enclosed:
 
     def _closing(self, text: str, position: int) -> int:
         """Behind the character that closes the field, or the end of the text."""
-        match = self._inside.match(text, position)
-        end = match.end() if match else position
-        return min(len(text), end + 1)
+        match = self._enclosed.match(text, position)
+        return match.end() if match else position
 
     def _trimmed(self, value: str) -> str:
         if len(value) > 1 and value[0] == value[-1] == self._enclose:

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import orc
 
-from dbint.emulators.doris.load_csv import CsvFormat, parse_csv
+from dbint.emulators.doris.load_csv import CsvFormat, EnclosedRows, parse_csv
 from dbint.emulators.doris.load_formats import BLOCK
 from dbint.emulators.doris.load_json import JsonFormat, extract, parse_json, parse_path
 from tests.unit.emulators.conftest import Client
@@ -472,3 +472,67 @@ def test_tables_without_partial_updates(doris: Client) -> None:
     doris.table("id BIGINT NOT NULL, v INT", keys="DUPLICATE KEY(id)")
     answer = load(doris, b"1\t1\n", columns="id,v", partial_columns="true")
     assert answer["Message"].endswith("Only unique key merge on write support partial update")
+
+
+def states_of_doris(text: str, separator: str, enclose: str, escape: str) -> list[list[str]]:
+    """The reader's state machine, character by character, as its source has it; lines end with LF."""
+    rows, begin = [], 0
+    while begin < len(text):
+        index, fields, state = begin, [], "start"
+        should_escape = quote_escape = False
+        line_end = text.find("\n", begin)
+        bound = len(text) if line_end < 0 else line_end + 1
+        while index != bound:
+            if state == "start":
+                state = "enclosed" if text[index] == enclose else "plain"
+                index += state == "enclosed"
+            elif state == "enclosed":
+                if index == len(text):
+                    line_end, bound = -1, index
+                elif escape != enclose and text[index] == escape:
+                    should_escape, index = not should_escape, index + 1
+                elif should_escape:
+                    should_escape, index = False, index + 1
+                elif quote_escape and text[index] != enclose:
+                    quote_escape, state = False, "plain"
+                    continue
+                else:
+                    quote_escape = text[index] == enclose and not quote_escape
+                    index += 1
+                if index == bound and state == "enclosed":
+                    line_end = text.find("\n", index)
+                    bound = len(text) if line_end < 0 else line_end + 1
+            else:
+                found = text.find(separator, index, bound if line_end < 0 else line_end)
+                fields.append(found)
+                index = bound if found < 0 else found + len(separator)
+                state = "start"
+        end = len(text) if line_end < 0 else line_end
+        starts = [begin, *(f + len(separator) for f in fields if f >= 0)]
+        ends = [*(f for f in fields if f >= 0), end]
+        rows.append([text[a:b] for a, b in zip(starts, ends, strict=True)])
+        begin = bound
+    return rows
+
+
+def trimmed(value: str, enclose: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == enclose else value
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.text(st.sampled_from("\"\\,\nab|'"), max_size=14),
+    st.sampled_from([",", "||"]),
+    st.sampled_from(['"', "'"]),
+    st.sampled_from(["\\", "", '"']),
+)
+def test_enclosed_rows_are_those_of_the_state_machine(
+    text: str, separator: str, enclose: str, escape: str
+) -> None:
+    text += "\n"
+    options = CsvFormat(enclose=enclose, escape=escape)
+    groups = EnclosedRows(options, separator, "\n").groups(iter([text.encode()]))
+    expected = [
+        [trimmed(v, enclose) for v in row] for row in states_of_doris(text, separator, enclose, escape)
+    ]
+    assert [row for group in groups for row in group] == [row for row in expected if row != [""]]
