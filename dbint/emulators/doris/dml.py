@@ -103,15 +103,17 @@ def insert(context: DmlContext, sql: str) -> Pending:
         raise DorisError(f"Insert has filtered data in strict mode. {reason}url: {url}", INSERT_FAILED)
     if options.partial and context.scope.variable("partial_update_new_key_behavior") == "ERROR":
         try:
-            refuse_new_keys(context.cursor, staged)
+            refuse_new_keys(context.cursor, staged, where="(127.0.0.1)")
         except DorisError:
             staged.drop(context.cursor)
             raise
     return _pending(staged, staged.loaded, label, kind)
 
 
-def refuse_new_keys(cursor: duckdb.DuckDBPyConnection, staged: Staged) -> None:
-    """Raises DorisError when a row of a partial update has a key that the table does not have."""
+def refuse_new_keys(cursor: duckdb.DuckDBPyConnection, staged: Staged, *, where: str = "") -> None:
+    """Raises DorisError when a row of a partial update has a key that the table does not have; ``where``
+    begins its text.
+    """
     table = staged.table
     shown = ", ".join(f"CAST(new.{identifier(c.name)} AS VARCHAR)" for c in table.keys)
     stored = f"SELECT 1 FROM {read_relation(table)} old WHERE {match_keys(table, 'old', 'new')}"
@@ -122,7 +124,7 @@ def refuse_new_keys(cursor: duckdb.DuckDBPyConnection, staged: Staged) -> None:
     if found:
         key = ", ".join("NULL" if value is None else value for value in found[0])
         raise DorisError(
-            "(127.0.0.1)[INTERNAL_ERROR]tablet error: [E-7003]Can't append new rows in partial update when "
+            f"{where}[INTERNAL_ERROR]tablet error: [E-7003]Can't append new rows in partial update when "
             f"partial_update_new_key_behavior is ERROR. Row with key=[{key}] is not in table., "
             "host: 127.0.0.1"
         )

@@ -1,4 +1,3 @@
-# ruff: noqa: S608 - makes SQL; names are quoted by model.identifier, the rest comes from write.py
 """One Stream Load, from its headers to its answer.
 
 Source: "Stream Load" and "Group Commit" of the Doris manual; be/src/service/http/action/stream_load.cpp for
@@ -18,6 +17,7 @@ from typing import IO, Any
 import duckdb
 import pyarrow as pa
 
+from dbint.emulators.doris.dml import refuse_new_keys
 from dbint.emulators.doris.duck_errors import from_duckdb
 from dbint.emulators.doris.errors import DorisError, NotEmulatedError
 from dbint.emulators.doris.held_loads import HeldLoads, group_label
@@ -34,9 +34,9 @@ from dbint.emulators.doris.load_csv import CsvFormat, parse_csv
 from dbint.emulators.doris.load_flexible import check_table, flexible_source, source_names
 from dbint.emulators.doris.load_formats import COMPRESSIONS, NOT_EMULATED_COMPRESSIONS, ParsedRows
 from dbint.emulators.doris.load_json import JsonFormat, parse_json
-from dbint.emulators.doris.model import Table, identifier
+from dbint.emulators.doris.model import Table
 from dbint.emulators.doris.session import Cluster
-from dbint.emulators.doris.write import Staged, WriteOptions, apply, match_keys, stage
+from dbint.emulators.doris.write import Staged, WriteOptions, apply, stage
 
 _LABEL = re.compile(r"[-_A-Za-z0-9:]{1,128}")
 _DEFAULT_TIME_ZONE = "Asia/Shanghai"
@@ -540,7 +540,7 @@ class Load:
             if filtered and self._keep_errors([*parsed.bad_lines, *staged.error_lines], filtered, selected):
                 return
             if self._partial() and self._header("partial_update_new_key_behavior").upper() == "ERROR":
-                self._refuse_new_keys(cursor, staged)
+                refuse_new_keys(cursor, staged)
             self._commit(cursor, staged)
         finally:
             staged.drop(cursor)
@@ -561,7 +561,7 @@ class Load:
                 if filtered > parsed.bad:
                     raise NotEmulatedError("a flexible partial update with bad values and a max_filter_ratio")
             if self._header("partial_update_new_key_behavior").upper() == "ERROR":
-                self._refuse_new_keys(cursor, staged)
+                refuse_new_keys(cursor, staged)
             self._commit(cursor, staged)
         finally:
             staged.drop(cursor)
@@ -577,22 +577,6 @@ class Load:
             return False
         self.refuse("[DATA_QUALITY_ERROR]too many filtered rows")
         return True
-
-    def _refuse_new_keys(self, cursor: duckdb.DuckDBPyConnection, staged: Staged) -> None:
-        table = staged.table
-        keys = ", ".join(f"CAST(new.{identifier(c.name)} AS VARCHAR)" for c in table.keys)
-        where = f"SELECT 1 FROM {table.relation} old WHERE {match_keys(table, 'old', 'new')}"
-        found = cursor.execute(
-            f'SELECT {keys} FROM {staged.relation} new WHERE "__reason" IS NULL AND NOT EXISTS ({where})'
-            ' ORDER BY "__row" LIMIT 1'
-        ).fetchall()
-        if found:
-            shown = ", ".join("NULL" if value is None else value for value in found[0])
-            raise DorisError(
-                "[INTERNAL_ERROR]tablet error: [E-7003]Can't append new rows in partial update when"
-                f" partial_update_new_key_behavior is ERROR. Row with key=[{shown}] is not in table., host:"
-                " 127.0.0.1"
-            )
 
     def _commit(self, cursor: duckdb.DuckDBPyConnection, staged: Staged) -> None:
         started = self._elapsed()

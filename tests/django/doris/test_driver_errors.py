@@ -1,9 +1,11 @@
 """What becomes of the errors of Doris and of the driver: each in the class that a program would catch."""
 
+import base64
 import contextlib
 import socket
 import threading
 import time
+import urllib.request
 
 import pymysql
 import pytest
@@ -18,6 +20,7 @@ from django.db import (
 
 from dbint.django.backends.doris import cursor as cursor_module
 from dbint.django.backends.doris.driver_errors import classified, too_many_versions
+from dbint.emulators.doris import DorisEmulator
 
 from .conftest import ALIAS
 from .models import Event, Everything, Visit
@@ -229,3 +232,72 @@ def test_a_server_that_does_not_answer_in_time(make_connection, relay):
         with pytest.raises(OperationalError, match="may have kept it, or not"):
             cursor.execute("DELETE FROM nowhere WHERE a = 1")
         assert time.monotonic() - started < 5
+
+
+class TestTooManyVersionsOfTheEmulator:
+    @pytest.fixture(scope="class")
+    def emulator(self):
+        with DorisEmulator(password="secret", faults=True) as emulator:
+            account = {"host": "127.0.0.1", "port": emulator.query_port, "user": "root", "password": "secret"}
+            with pymysql.connect(**account, autocommit=True) as connection:
+                connection.cursor().execute("CREATE DATABASE busy")
+            yield emulator
+
+    @pytest.fixture
+    def busy(self, emulator):
+        """Make so many of the next writes fail."""
+
+        def make(times: int, on: str) -> None:
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{emulator.http_port}/_emulator/faults?kind=too_many_versions&on={on}&times={times}",
+                method="POST",
+                headers={"Authorization": "Basic " + base64.b64encode(b"root:secret").decode()},
+            )
+            with urllib.request.urlopen(request, timeout=10):
+                pass
+
+        return make
+
+    @pytest.fixture
+    def connection(self, emulator, make_connection):
+        return make_connection(
+            HOST="127.0.0.1",
+            PORT=emulator.query_port,
+            USER="root",
+            PASSWORD="secret",
+            NAME="busy",
+            OPTIONS={
+                "http_port": emulator.http_port,
+                "replication_num": 1,
+                "stream_load": {"threshold": 10, "deadline": 20.0},
+            },
+        )
+
+    @pytest.fixture
+    def pauses(self, monkeypatch):
+        found = []
+        monkeypatch.setattr(cursor_module.time, "sleep", found.append)
+        return found
+
+    def test_a_write_is_repeated(self, table, busy, pauses):
+        rows = table(Visit)
+        busy(2, "statement")
+        visit = rows.create(page="a")
+        assert len(pauses) == 2
+        busy(1, "statement")
+        assert rows.filter(pk=visit.pk).update(count=5) == 1
+        assert rows.get().count == 5
+
+    def test_in_the_end_it_is_an_error(self, table, busy, pauses):
+        rows = table(Visit)
+        busy(5, "statement")
+        visit = Visit(page="a")
+        with pytest.raises(OperationalError, match="more rows at once"):
+            visit.save(using=ALIAS)
+        assert (len(pauses), visit.pk, rows.count()) == (4, None, 0)
+
+    def test_a_load_is_repeated(self, table, busy):
+        rows = table(Visit)
+        busy(2, "backend")
+        rows.bulk_create([Visit(page="a") for _ in range(20)])
+        assert rows.count() == 20
