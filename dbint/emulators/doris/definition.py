@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from dbint.emulators.doris import dynamic, indexes, partitions
 from dbint.emulators.doris.ddl import ColumnSpec, PartitionSpec, TableSpec
 from dbint.emulators.doris.errors import DUPLICATE_COLUMN, DorisError, NotEmulatedError
-from dbint.emulators.doris.model import Column, KeyModel, Partitioning, Table
+from dbint.emulators.doris.model import SEQUENCE_COLUMN, Column, KeyModel, Partitioning, Table
 from dbint.emulators.doris.types import INTEGERS, DorisType
 
 _SHORT_KEY_COLUMNS = 3
@@ -56,7 +56,6 @@ _PROPERTIES = frozenset((
     "file_cache_ttl_seconds", "auto_analyze_policy", "partition.retention_count", "storage_vault_name",
 ))  # fmt: skip
 _NOT_EMULATED = {
-    "function_column.sequence_type": "",
     "enable_duplicate_without_keys_by_default": "true",
     "partition.retention_count": "",
 }
@@ -389,11 +388,14 @@ def _partitioning(spec: PartitionSpec, table: Table) -> Partitioning:
 
 
 def _check_sequence(table: Table) -> None:
-    name = table.properties.get("function_column.sequence_col")
-    if name is None:
+    given = table.properties.get("function_column.sequence_col")
+    if given is None and not table.hidden:
         return
     if table.model != "UNIQUE":
         raise DorisError("sequence column only support UNIQUE_KEYS")
+    if given is not None and table.hidden:
+        raise DorisError("The sequence_col and sequence_type cannot be set at the same time")
+    name = given or SEQUENCE_COLUMN
     column = table.find(name)
     if column is None:
         raise DorisError(f"The sequence column[{name}] not exists")

@@ -161,7 +161,8 @@ def update(context: DmlContext, sql: str) -> Pending:
         context.cursor,
         table,
         translation.sql,
-        WriteOptions(time_zone=context.scope.time_zone),
+        # a hidden column keeps its value
+        WriteOptions(time_zone=context.scope.time_zone, partial=bool(table.hidden)),
     )
     if staged.filtered:
         url = context.error_url(staged.error_lines)
@@ -189,7 +190,9 @@ def delete(context: DmlContext, sql: str) -> Pending:
         select.set("where", where)
         translation = translate.translate_tree(select, context.scope)
         source = f"SELECT *, true AS {identifier(DELETE)} FROM ({translation.sql})"
-        staged = stage(context.storage, context.cursor, table, source, WriteOptions())
+        staged = stage(
+            context.storage, context.cursor, table, source, WriteOptions(partial=bool(table.hidden))
+        )
         return _pending(staged, 0, None, "delete")
     if where is None:
         raise DorisError("delete command must contain filter")

@@ -29,6 +29,7 @@ from dbint.emulators.doris.load_columns import (
     check_sequence,
     mapping_of,
     source_of,
+    with_sequence,
 )
 from dbint.emulators.doris.load_csv import CsvFormat, parse_csv
 from dbint.emulators.doris.load_flexible import check_table, flexible_source, source_names
@@ -444,7 +445,8 @@ class Load:
     def _mapping(self, table: Table) -> ColumnMapping:
         if self._flexible():
             return ColumnMapping(source_names(table))
-        return mapping_of(table, self._header("columns"), self._header("hidden_columns"))
+        mapping = mapping_of(table, self._header("columns"), self._header("hidden_columns"))
+        return with_sequence(table, mapping, self._header("function_column.sequence_col"))
 
     # -- rows
 

@@ -12,12 +12,12 @@ from dbint.emulators.doris import translate
 from dbint.emulators.doris.errors import DorisError, NotEmulatedError
 from dbint.emulators.doris.lexer import Cursor, tokenize
 from dbint.emulators.doris.load_formats import ParsedRows
-from dbint.emulators.doris.model import CURRENT_TIMESTAMP, Table, identifier
+from dbint.emulators.doris.model import CURRENT_TIMESTAMP, SEQUENCE_COLUMN, Table, identifier
 from dbint.emulators.doris.types import DorisType
 from dbint.emulators.doris.write import DELETE, convert
 
 DELETE_SIGN = "__DORIS_DELETE_SIGN__"
-_HIDDEN = frozenset([DELETE_SIGN, "__DORIS_SEQUENCE_COL__", "__DORIS_VERSION_COL__"])
+_HIDDEN = frozenset([DELETE_SIGN, SEQUENCE_COLUMN, "__DORIS_VERSION_COL__"])
 _SOURCE = '"__source"'
 
 
@@ -100,9 +100,16 @@ def mapping_of(table: Table, columns: str, hidden: str) -> ColumnMapping:
         else ColumnMapping((*(c.name for c in table.columns), *(h.strip() for h in hidden.split(",") if h)))
     )
     for name in mapping.names:
-        if name in _HIDDEN and name != DELETE_SIGN:
+        if name in _HIDDEN and name != DELETE_SIGN and table.find(name) is None:
             raise NotEmulatedError(f"a load of {name}")
     return mapping
+
+
+def with_sequence(table: Table, mapping: ColumnMapping, header: str) -> ColumnMapping:
+    """With the hidden sequence column, where a table has one: the header names the source's column for it."""
+    if not header or not table.hidden or mapping.gives(SEQUENCE_COLUMN):
+        return mapping
+    return ColumnMapping(mapping.names, (*mapping.derived, (SEQUENCE_COLUMN, header)))
 
 
 def check_sequence(table: Table, header: str, mapping: ColumnMapping, *, named: bool, partial: bool) -> None:

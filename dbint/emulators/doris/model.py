@@ -1,15 +1,18 @@
 """What the catalog knows: databases, tables, views, columns, partitions. Plain data, kept as JSON."""
 
+import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from dbint.emulators.doris.errors import UNKNOWN_COLUMN, DorisError
-from dbint.emulators.doris.types import DorisType
+from dbint.emulators.doris.types import TYPE_NAMES, DorisType, make_type
 
 KeyModel = Literal["DUPLICATE", "UNIQUE", "AGGREGATE", "VIEW"]
 # COLUMN_KEY of information_schema.columns before release 4.1, by key model.
 KEY_MARKS: dict[str, str] = {"DUPLICATE": "DUP", "UNIQUE": "UNI", "AGGREGATE": "AGG", "VIEW": ""}
 CURRENT_TIMESTAMP = "CURRENT_TIMESTAMP"
+SEQUENCE_COLUMN = "__DORIS_SEQUENCE_COL__"
+_SEQUENCE_TYPE = "function_column.sequence_type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +138,30 @@ class Table:
     @property
     def sequence(self) -> str | None:
         """The column that decides which of two rows with the same key is the newer, if the table has one."""
+        if self.hidden:
+            return SEQUENCE_COLUMN
         name = self.properties.get("function_column.sequence_col")
         return self.column(name).name if name else None
+
+    @property
+    def hidden(self) -> tuple[Column, ...]:
+        """The columns that no query sees: the one of function_column.sequence_type."""
+        text = self.properties.get(_SEQUENCE_TYPE)
+        return (Column(SEQUENCE_COLUMN, sequence_type(text)),) if text else ()
+
+    @property
+    def stored(self) -> tuple[Column, ...]:
+        """All columns that rows have."""
+        return self.columns + self.hidden
 
     @property
     def auto_increment(self) -> Column | None:
         return next((c for c in self.columns if c.auto_increment is not None), None)
 
     def find(self, name: str) -> Column | None:
-        """The column of that name; case does not count, as in Doris."""
+        """The column of that name, hidden ones too; case does not count, as in Doris."""
         lower = name.lower()
-        return next((c for c in self.columns if c.name.lower() == lower), None)
+        return next((c for c in self.stored if c.name.lower() == lower), None)
 
     def column(self, name: str) -> Column:
         column = self.find(name)
@@ -164,6 +180,14 @@ class Table:
         comments do not matter.
         """
         return other is not None and self.id == other.id and self.columns == other.columns
+
+
+def sequence_type(text: str) -> DorisType:
+    """The type that function_column.sequence_type names. Raises DorisError for one that there is not."""
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*(\d+)\s*\))?\s*", text)
+    if match is None or match[1].upper() not in TYPE_NAMES:
+        raise DorisError(f"unknown sequence type: {text}")
+    return make_type(match[1], (int(match[2]),) if match[2] else ())
 
 
 def table_from_dict(data: dict[str, Any]) -> Table:

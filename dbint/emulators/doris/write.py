@@ -75,7 +75,7 @@ def stage(
     if options.partial:
         _check_partial(table, given)
     typed, outputs, reasons = [], [], []
-    for n, column in enumerate(table.columns):
+    for n, column in enumerate(table.stored):
         raw, value = f"t.{identifier(column.name)}", f't."__v{n}"'
         outputs.append(f"{value} AS {identifier(column.name)}")
         if column.name in given:
@@ -84,6 +84,10 @@ def stage(
             )
             reasons += _reasons(column, raw, value, strict=options.strict)
         else:
+            if column in table.hidden and not options.partial:
+                raise DorisError(
+                    f"Table {table.name} has sequence column, need to specify the sequence column"
+                )
             expression = default_value(column, options)
             if options.partial:
                 expression = f'CASE WHEN e."__hit" THEN e.{identifier(column.name)} ELSE {expression} END'
@@ -99,7 +103,7 @@ def stage(
     existing = ""
     if options.partial:
         existing = (
-            f' LEFT JOIN (SELECT true AS "__hit", * FROM {read_relation(table)}) e ON'
+            f' LEFT JOIN (SELECT true AS "__hit", * FROM {read_relation(table, hidden=True)}) e ON'
             f" {match_keys(table, 'r', 'e')}"
         )
     line = ", ".join(f"CAST(t.{identifier(name)} AS VARCHAR)" for name in given)
@@ -149,7 +153,7 @@ def apply(cursor: duckdb.DuckDBPyConnection, staged: Staged) -> None:
 
 
 def _names(table: Table) -> str:
-    return ", ".join(identifier(c.name) for c in table.columns)
+    return ", ".join(identifier(c.name) for c in table.stored)
 
 
 def _find_partitions(cursor: duckdb.DuckDBPyConnection, staged: Staged, good: str) -> None:
@@ -241,15 +245,17 @@ def _aggregate(cursor: duckdb.DuckDBPyConnection, table: Table, good: str) -> No
 
 def create_relation(cursor: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Make the DuckDB table that holds the rows of a new table."""
-    columns = [f"{identifier(c.name)} {c.type.duckdb}" for c in table.columns]
+    columns = [f"{identifier(c.name)} {c.type.duckdb}" for c in table.stored]
     if table.sequence:
         columns.append('"__deleted" BOOLEAN DEFAULT false')
     cursor.execute(f"CREATE TABLE {table.relation} ({', '.join(columns)})")
 
 
-def read_relation(table: Table) -> str:
-    """The relation that a query reads: without the rows that only remember a delete."""
-    names = ", ".join(identifier(c.name) for c in table.columns)
+def read_relation(table: Table, *, hidden: bool = False) -> str:
+    """The relation that a query reads: without the rows that only remember a delete, and without ``hidden``
+    columns unless they are asked for.
+    """
+    names = ", ".join(identifier(c.name) for c in (table.stored if hidden else table.columns))
     where = ' WHERE NOT "__deleted"' if table.sequence else ""
     return f"(SELECT {names} FROM {table.relation}{where})"
 
