@@ -218,6 +218,25 @@ class TestOrder:
                 addresses_of({"HOST": "", "PORT": "", "OPTIONS": {"hosts": wrong}})
 
 
+def test_databases_of_other_clusters_are_others(make_connection):
+    """Django tests aliases with the same signature in one database."""
+    one, two, three = (
+        make_connection(alias, HOST="", PORT="", OPTIONS={"hosts": hosts}).creation.test_db_signature()
+        for alias, hosts in (("one", "a:1,b:1"), ("two", "c:1"), ("three", ["a:1", "b:1"]))
+    )
+    assert one == three != two
+
+
+def test_dbshell_asks_the_same_account(make_connection):
+    connection = make_connection(
+        "shell", HOST="", PORT="", OPTIONS={"hosts": "fe:9", "credentials": lambda: ("u", SECRET)}
+    )
+    args, env = connection.client.settings_to_cmd_args_env(connection.settings_dict, ["--table"])
+    assert {"--host=fe", "--port=9", "--user=u", "--table"} < {*args}
+    assert SECRET not in " ".join(args)
+    assert env == {"MYSQL_PWD": SECRET}
+
+
 def rotating():
     """A source of credentials that is named by its path."""
     return ("from_a_path", SECRET)

@@ -341,6 +341,7 @@ class TestChecks:
         [
             (RangePartitions("nowhere"), {}, "dbint.doris.E003"),
             (RangePartitions("day"), {"day": models.DateField()}, "dbint.doris.E015"),
+            ("RANGE(`day`) ()", {"day": models.DateField()}, "dbint.doris.E015"),
             (AutoRange("id", "day"), {}, "dbint.doris.E015"),
         ],
     )

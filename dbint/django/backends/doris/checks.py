@@ -252,6 +252,15 @@ def _check_partitions(
         return checks.Error(f"partition_by: {field.name} {text}.", obj=model, id="dbint.doris.E015")
 
     by = table.partition_by
+    if isinstance(by, str) and table.has_unique_key:
+        columns = {field.column.lower() for field in key if field.column}
+        outside = [name for name in partition_shape(by).columns if name.lower() not in columns]
+        if outside:
+            yield checks.Error(
+                f"partition_by: {', '.join(outside)} is not in the key of the {table.key_model} table.",
+                obj=model,
+                id="dbint.doris.E015",
+            )
     for field in fields:
         kind = _kind(field, connection)
         if table.has_unique_key and field not in key:

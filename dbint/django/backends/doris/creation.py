@@ -6,9 +6,17 @@ from typing import Any
 
 from django.db.backends.base.creation import BaseDatabaseCreation
 
+from dbint.django.backends.doris.account import addresses_of
+
 
 class DatabaseCreation(BaseDatabaseCreation):
     connection: Any
+
+    def test_db_signature(self) -> tuple[Any, ...]:
+        """What tells this database from others: with its further frontends, which may be all there are."""
+        settings = self.connection.settings_dict
+        name = self._get_test_db_name()  # type: ignore[attr-defined]  # not in the stubs
+        return (*addresses_of(settings), settings["ENGINE"], name)
 
     def _execute_create_test_db(self, cursor: Any, parameters: dict[str, str], keepdb: bool = False) -> None:
         exists = "IF NOT EXISTS " if keepdb else ""
