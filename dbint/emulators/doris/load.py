@@ -46,6 +46,7 @@ _FORMATS = frozenset([*_CSV_FORMATS, *COLUMNAR, "json"])
 _UPDATE_MODES = ("UPSERT", "UPDATE_FIXED_COLUMNS", "UPDATE_FLEXIBLE_COLUMNS")
 _GROUP_COMMIT_MODES = ("sync_mode", "async_mode", "off_mode")
 _GROUP_COMMIT_ROWS_FOR_RATIO = 10_000  # be.conf: group_commit_memory_rows_for_max_filter_ratio
+_DEFAULT_TIMEOUT = 600
 _LONGEST_TIMEOUT = 259_200
 # From this release on a chunked load keeps its label only where it says that it is in off_mode: its
 # _can_group_commit() empties the label before it asks whether group commit was wanted.
@@ -294,7 +295,7 @@ class Load:
             raise DorisError("[INVALID_ARGUMENT]please do not set both content_length and transfer-encoding")
 
     def _take_label(self) -> None:
-        if not 1 <= self._integer("timeout", 600) <= _LONGEST_TIMEOUT:
+        if not 1 <= self._integer("timeout", _DEFAULT_TIMEOUT) <= _LONGEST_TIMEOUT:
             raise DorisError(f"Invalid timeout. Timeout should between 1 and {_LONGEST_TIMEOUT} seconds")
         if not _LABEL.fullmatch(self.label):
             raise DorisError(f"Label format error. regex: ^[-_A-Za-z0-9:]{{1,128}}$, label: {self.label}")
@@ -582,6 +583,10 @@ class Load:
 
     def _commit(self, cursor: duckdb.DuckDBPyConnection, staged: Staged) -> None:
         started = self._elapsed()
+        if started > self._integer("timeout", _DEFAULT_TIMEOUT) * 1000:
+            raise DorisError(
+                f"transaction [{self._txn_id}] is already aborted. abort reason: timeout by txn manager"
+            )
         held = self._service.held
         with self._storage.transaction(cursor):
             if self._group_commit == "async_mode":

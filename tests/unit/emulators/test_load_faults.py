@@ -78,6 +78,13 @@ def test_slow_until_the_deadline(t: Client, client: StreamLoadClient) -> None:
     assert t.value("SELECT COUNT(*) FROM t") == 2
 
 
+def test_a_load_longer_than_its_timeout_is_aborted(t: Client, client: StreamLoadClient) -> None:
+    fault(t.emulator, "kind=slow&seconds=1.1")
+    with pytest.raises(LoadError, match=r"already aborted\. abort reason: timeout by txn manager"):
+        client.load(t.database, "t", ROWS, label="l", timeout=1)
+    assert client.load(t.database, "t", ROWS, label="l", timeout=1).rows_loaded == 2, "the label is free"
+
+
 def test_faults_of_another_label_wait(t: Client, client: StreamLoadClient) -> None:
     fault(t.emulator, "kind=fail&label=other")
     assert client.load(t.database, "t", ROWS, label="l").attempts == 1
