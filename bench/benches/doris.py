@@ -40,6 +40,9 @@ class DorisBench:
         Ratio("cursor_over_pymysql", "value", "read-cursor", "read-pymysql"),
         Ratio("orm_over_pymysql", "value", "read-orm", "read-pymysql"),
         Ratio("orm_over_mysql_orm", "value", "read-orm", "read-orm-mysql"),
+        Ratio("cursor_cpu_over_pymysql", "cpu", "read-cursor", "read-pymysql"),
+        Ratio("orm_cpu_over_pymysql", "cpu", "read-orm", "read-pymysql"),
+        Ratio("orm_cpu_over_mysql_orm", "cpu", "read-orm", "read-orm-mysql"),
     )
     rounds = 3
     quick_rounds = 1

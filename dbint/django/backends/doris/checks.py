@@ -59,6 +59,15 @@ def check_settings(connection: Any) -> list[checks.CheckMessage]:
     """What the entry of DATABASES promises and Doris does not keep."""
     if not connection.settings_dict.get("ATOMIC_REQUESTS"):
         return []
+    if connection.option("atomic") == "batch":
+        return [
+            checks.Warning(
+                f"ATOMIC_REQUESTS of database {connection.alias!r}: with OPTIONS['atomic'] = 'batch' a view "
+                "cannot read from it after its first write.",
+                hint="Set it to False, and use atomic() around the writes.",
+                id="dbint.doris.W004",
+            )
+        ]
     return [
         checks.Warning(
             f"ATOMIC_REQUESTS of database {connection.alias!r}: Doris cannot roll back what a view wrote.",
