@@ -17,7 +17,7 @@ from dbint.emulators.doris.ddl import ColumnSpec, parse_column, parse_index, par
 from dbint.emulators.doris.definition import check_column, check_properties
 from dbint.emulators.doris.errors import DUPLICATE_COLUMN, TABLE_EXISTS, DorisError, NotEmulatedError
 from dbint.emulators.doris.lexer import Cursor
-from dbint.emulators.doris.model import Column, Partition, Table, identifier
+from dbint.emulators.doris.model import Column, Table, identifier
 from dbint.emulators.doris.storage import Storage
 from dbint.emulators.doris.write import WriteOptions, convert, default_value
 
@@ -572,14 +572,9 @@ def _drop_partition(found: Plan, clauses: Cursor) -> str:
     if partitioning.find(name) is None and if_exists:
         return "DROP_PARTITION"
     partition = partitions.find(table, name)
-    found.sql(delete_rows(table, partition))
+    found.sql(partitions.delete_rows(table, partition))
     found.table = partitions.without(table, [name])
     return "DROP_PARTITION"
-
-
-def delete_rows(table: Table, partition: Partition) -> str:
-    """DuckDB's statement that empties a partition."""
-    return f"DELETE FROM {table.relation} WHERE {partitions.rows_condition(table, partition)}"
 
 
 def _existing(table: Table, name: str) -> Column:

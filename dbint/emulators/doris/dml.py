@@ -6,7 +6,7 @@ COMMIT: so that, as in Doris, a transaction does not see its own writes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
-from dbint.emulators.doris import translate
+from dbint.emulators.doris import partitions, translate
 from dbint.emulators.doris.errors import INSERT_FAILED, DorisError, NotEmulatedError
 from dbint.emulators.doris.lexer import Cursor, Token
 from dbint.emulators.doris.model import Table, identifier
@@ -59,17 +59,15 @@ class DmlContext:
 
 
 def insert(context: DmlContext, sql: str) -> Pending:
-    """``INSERT INTO t [(columns)] [WITH LABEL l] VALUES … | SELECT …``."""
+    """``INSERT INTO | OVERWRITE TABLE t [PARTITION (p)] [(columns)] [WITH LABEL l] VALUES … | SELECT …``."""
     cursor = Cursor(sql)
     cursor.expect("INSERT")
-    if cursor.word() not in ("INTO", "OVERWRITE"):
+    overwrites = cursor.accept("OVERWRITE")
+    if not overwrites and cursor.word() != "INTO":
         cursor.fail("{'INTO', 'OVERWRITE'}")
-    if cursor.accept("OVERWRITE"):
-        raise NotEmulatedError("INSERT OVERWRITE")
-    cursor.expect("INTO")
-    table = context.find(cursor.qualified_name())
-    if cursor.word() == "PARTITION":
-        raise NotEmulatedError("INSERT INTO … PARTITION")
+    cursor.expect("TABLE" if overwrites else "INTO")
+    whole = context.find(cursor.qualified_name())
+    table = _only_partitions(whole, cursor)
     label = None
     if cursor.accept("WITH", "LABEL"):
         label = cursor.identifier()
@@ -107,7 +105,36 @@ def insert(context: DmlContext, sql: str) -> Pending:
         except DorisError:
             staged.drop(context.cursor)
             raise
+    if overwrites:
+        return _overwriting(whole, staged, label)
     return _pending(staged, staged.loaded, label, kind)
+
+
+def _only_partitions(table: Table, cursor: Cursor) -> Table:
+    """The table with the partitions alone that the statement names, so that other rows belong to none."""
+    if not (cursor.accept("PARTITION") or cursor.accept("PARTITIONS")):
+        return table
+    if cursor.word(1) == "*" or (table.partitioning is not None and table.partitioning.auto):
+        raise NotEmulatedError("INSERT … PARTITION (*), or into partitions of an AUTO table")
+    names = cursor.names() if cursor.word() == "(" else [cursor.identifier()]
+    found = tuple(partitions.selected(table, names))
+    return table.with_(partitioning=replace(partitions.require(table), partitions=found))
+
+
+def _overwriting(whole: Table, staged: Staged, label: str | None) -> Pending:
+    """The rows in place of all that there are in the table, or in the partitions that are named."""
+    chosen = staged.table.partitioning
+    if staged.table == whole or chosen is None:
+        statements = [f"DELETE FROM {whole.relation}"]
+    else:
+        statements = [partitions.delete_rows(whole, partition) for partition in chosen.partitions]
+
+    def run(cursor: duckdb.DuckDBPyConnection) -> None:
+        for statement in statements:
+            cursor.execute(statement)
+        apply(cursor, staged)
+
+    return Pending(whole, run, staged.drop, staged.loaded, label, "overwrite")
 
 
 def refuse_new_keys(cursor: duckdb.DuckDBPyConnection, staged: Staged, *, where: str = "") -> None:
@@ -360,8 +387,7 @@ def _constant(item: list[Token]) -> Any:
     if len(item) == 2 and item[0].text in ("-", "+") and item[1].kind == "number":
         sign, item = item[0].text.replace("+", ""), item[1:]
     if item and item[0].text == "[" and item[-1].text == "]":
-        # an ARRAY: read as text
-        return "".join(token.text if token.text in ("-", "+") else f"{token.text} " for token in item)
+        return "".join(map(_element, item))  # an ARRAY: read as text
     if len(item) != 1:
         return _NOT_CONSTANT
     token = item[0]
@@ -373,6 +399,14 @@ def _constant(item: list[Token]) -> Any:
     return {"NULL": None, "TRUE": "1", "FALSE": "0", "DEFAULT": _DEFAULT}.get(
         token.text.upper(), _NOT_CONSTANT
     )
+
+
+def _element(token: Token) -> str:
+    """A token of an array literal, in the text that DuckDB reads as an array."""
+    if token.kind == "string":
+        escaped = token.value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return token.text if token.text in ("-", "+") else f"{token.text} "
 
 
 def _source_text(cursor: Cursor, item: list[Token], column: Any) -> str:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 
 import duckdb
 
-from dbint.emulators.doris import alter, dynamic
+from dbint.emulators.doris import alter, dynamic, partitions
 from dbint.emulators.doris.duck_errors import from_duckdb
 from dbint.emulators.doris.errors import DorisError
 from dbint.emulators.doris.lexer import Cursor
@@ -236,7 +236,7 @@ class Jobs:
                     return
                 changed, dropped, problem = dynamic.apply(table, now)
                 for partition in dropped:
-                    cursor.execute(alter.delete_rows(table, partition))
+                    cursor.execute(partitions.delete_rows(table, partition))
                 if changed is not table:
                     self.storage.put_table(cursor, changed)
                 runtime.created = problem or "NULL"

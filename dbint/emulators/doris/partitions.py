@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - makes SQL; names and values are quoted by model.identifier and model.literal
 """Partitions: what their bounds mean, which row belongs to which, and how they are added and dropped.
 
 Source: "Data Partitioning" of the Doris documentation; PartitionKey, RangePartitionInfo,
@@ -306,6 +307,11 @@ def rows_condition(table: Table, partition: Partition) -> str:
     """The condition for the rows of the table's own relation."""
     assert table.partitioning is not None  # noqa: S101 - the caller has looked
     return condition(table, partition, [identifier(name) for name in table.partitioning.columns])
+
+
+def delete_rows(table: Table, partition: Partition) -> str:
+    """DuckDB's statement that empties a partition."""
+    return f"DELETE FROM {table.relation} WHERE {rows_condition(table, partition)}"
 
 
 def refusal(table: Table, values: Sequence[str]) -> str:

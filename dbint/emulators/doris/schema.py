@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dbint.emulators.doris import ddl, information_schema, partitions, views
-from dbint.emulators.doris.alter import delete_rows, plan, with_index, without_index
+from dbint.emulators.doris.alter import plan, with_index, without_index
 from dbint.emulators.doris.definition import build_table
 from dbint.emulators.doris.dynamic import is_dynamic
 from dbint.emulators.doris.errors import TABLE_EXISTS, UNKNOWN_TABLE, DorisError, NotEmulatedError
@@ -162,7 +162,7 @@ def truncate(session: DorisSession, cursor: Cursor) -> Result:
         if not names:
             session.cursor.execute(f"DELETE FROM {table.relation}")
         for partition in partitions.selected(table, names) if names else ():
-            session.cursor.execute(delete_rows(table, partition))
+            session.cursor.execute(partitions.delete_rows(table, partition))
     return Result()
 
 

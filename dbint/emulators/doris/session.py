@@ -91,6 +91,8 @@ class Transaction:
 
     def check(self, pending: dml.Pending) -> None:
         """Raises DorisError for a write that cannot follow those before it."""
+        if pending.kind == "overwrite":
+            raise DorisError(_IN_TRANSACTION)
         if not self.work:
             return
         if (pending.kind == "values") != (self.work[0].kind == "values"):

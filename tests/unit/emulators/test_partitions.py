@@ -149,6 +149,24 @@ def test_list(doris: Client) -> None:
     assert "is overlap with current" in doris.refused("ALTER TABLE t ADD PARTITION d VALUES IN (2)")[1]
 
 
+def test_writes_to_partitions(doris: Client) -> None:
+    make(doris, "PARTITION BY RANGE(id) (FROM (0) TO (30) INTERVAL 10)")
+    doris.run("INSERT INTO t PARTITION (p_0, p_10) VALUES (1, NULL, 1), (11, NULL, 1)")
+    assert f"{NO_PARTITION}21" in doris.refused("INSERT INTO t PARTITION (p_0) VALUES (21, NULL, 1)")[1]
+    doris.run("INSERT INTO t VALUES (21, NULL, 1)")
+    doris.run("INSERT OVERWRITE TABLE t PARTITION (p_0) VALUES (2, NULL, 2), (3, NULL, 3)")
+    assert doris.rows("SELECT id FROM t ORDER BY id") == [(2,), (3,), (11,), (21,)]
+    assert f"{NO_PARTITION}11" in doris.refused("INSERT OVERWRITE TABLE t PARTITION (p_0) SELECT * FROM t")[1]
+    assert (
+        doris.refused("INSERT INTO t PARTITION (p_9) VALUES (1, NULL, 1)")[1] == "partition p_9 is not found"
+    )
+    doris.run("INSERT OVERWRITE TABLE t SELECT id + 1, d, v FROM t WHERE id > 10")
+    assert doris.rows("SELECT id FROM t ORDER BY id") == [(12,), (22,)]
+    doris.run("BEGIN")
+    assert "only insert, update, delete" in doris.refused("INSERT OVERWRITE TABLE t VALUES (1, NULL, 1)")[1]
+    doris.run("ROLLBACK")
+
+
 def test_two_columns(doris: Client) -> None:
     make(
         doris,
