@@ -165,8 +165,15 @@ class TestSubqueries:
         newest = notes.order_by().values("visit").annotate(m=Max("text")).values("m")
         with pytest.raises(DatabaseError, match="group by"):
             list(visits.annotate(last=Subquery(newest)))
-        with pytest.raises(DatabaseError, match="limit is not supported"):
-            list(visits.annotate(last=Subquery(notes.order_by("-text").values("text")[:1])))
+        for ordered in (notes.order_by("-text"), notes.order_by("text", "id")):
+            with pytest.raises(NotSupportedError, match="does not look at the order"):
+                list(visits.annotate(last=Subquery(ordered.values("text")[:1])))
+            with pytest.raises(NotSupportedError, match="does not look at the order"):
+                list(visits.filter(page=ordered.values("text")[:1]))
+        any_of_them = visits.annotate(some=Subquery(notes.order_by().values("text")[:1]))
+        assert any_of_them.get(page="b").some == "w"
+        first = Note.objects.using(ALIAS).order_by("text").values("visit")[:1]
+        assert visits.get(pk=Subquery(first)).page == "b"
 
     def test_conditions_in_aggregates(self, visits):
         totals = visits.aggregate(

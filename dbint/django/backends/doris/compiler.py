@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import NotSupportedError
-from django.db.models.expressions import Combinable, CombinedExpression, DurationExpression, Exists
+from django.db.models.expressions import Combinable, CombinedExpression, DurationExpression, Exists, Subquery
 from django.db.models.functions import (
     SHA224,
     SHA256,
@@ -23,7 +23,7 @@ from django.db.models.functions import (
     TruncMinute,
     TruncSecond,
 )
-from django.db.models.sql import compiler
+from django.db.models.sql import Query, compiler
 
 from dbint.django.backends.doris.json_lookups import WRITERS as JSON_WRITERS
 from dbint.django.backends.doris.table import DorisTable, table_options
@@ -101,6 +101,20 @@ def _exists(node: Any, compiler: Any, connection: Any) -> Any:
     return f"({sql})", params
 
 
+def _subquery(node: Any, compiler: Any, connection: Any) -> Any:
+    """Doris takes ORDER BY … LIMIT 1 out of a subquery that refers to the query around it, and gives any of
+    its rows (SubExprAnalyzer in its source).
+    """
+    query = getattr(node, "query", node)
+    ordered = query.order_by or query.extra_order_by or (query.default_ordering and query.get_meta().ordering)
+    if query.is_sliced and ordered and query.get_external_cols():
+        raise NotSupportedError(
+            "Doris does not look at the order of a subquery that refers to the query around it, and would "
+            "give any of its rows: number the rows by a Window() and filter on that"
+        )
+    return node.as_sql(compiler, connection)
+
+
 # Expressions that Django writes in another way for each vendor.
 _WRITERS: dict[type, Callable[[Any, Any, Any], Sql]] = {
     Length: lambda node, compiler, connection: node.as_sql(compiler, connection, function="CHAR_LENGTH"),
@@ -114,6 +128,7 @@ _WRITERS: dict[type, Callable[[Any, Any, Any], Sql]] = {
     DurationExpression: _moved,
     Cast: _cast,
     Exists: _exists,
+    **dict.fromkeys((Subquery, Query), _subquery),
     **dict.fromkeys((TruncHour, TruncMinute, TruncSecond), _truncated),
     **dict.fromkeys((SHA224, SHA256, SHA384, SHA512), _sha2),
     Chr: _refuse_code_points,
