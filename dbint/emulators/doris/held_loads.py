@@ -66,7 +66,7 @@ class HeldLoads:
         )
         waiting = cursor.execute("SELECT DISTINCT txn_id FROM meta.held_loads WHERE status = 'COMMITTED'")
         for (txn_id,) in waiting.fetchall():  # what Doris would replay from its write-ahead log
-            self._publish(txn_id)
+            self._publish_or_log(txn_id)
         cursor.close()
 
     def close(self) -> None:
@@ -93,12 +93,12 @@ class HeldLoads:
     ) -> None:
         """Keep rows that are committed and become visible after ``delay`` seconds; in a transaction."""
         self._hold(cursor, staged, label, txn_id, "COMMITTED", delay)
-        timer = threading.Timer(delay, self._publish_quietly, [txn_id])
+        timer = threading.Timer(delay, self._publish_or_log, [txn_id])
         timer.daemon = True
         self._timers.add(timer)
         timer.start()
 
-    def _publish_quietly(self, txn_id: int) -> None:
+    def _publish_or_log(self, txn_id: int) -> None:
         with self._storage.write_lock:
             self._timers = {timer for timer in self._timers if timer.is_alive()}
             try:

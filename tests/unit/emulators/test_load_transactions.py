@@ -296,3 +296,18 @@ def test_a_table_that_asks_for_group_commit_itself(doris: Client) -> None:
     assert "group_commit_mode" in load(doris, b"1\n")["Message"], "not emulated, so refused"
     assert loaded(load(doris, b"1\n", group_commit="off_mode", label="a")) == ("Success", 1, 0, 0)
     assert load(doris, b"1\n", group_commit="off_mode", label="a")["ExistingJobStatus"] == "FINISHED"
+
+
+def test_a_group_that_cannot_be_loaded_does_not_keep_the_emulator_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with DorisEmulator(password=PASSWORD, data_dir=tmp_path) as emulator:
+        client = Client(emulator, connect(emulator), "d")
+        client.run("CREATE DATABASE d")
+        client.run("USE d")
+        grouped(client, 60_000)
+        load(client, b"1\ta\n", group_commit="async_mode")
+        client.run("ALTER TABLE t RENAME COLUMN name other")
+    with DorisEmulator(password=PASSWORD, data_dir=tmp_path) as emulator:
+        assert "cannot become visible" in caplog.text
+        assert Client(emulator, connect(emulator, "d"), "d").rows("SELECT * FROM t") == []
