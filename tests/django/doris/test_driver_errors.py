@@ -234,15 +234,16 @@ def test_a_server_that_does_not_answer_in_time(make_connection, relay):
         assert time.monotonic() - started < 5
 
 
-class TestTooManyVersionsOfTheEmulator:
-    @pytest.fixture(scope="class")
-    def emulator(self):
-        with DorisEmulator(password="secret", faults=True) as emulator:
-            account = {"host": "127.0.0.1", "port": emulator.query_port, "user": "root", "password": "secret"}
-            with pymysql.connect(**account, autocommit=True) as connection:
-                connection.cursor().execute("CREATE DATABASE busy")
-            yield emulator
+@pytest.fixture(scope="module")
+def emulator():
+    with DorisEmulator(password="secret", faults=True) as emulator:
+        account = {"host": "127.0.0.1", "port": emulator.query_port, "user": "root", "password": "secret"}
+        with pymysql.connect(**account, autocommit=True) as connection:
+            connection.cursor().execute("CREATE DATABASE busy")
+        yield emulator
 
+
+class TestTooManyVersionsOfTheEmulator:
     @pytest.fixture
     def busy(self, emulator):
         """Make so many of the next writes fail."""

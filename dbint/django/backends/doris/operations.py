@@ -76,7 +76,7 @@ class DatabaseOperations(BaseDatabaseOperations):
         plain = [field for field in fields if not getattr(field, "primary_key", False)]
         own = bool(objs) and all(isinstance(objs[0], getattr(field, "model", ())) for field in plain)
         if loader is not None and own and loader.takes(objs, plain):
-            return loader.batch_size
+            return int(loader.batch_size)
         return _ROWS_OF_ONE_INSERT
 
     def bulk_insert_sql(self, fields: Any, placeholder_rows: Iterable[Iterable[str]]) -> str:
