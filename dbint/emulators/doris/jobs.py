@@ -243,10 +243,12 @@ class Jobs:
         except (DorisError, duckdb.Error) as error:
             runtime.dropped = error.detail if isinstance(error, DorisError) else from_duckdb(error).detail
 
-    def note_change(self, table: Table) -> None:
-        """The properties of a table's dynamic partitions have been set."""
+    def note_change(self, table: Table, *, is_new: bool = False) -> None:
+        """The properties of a table's dynamic partitions have been set; those of a new one are applied."""
         runtime = self.runtimes.setdefault(table.id, dynamic.Runtime())
         runtime.updated = dt.datetime.now().isoformat(" ", "seconds")
+        if is_new:
+            runtime.scheduled = runtime.updated
 
     def set_interval(self, seconds: float) -> None:
         """How often dynamic partitions are looked after; from now on."""

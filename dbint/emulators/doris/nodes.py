@@ -41,10 +41,6 @@ class Nodes:
     def all(self) -> list[Node]:
         return [*self.frontends, *self.backends]
 
-    def find(self, name: str) -> Node:
-        """The node of that name. Raises KeyError."""
-        return next((node for node in self.all if node.name == name), None) or _missing(name)
-
     @property
     def master(self) -> Node | None:
         """The frontend that writes: the first that is up, while more than half are; None otherwise."""
@@ -68,7 +64,3 @@ class Nodes:
                 f"{NOT_EMULATED} no frontend is master: {up} of {len(self.frontends)} are up, and Doris needs"
                 " more than half of them to elect one"
             )
-
-
-def _missing(name: str) -> Node:
-    raise KeyError(name)

@@ -62,7 +62,7 @@ def _create_table(session: DorisSession, spec: ddl.TableSpec) -> Result:
         create_relation(session.cursor, table)
         session.storage.put_table(session.cursor, table)
     if is_dynamic(table.properties):
-        session.cluster.jobs.note_change(table)
+        session.cluster.jobs.note_change(table, is_new=True)
     return Result()
 
 

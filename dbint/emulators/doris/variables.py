@@ -105,7 +105,8 @@ class Variables:
             value = str(value).upper()
             if value not in ("APPEND", "ERROR"):
                 raise DorisError(
-                    f"partial_update_new_key_behavior should be one of {{'APPEND', 'ERROR'}}, but found {value}",
+                    "partial_update_new_key_behavior should be one of {'APPEND', 'ERROR'}, but found"
+                    f" {value}",
                     WRONG_VALUE_FOR_VARIABLE,
                 )
         elif isinstance(current, int):
