@@ -1,5 +1,6 @@
 """A Doris connection of Django's for these tests, in a database of its own."""
 
+import os
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,8 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connections
 from django.test.utils import override_settings
+
+from tests.django.doris.corpus.recorder import recorded, report
 
 ALIAS = "doris_under_test"
 
@@ -40,6 +43,16 @@ def tests_app(django_db_blocker) -> Iterator[None]:
     }
     with django_db_blocker.unblock(), override_settings(**changes):
         yield
+
+
+@pytest.fixture(scope="package", autouse=True)
+def statements_of_the_corpus(request) -> Iterator[None]:
+    """All that these tests send is made as the statements of the corpus are, which Doris' grammar has."""
+    with recorded() as new:
+        yield
+    if new:
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        pytest.fail(report(new, request.config.rootpath / "build" / f"doris-statements-{worker}.jsonl"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,3 @@
+-- docs/sql-manual/sql-statements/transaction/BEGIN.md
+
+BEGIN;

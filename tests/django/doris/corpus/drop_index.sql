@@ -1,0 +1,3 @@
+-- docs/sql-manual/sql-statements/table-and-view/index/DROP-INDEX.md
+
+DROP INDEX `words` ON `doris_steps_item`;

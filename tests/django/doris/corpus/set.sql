@@ -1,0 +1,3 @@
+-- docs/sql-manual/sql-statements/session/variable/SET-VARIABLE.md
+
+SET time_zone = 'UTC';

@@ -1,0 +1,3 @@
+-- docs/sql-manual/sql-statements/cluster-management/instance-management/SHOW-BACKENDS.md
+
+SHOW BACKENDS;

@@ -1,0 +1,3 @@
+-- docs/sql-manual/sql-statements/database/SHOW-DATABASES.md
+
+SHOW DATABASES;

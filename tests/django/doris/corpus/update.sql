@@ -1,0 +1,25 @@
+-- docs/sql-manual/sql-statements/data-modification/DML/UPDATE.md
+
+UPDATE `doris_tests_daily` SET `value` = 2 WHERE `doris_tests_daily`.`id` = 1;
+
+UPDATE `doris_schema_arrays` SET `texts` = ['b', NULL] WHERE `doris_schema_arrays`.`id` = 1;
+
+UPDATE `doris_tests_visit` SET `count` = (`doris_tests_visit`.`count` + 1) WHERE `doris_tests_visit`.`page` = 'a';
+
+UPDATE `doris_tests_visit` SET `page` = 'a', `count` = 1, `at` = '2026-11-21 22:14:07.950444' WHERE `doris_tests_visit`.`id` = 77;
+
+UPDATE `doris_tests_visit` SET `count` = (`doris_tests_visit`.`count` + 1) WHERE `doris_tests_visit`.`id` IN (306124880406619970, 5);
+
+UPDATE `doris_tests_reading` SET `value` = 9.0e0 WHERE (`doris_tests_reading`.`sensor` = 2 AND `doris_tests_reading`.`at` = '2026-01-02 00:00:00');
+
+UPDATE `doris_schema_arrays` SET `texts` = CASE WHEN (`doris_schema_arrays`.`id` = 1) THEN ['p', 'q'] WHEN (`doris_schema_arrays`.`id` = 2) THEN [] ELSE NULL END WHERE `doris_schema_arrays`.`id` IN (1, 2);
+
+UPDATE `doris_schema_large` SET `n` = CASE WHEN (`doris_schema_large`.`id` = 0) THEN 1329227995784915872903807060280344576 WHEN (`doris_schema_large`.`id` = 1) THEN NULL ELSE NULL END WHERE `doris_schema_large`.`id` IN (0, 1);
+
+UPDATE `doris_schema_arrays` SET `numbers` = NULL, `longs` = NULL, `texts` = [], `flags` = NULL, `prices` = NULL, `reals` = NULL, `days` = NULL, `moments` = NULL, `keys` = NULL, `spans` = NULL, `nested` = NULL WHERE `doris_schema_arrays`.`id` = 1;
+
+UPDATE `doris_tests_visit` SET `count` = CASE WHEN (`doris_tests_visit`.`id` = 306123966853654336) THEN 0 WHEN (`doris_tests_visit`.`id` = 306123966853654337) THEN 1 WHEN (`doris_tests_visit`.`id` = 306123966853654338) THEN 2 ELSE NULL END WHERE `doris_tests_visit`.`id` IN (306123966853654336, 306123966853654337, 306123966853654338);
+
+UPDATE `doris_tests_everything` SET `flag` = 0, `real` = 9.724447570699985e+140, `document` = '{}', `text` = 'øJUã񇙵p', `unlimited` = '=ê­Üq', `key` = '4462ebfc5f915ef09cfbac6e7687a66e', `at` = NULL, `small` = 32767, `big` = 3769, `positive` = 9223372036854775807, `number` = 2147483647, `name` = 'kË', `maybe` = 1, `price` = -0.003729448, `day` = NULL, `address` = NULL, `clock` = '11:43:20.000981', `lasted` = NULL, `slug` = '%s' WHERE `doris_tests_everything`.`id` = 306124674214635328;
+
+UPDATE `doris_tests_visit` SET `count` = CASE WHEN (`doris_tests_visit`.`id` = 306123874646075200) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075201) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075202) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075203) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075204) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075205) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075206) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075207) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075208) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075209) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075210) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075211) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075212) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075213) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075214) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075215) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075216) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075217) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075218) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075219) THEN (`doris_tests_visit`.`count` + 1) ELSE NULL END WHERE `doris_tests_visit`.`id` IN (306123874646075200, 306123874646075201, 306123874646075202, 306123874646075203, 306123874646075204, 306123874646075205, 306123874646075206, 306123874646075207, 306123874646075208, 306123874646075209, 306123874646075210, 306123874646075211, 306123874646075212, 306123874646075213, 306123874646075214, 306123874646075215, 306123874646075216, 306123874646075217, 306123874646075218, 306123874646075219);
