@@ -24,6 +24,7 @@ from stack.paths import CHECKOUT
 from stack.progress import LineProgress
 from tests.django_suite.limits import Limit, limits
 from tests.django_suite.source import tests_directory
+from tests.django_suite.worker import STATEMENTS
 
 # The longest first: they decide when the run ends.
 MODULES = (
@@ -49,7 +50,7 @@ class Module:
     slowest: list[tuple[float, str]] = field(default_factory=list)
 
 
-def run_labels(tests: Path, labels: list[str]) -> tuple[dict[str, Any], float]:
+def run_labels(tests: Path, labels: list[str], statements: Path | None) -> tuple[dict[str, Any], float]:
     """Run labels of one module in a process of their own. Raises StackError when that fails."""
     environment = {**os.environ, "PYTHONPATH": os.fspath(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
     began = time.monotonic()
@@ -57,6 +58,8 @@ def run_labels(tests: Path, labels: list[str]) -> tuple[dict[str, Any], float]:
         output = Path(scratch) / "tests.json"
         command = [sys.executable, "-m", "tests.django_suite.worker", os.fspath(output), *labels]
         environment["TMPDIR"] = scratch
+        if statements is not None:
+            environment[STATEMENTS] = os.fspath(statements / f"{labels[0].split('.')[0]}.jsonl")
         try:
             done = subprocess.run(
                 command,
@@ -143,7 +146,13 @@ def main() -> int:
     parser.add_argument("labels", nargs="*", metavar="LABEL", help=f"default: {' '.join(MODULES)}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--failures", action="store_true", help="print the tracebacks of what failed")
+    parser.add_argument(
+        "--statements", type=Path, metavar="DIR", help="keep what the backend sends, a file for each module"
+    )
     options = parser.parse_args()
+    if options.statements is not None:
+        options.statements = options.statements.absolute()
+        options.statements.mkdir(parents=True, exist_ok=True)
     groups: dict[str, list[str]] = {}
     for label in options.labels or MODULES:
         groups.setdefault(label.split(".")[0], []).append(label)
@@ -153,7 +162,7 @@ def main() -> int:
         tests = tests_directory(progress)
 
         def one(name: str) -> Module:
-            outcomes, seconds = run_labels(tests, groups[name])
+            outcomes, seconds = run_labels(tests, groups[name], options.statements)
             ids.update(outcomes)
             module = account(name, outcomes, seconds, known, counts)
             progress.done(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 import traceback
@@ -26,6 +27,7 @@ from dbint.emulators.doris import DorisEmulator
 from tests.django_suite.limits import fields_refused
 
 _PASSWORD = "password of a server that lives as long as the tests"
+STATEMENTS = "DBINT_DJANGO_SUITE_STATEMENTS"  # a file for what the backend sends
 _LINES_OF_A_FAILURE = 60
 _NEED_SITES = ("migrations", "queries")  # an app with migrations, and with a table of one row
 
@@ -144,7 +146,8 @@ def main() -> None:
     logging.getLogger("dbint").addHandler(logging.NullHandler())
     logging.getLogger("dbint").propagate = False
     sys.path.insert(0, str(Path.cwd()))
-    with DorisEmulator(password=_PASSWORD) as doris:
+    log = os.environ.get(STATEMENTS)
+    with DorisEmulator(password=_PASSWORD, statement_log=Path(log) if log else None) as doris:
         configure(doris, labels[0].split(".")[0])
         warnings.simplefilter("ignore")
         record = run(labels)
