@@ -299,7 +299,12 @@ def _convert_array(raw: str, duck_type: str, target: DorisType) -> str:
     while item is not None and item.item is not None:
         depth, item = depth + 1, item.item
     text = f"trim({raw})"
-    typed, plain = (f"TRY_CAST({text} AS {kind})" for kind in (target.duckdb, f"VARCHAR{'[]' * depth}"))
+    texts = f"VARCHAR{'[]' * depth}"
+    if item is not None and item.is_string:
+        # as JSON where it is JSON, which has more escapes than DuckDB
+        array = f"coalesce(TRY_CAST(TRY_CAST({text} AS JSON) AS {texts}), TRY_CAST({text} AS {texts}))"
+        return f"CASE WHEN {text} LIKE '[%]' THEN {array} END"
+    typed, plain = (f"TRY_CAST({text} AS {kind})" for kind in (target.duckdb, texts))
 
     def nulls(array: str) -> str:
         flat = "flatten(" * (depth - 1) + array + ")" * (depth - 1)

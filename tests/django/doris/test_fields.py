@@ -28,7 +28,11 @@ from .test_schema import make, sql_of
 ELEMENTS = {
     "numbers": (models.IntegerField(), [1, None, -(2**31)], "ARRAY<INT>"),
     "longs": (models.BigIntegerField(), [2**63 - 1], "ARRAY<BIGINT>"),
-    "texts": (models.CharField(max_length=10), ["a", "it's", "é, ]", "", "null", None], "ARRAY<VARCHAR(40)>"),
+    "texts": (
+        models.CharField(max_length=10),
+        ["a", "it's", "é, ]", "", "null", None, "b\\c", "d\ne", " f "],
+        "ARRAY<VARCHAR(40)>",
+    ),
     "flags": (models.BooleanField(), [True, False, None], "ARRAY<BOOLEAN>"),
     "prices": (
         models.DecimalField(max_digits=9, decimal_places=2),
@@ -109,6 +113,7 @@ class TestArrays:
         assert ids(numbers__overlap=[2, 9]) == [1]
         assert ids(numbers__len=1) == [2]
         assert ids(numbers__0=3) == [2]
+        assert sorted(rows.exclude(numbers__has=1).values_list("id", flat=True)) == [2, 3]
         assert ids(texts__1="b") == [1]
         assert ids(numbers__isnull=True) == [3]
         assert ids(numbers__0__gt=1) == [2]
@@ -135,6 +140,17 @@ class TestArrays:
             rows.create(id=1, texts=['say "a"'])
         with pytest.raises(ValidationError, match="a list is expected"):
             rows.create(id=1, texts=5)
+
+    def test_elements_that_are_too_long(self, table):
+        rows = table(arrays())
+        with pytest.raises(DataError):
+            rows.create(id=1, texts=["x" * 41])
+
+    def test_equality(self, connection):
+        rows = arrays().objects.using(ALIAS).filter(numbers=[3])
+        sql, params = rows.query.get_compiler(connection=connection).as_sql()
+        assert sql.endswith("WHERE `doris_schema_arrays`.`numbers` = CAST(%s AS ARRAY<INT>)")
+        assert params == ([3],)
 
     @pytest.mark.parametrize(
         ("text", "elements"),

@@ -162,8 +162,8 @@ class ArrayValue(list[Any]):
 class ArrayField(_OfDoris, CheckFieldDefaultMixin, models.Field):  # type: ignore[type-arg]  # the same
     """ARRAY<T>: a list of values of ``base_field``; None is allowed among them.
 
-    Lookups: ``contains`` (all of these elements), ``contained_element`` is spelled ``has`` (one element),
-    ``overlap`` (any of these), ``len``, and ``field__0`` for an element. It cannot be in a key.
+    Lookups: ``has`` (this element), ``contains`` (all of these), ``overlap`` (one of these at least),
+    ``len``, and ``field__0`` for the first element. It cannot be in a key.
 
     Doris shows text in an array without escapes, so an element with a double quote could not be told from
     two: saving one raises ValidationError.
@@ -247,7 +247,7 @@ class ArrayField(_OfDoris, CheckFieldDefaultMixin, models.Field):  # type: ignor
             value = json.loads(value)
         if value is None:
             return None
-        if not isinstance(value, list | tuple | set):
+        if not isinstance(value, list | tuple):
             raise exceptions.ValidationError(f"{self.name}: a list is expected, not {value!r}")
         return [None if item is None else self.base_field.to_python(item) for item in value]
 
@@ -272,7 +272,7 @@ class ArrayField(_OfDoris, CheckFieldDefaultMixin, models.Field):  # type: ignor
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         if value is None or hasattr(value, "as_sql"):
             return value
-        if not isinstance(value, list | tuple | set):
+        if not isinstance(value, list | tuple):
             raise exceptions.ValidationError(f"{self.name}: a list is expected, not {value!r}")
         return ArrayValue(self._element(item, connection) for item in value)
 
