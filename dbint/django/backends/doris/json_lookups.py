@@ -13,7 +13,7 @@ from typing import Any
 from django.core.exceptions import EmptyResultSet
 from django.db import NotSupportedError
 from django.db.models.expressions import Value
-from django.db.models.fields.json import (
+from django.db.models.fields.json import (  # type: ignore[attr-defined]  # a name that the stubs lack
     ContainedBy,
     DataContains,
     HasKeyLookup,
@@ -28,7 +28,7 @@ from django.db.models.fields.json import (
     KeyTransformIsNull,
     KeyTransformLt,
     KeyTransformLte,
-    compile_json_path,  # type: ignore[attr-defined]  # not in the stubs
+    compile_json_path,
 )
 
 Sql = tuple[str, Any]
