@@ -6,6 +6,7 @@ release 4.0; tests/unit/emulators/test_grammar.py has the statements that its pa
 
 from typing import Never
 
+from dbint.emulators.doris.errors import NotEmulatedError
 from dbint.emulators.doris.lexer import RESERVED, Cursor, Token, syntax_refusal
 
 _ANYTHING_ELSE = "{<EOF>, ';'}"
@@ -49,6 +50,37 @@ _SECOND: dict[str, frozenset[str]] = {
         "REPOSITORY", "ROUTINE", "SCHEMA", "SESSION", "STORAGE", "TABLE", "USER", "VIEW",
     )),
 }  # fmt: skip
+# Statements that Doris has and the emulator has not: the first word, and those that may come second.
+_FURTHER: dict[str, frozenset[str] | None] = {
+    "ANALYZE": frozenset(("DATABASE", "TABLE")),
+    "BACKUP": frozenset(("SNAPSHOT",)),
+    "BUILD": frozenset(("INDEX",)),
+    "CALL": None,
+    "CLEAN": None,
+    "COPY": frozenset(("INTO",)),
+    "EXPORT": frozenset(("TABLE",)),
+    "GRANT": None,
+    "HELP": None,
+    "INSTALL": frozenset(("PLUGIN",)),
+    "LOAD": frozenset(("DATA", "LABEL")),
+    "LOCK": frozenset(("TABLES",)),
+    "MERGE": frozenset(("INTO",)),
+    "PAUSE": frozenset(("ALL", "JOB", "MATERIALIZED", "ROUTINE")),
+    "PLAN": frozenset(("REPLAYER",)),
+    "RECOVER": frozenset(("DATABASE", "PARTITION", "TABLE")),
+    "REFRESH": None,
+    "REPLACE": frozenset(("PROC", "PROCEDURE")),
+    "RESTORE": frozenset(("SNAPSHOT",)),
+    "RESUME": frozenset(("ALL", "JOB", "MATERIALIZED", "ROUTINE")),
+    "REVOKE": None,
+    "STOP": frozenset(("ROUTINE",)),
+    "SWITCH": None,
+    "SYNC": None,
+    "UNINSTALL": frozenset(("PLUGIN",)),
+    "UNLOCK": frozenset(("TABLES",)),
+    "UNSET": None,
+    "WARM": frozenset(("UP",)),
+}
 _UNITS = frozenset(
     ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND", "DAY_SECOND", "MICROSECOND")
 )
@@ -93,6 +125,18 @@ def check_statement(cursor: Cursor) -> None:
         _check_alter_table(cursor)
     if (first, second) == ("SHOW", "CREATE") and cursor.word(2) not in _SECOND["SHOW CREATE"]:
         _refuse(cursor.sql, cursor.tokens, 2)
+
+
+def refuse_unknown(cursor: Cursor) -> Never:
+    """Raise the error for a statement whose first word the emulator does not know: NotEmulatedError where
+    Doris does.
+    """
+    first, second = cursor.word(), cursor.word(1)
+    if first in _FURTHER and second in (_FURTHER[first] or (second,)):
+        raise NotEmulatedError(f"{first} {second}".rstrip())
+    cursor.fail(
+        "{'ADMIN', 'ALTER', 'CREATE', 'DELETE', 'DROP', 'INSERT', 'SELECT', 'SET', 'SHOW', 'UPDATE', ...}"
+    )
 
 
 def _check_alter_table(cursor: Cursor) -> None:

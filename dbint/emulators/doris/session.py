@@ -18,7 +18,7 @@ from dbint.emulators.doris.errors import (
     NotEmulatedError,
 )
 from dbint.emulators.doris.faults import Faults
-from dbint.emulators.doris.grammar import check_statement
+from dbint.emulators.doris.grammar import check_statement, refuse_unknown
 from dbint.emulators.doris.jobs import Jobs
 from dbint.emulators.doris.lexer import Cursor
 from dbint.emulators.doris.model import Table
@@ -152,7 +152,7 @@ class DorisSession:
         word = cursor.word()
         handler = _STATEMENTS.get(word if word != "(" else "SELECT")
         if handler is None:
-            raise show.refuse_unknown(sql)
+            refuse_unknown(cursor)
         check_statement(cursor)
         if word in _MASTER_STATEMENTS:
             self.cluster.nodes.require_master()

@@ -426,14 +426,3 @@ _HANDLERS: dict[str, Callable[[ShowContext, Cursor, bool], Result]] = {
     "DYNAMIC PARTITION": _dynamic_partitions,
     **CLUSTER_HANDLERS,
 }
-
-
-def refuse_unknown(sql: str) -> DorisError:
-    """The error for a statement that starts with no word of the grammar."""
-    cursor = Cursor(sql)
-    try:
-        cursor.fail(
-            "{'ADMIN', 'ALTER', 'CREATE', 'DELETE', 'DROP', 'INSERT', 'SELECT', 'SET', 'SHOW', 'UPDATE', ...}"
-        )
-    except DorisError as error:
-        return error
