@@ -496,6 +496,14 @@ class TestLookups:
         with pytest.raises(NotSupportedError, match="update_or_create"):
             rows.update_or_create(page="a", defaults={"count": 2})
 
+    def test_row_locks_are_done_without_on_request(self, table, make_connection):
+        rows = table(Visit)
+        make_connection(OPTIONS={"ignore_row_locks": True})
+        first, made = rows.update_or_create(page="a", defaults={"count": 2})
+        again, made_again = rows.update_or_create(page="a", defaults={"count": 3})
+        assert (made, made_again, first.pk) == (True, False, again.pk)
+        assert rows.select_for_update().get().count == 3
+
     def test_relations(self, table):
         visits = table(Visit, Note)
         visit = visits.create(page="a")

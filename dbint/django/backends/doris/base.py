@@ -57,6 +57,7 @@ _OWN_OPTIONS = (
     "hosts",
     "http_port",
     "id_node",
+    "ignore_row_locks",
     "insert_checks_keys",
     "lenient_models",
     "replication_num",

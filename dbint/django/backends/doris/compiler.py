@@ -149,11 +149,12 @@ class SQLCompiler(compiler.SQLCompiler):
         return super().compile(node)
 
     def as_sql(self, *args: Any, **kwargs: Any) -> Sql:
-        if self.query.select_for_update:
+        if self.query.select_for_update and not self.connection.option("ignore_row_locks", False):
             raise NotSupportedError(
-                "Doris has no row locks: select_for_update() and update_or_create() cannot work. "
+                "Doris has no row locks, which select_for_update() and update_or_create() ask for. "
                 "bulk_create(update_conflicts=True, …) on a UNIQUE table writes a row whether or not it "
-                "exists"
+                "exists; OPTIONS['ignore_row_locks'] = True goes on without locks, where two that write the "
+                "same row at the same moment do not wait for each other"
             )
         return super().as_sql(*args, **kwargs)
 
