@@ -13,3 +13,5 @@ ALTER TABLE `doris_steps_thing` MODIFY COLUMN `name` VARCHAR(120) NOT NULL;
 ALTER TABLE `doris_steps_thing` MODIFY COLUMN `name` COMMENT 'what it\'s called';
 
 ALTER TABLE `doris_steps_thing` MODIFY COLUMN `size` BIGINT NOT NULL DEFAULT '7';
+
+ALTER TABLE `schema_note` MODIFY COLUMN `info` STRING NULL;

@@ -187,3 +187,141 @@ SELECT `doris_tests_everything`.`id`, `doris_tests_everything`.`flag`, `doris_te
 SELECT `doris_tests_everything`.`id`, `doris_tests_everything`.`flag`, `doris_tests_everything`.`maybe`, `doris_tests_everything`.`name`, `doris_tests_everything`.`unlimited`, `doris_tests_everything`.`text`, `doris_tests_everything`.`slug`, `doris_tests_everything`.`small`, `doris_tests_everything`.`number`, `doris_tests_everything`.`big`, `doris_tests_everything`.`positive`, `doris_tests_everything`.`real`, `doris_tests_everything`.`price`, `doris_tests_everything`.`day`, `doris_tests_everything`.`at`, `doris_tests_everything`.`clock`, `doris_tests_everything`.`lasted`, `doris_tests_everything`.`key`, `doris_tests_everything`.`address`, `doris_tests_everything`.`document`, CHAR_LENGTH(`doris_tests_everything`.`name`) AS `length`, CONCAT_WS('', `doris_tests_everything`.`name`, CONCAT_WS('', '-', `doris_tests_everything`.`name`)) AS `both`, CAST(`doris_tests_everything`.`number` AS STRING) AS `digits` FROM `doris_tests_everything` LIMIT 21;
 
 SELECT `doris_tests_everything`.`id`, `doris_tests_everything`.`flag`, `doris_tests_everything`.`maybe`, `doris_tests_everything`.`name`, `doris_tests_everything`.`unlimited`, `doris_tests_everything`.`text`, `doris_tests_everything`.`slug`, `doris_tests_everything`.`small`, `doris_tests_everything`.`number`, `doris_tests_everything`.`big`, `doris_tests_everything`.`positive`, `doris_tests_everything`.`real`, `doris_tests_everything`.`price`, `doris_tests_everything`.`day`, `doris_tests_everything`.`at`, `doris_tests_everything`.`clock`, `doris_tests_everything`.`lasted`, `doris_tests_everything`.`key`, `doris_tests_everything`.`address`, `doris_tests_everything`.`document`, IF(`doris_tests_everything`.`number` < 0, BITNOT(BIT_SHIFT_RIGHT(BITNOT(`doris_tests_everything`.`number`), 2)), BIT_SHIFT_RIGHT(`doris_tests_everything`.`number`, 2)) AS `right`, (BIT_SHIFT_LEFT(`doris_tests_everything`.`number`, 2)) AS `left`, IF(`doris_tests_everything`.`number` < 0, BITNOT(BIT_SHIFT_RIGHT(BITNOT(`doris_tests_everything`.`number`), 0)), BIT_SHIFT_RIGHT(`doris_tests_everything`.`number`, 0)) AS `none` FROM `doris_tests_everything` LIMIT 21;
+
+SELECT `doris_schema_arrays`.`id` AS `id` FROM `doris_schema_arrays` WHERE NOT (ARRAY_CONTAINS(`doris_schema_arrays`.`numbers`, 1) AND `doris_schema_arrays`.`numbers` IS NOT NULL);
+
+SELECT 1 AS `a` FROM `lookup_author` WHERE 2 > 1 LIMIT 1;
+
+SELECT MAX(NULL) AS `max_rating` FROM `aggregation_book`;
+
+SELECT (SUM(`aggregation_author`.`age`) / COUNT(*)) AS `av_age` FROM `aggregation_author`;
+
+SELECT SUBSTRING(`expressions_company`.`name`, 4) AS `after_three` FROM `expressions_company`;
+
+SELECT MIN(MONTH(`aggregation_store`.`original_opening`)) AS `min_month` FROM `aggregation_store`;
+
+SELECT EXISTS(SELECT 1 AS `a` FROM `expressions_ExPeRiMeNt` LIMIT 1) AS `exists` FROM `expressions_ExPeRiMeNt`;
+
+SELECT VAR_POP(`aggregation_author`.`age`) AS `value` FROM `aggregation_author` WHERE `aggregation_author`.`age` > 100;
+
+SELECT STDDEV_POP(`aggregation_author`.`age`) AS `value` FROM `aggregation_author` WHERE `aggregation_author`.`age` > 100;
+
+SELECT COUNT(*) FROM (SELECT MOD(`aggregation_book`.`pages`, 10) AS `pages_mod` FROM `aggregation_book` GROUP BY 1) subquery;
+
+SELECT COALESCE(SUM(`aggregation_book`.`price`), PI()) AS `value` FROM `aggregation_book` WHERE `aggregation_book`.`rating` < 3.0e0;
+
+SELECT `annotations_author`.`age` AS `age` FROM `annotations_author` GROUP BY 1 ORDER BY COUNT(`annotations_author`.`age`) ASC, 1 ASC;
+
+SELECT COALESCE(MAX(`aggregation_store`.`original_opening`), (CURRENT_TIMESTAMP)) AS `latest_opening` FROM `aggregation_store` WHERE 0 = 1;
+
+SELECT `expressions_company`.`name` AS `name`, NOT `expressions_company`.`based_in_eu` AS `negated` FROM `expressions_company` ORDER BY 1 ASC;
+
+SELECT COUNT(CASE WHEN (`aggregation_author`.`age` * 2) > 100 THEN `aggregation_author`.`id` ELSE NULL END) AS `cnt` FROM `aggregation_author`;
+
+SELECT SUM(CASE WHEN NOT (`aggregation_author`.`name` = 'test2') THEN `aggregation_author`.`age` ELSE NULL END) AS `age` FROM `aggregation_author`;
+
+SELECT `aggregation_book`.`price` AS `price`, COUNT(`aggregation_book`.`price`) AS `count` FROM `aggregation_book` GROUP BY 1 ORDER BY 2 DESC, 1 ASC;
+
+SELECT `lookup_season`.`id`, `lookup_season`.`year`, `lookup_season`.`gt`, `lookup_season`.`nulled_text_field` FROM `lookup_season` WHERE NULL IS NULL;
+
+SELECT COUNT(DISTINCT CASE WHEN `aggregation_book`.`pages` > 300 THEN `aggregation_book`.`rating` ELSE NULL END) AS `distinct_ratings` FROM `aggregation_book`;
+
+SELECT DISTINCT NTH_VALUE(`expressions_window_employee`.`salary`, 20) OVER (ORDER BY `expressions_window_employee`.`salary` ASC) AS `nth_value` FROM `expressions_window_employee`;
+
+SELECT COUNT(*) FROM ((SELECT `aggregation_author`.`age` AS `age`, 0 AS `other` FROM `aggregation_author`) UNION (SELECT 0 AS `age`, 0 AS `other` FROM `aggregation_book`)) subquery;
+
+SELECT SUM(`expressions_employee`.`salary`) AS `sum_salary` FROM `expressions_employee` WHERE `expressions_employee`.`firstname` = 'Joe' GROUP BY `expressions_employee`.`firstname`;
+
+SELECT `lookup_season`.`year` AS `year`, CASE WHEN (`lookup_season`.`year` > 1900 AND `lookup_season`.`year` <= 2000) THEN '20th' ELSE 'other' END AS `century` FROM `lookup_season`;
+
+SELECT COUNT(*) FROM (SELECT `annotations_book`.`id` AS `col1` FROM `annotations_book` GROUP BY 1 HAVING SUM(`annotations_book`.`rating`) = (SUM(`annotations_book`.`rating`))) subquery;
+
+SELECT 1 AS `a` FROM `annotations_author` GROUP BY `annotations_author`.`id`, `annotations_author`.`name`, `annotations_author`.`age` HAVING COUNT(`annotations_author`.`id`) > 1 LIMIT 1;
+
+SELECT `expressions_manager`.`id`, `expressions_manager`.`name`, `expressions_manager`.`secretary_id` FROM `expressions_manager` WHERE (NOT 0 AND `expressions_manager`.`id` = 306123118266869216);
+
+SELECT SUBSTRING(CASE WHEN `expressions_company`.`based_in_eu` THEN CONCAT_WS('', 'EU:', `expressions_company`.`name`) ELSE `expressions_company`.`name` END, 1, 3) AS `first_two` FROM `expressions_company`;
+
+SELECT 1 AS `a` FROM `expressions_number` WHERE EXISTS(SELECT 1 AS `a` FROM `expressions_number` U0 WHERE (NOT (U0.`id` = (`expressions_number`.`id`)) AND U0.`the_integer` BETWEEN U0.`the_integer` AND U0.`the_integer`) LIMIT 1) LIMIT 1;
+
+SELECT DISTINCT LEAD(`expressions_window_employee`.`salary`, 5, 60000) OVER (PARTITION BY `expressions_window_employee`.`department` ORDER BY `expressions_window_employee`.`department` ASC) AS `lead_default` FROM `expressions_window_employee`;
+
+SELECT `expressions_time`.`id`, `expressions_time`.`time`, MICROSECONDS_DIFF(CAST(CONCAT('1970-01-01 ', `expressions_time`.`time`) AS DATETIME(6)), CAST(CONCAT('1970-01-01 ', '11:15:00.000000') AS DATETIME(6))) AS `difference` FROM `expressions_time` LIMIT 21;
+
+SELECT `expressions_time`.`id`, `expressions_time`.`time`, DATE_FORMAT(MICROSECONDS_SUB(CAST(CONCAT('1970-01-01 ', `expressions_time`.`time`) AS DATETIME(6)), NULL), '%H:%i:%s.%f') AS `shifted` FROM `expressions_time` ORDER BY `expressions_time`.`id` ASC LIMIT 1;
+
+SELECT COUNT(*) FROM (SELECT * FROM ( SELECT RANK() OVER (PARTITION BY `expressions_window_employee`.`department` ORDER BY `expressions_window_employee`.`salary` DESC) AS `department_salary_rank` FROM `expressions_window_employee` ) `qualify` WHERE `department_salary_rank` = 1) subquery;
+
+SELECT COUNT(*) FROM (SELECT CASE WHEN `aggregation_book`.`rating` > 4.0e0 THEN 1 ELSE 0 END AS `good_book` FROM `aggregation_publisher` LEFT OUTER JOIN `aggregation_book` ON (`aggregation_publisher`.`id` = `aggregation_book`.`publisher_id`) GROUP BY `aggregation_publisher`.`id`, 1) subquery;
+
+SELECT `lookup_author`.`id`, `lookup_author`.`name`, `lookup_author`.`alias`, `lookup_author`.`bio` FROM `lookup_author` INNER JOIN `lookup_article` ON (`lookup_author`.`id` = `lookup_article`.`author_id`) WHERE ABS(`lookup_article`.`id`) = 306122869165452064 ORDER BY `lookup_author`.`name` ASC;
+
+SELECT `expressions_employee`.`id`, `expressions_employee`.`firstname`, `expressions_employee`.`lastname`, `expressions_employee`.`salary`, `expressions_employee`.`manager_id`, `expressions_employee`.`based_in_eu`, (`expressions_employee`.`salary` % 20) AS `modsalary` FROM `expressions_employee` LIMIT 21;
+
+SELECT `expressions_employee`.`id`, `expressions_employee`.`firstname`, `expressions_employee`.`lastname`, `expressions_employee`.`salary`, `expressions_employee`.`manager_id`, `expressions_employee`.`based_in_eu`, (BITOR(CHAR_LENGTH(`expressions_employee`.`lastname`), 48)) AS `bitor` FROM `expressions_employee` LIMIT 21;
+
+SELECT `expressions_window_employee`.`department` AS `department`, `expressions_window_employee`.`salary` AS `salary` FROM `expressions_window_employee` WHERE `expressions_window_employee`.`id` IN (SELECT FIRST_VALUE(U0.`id`) OVER (PARTITION BY U0.`department` ORDER BY U0.`salary` DESC) AS `highest` FROM `expressions_window_employee` U0);
+
+SELECT AVG(`aggregation_book`.`rating`) AS `amazon_mean` FROM `aggregation_store` LEFT OUTER JOIN `aggregation_store_books` ON (`aggregation_store`.`id` = `aggregation_store_books`.`store_id`) LEFT OUTER JOIN `aggregation_book` ON (`aggregation_store_books`.`book_id` = `aggregation_book`.`id`) WHERE `aggregation_store`.`name` = 'Amazon.com';
+
+SELECT `expressions_company`.`id`, `expressions_company`.`name`, `expressions_company`.`num_employees`, `expressions_company`.`num_chairs`, `expressions_company`.`ceo_id`, `expressions_company`.`point_of_contact_id`, `expressions_company`.`based_in_eu`, NOT 0 AS `eu_required` FROM `expressions_company` WHERE `expressions_company`.`based_in_eu` = (NOT NOT 0);
+
+SELECT `expressions_employee`.`id`, `expressions_employee`.`firstname`, `expressions_employee`.`lastname`, `expressions_employee`.`salary`, `expressions_employee`.`manager_id`, `expressions_employee`.`based_in_eu` FROM `expressions_employee` WHERE NOT (NOT EXISTS(SELECT 1 AS `a` FROM `expressions_company` U0 WHERE U0.`ceo_id` = (`expressions_employee`.`id`) LIMIT 1));
+
+SELECT SUM(CASE WHEN T3.`name` LIKE 'test%' THEN CASE WHEN T3.`age` = 40 THEN T3.`age` ELSE NULL END ELSE NULL END) AS `age` FROM `aggregation_author` LEFT OUTER JOIN `aggregation_author_friends` ON (`aggregation_author`.`id` = `aggregation_author_friends`.`from_author_id`) LEFT OUTER JOIN `aggregation_author` T3 ON (`aggregation_author_friends`.`to_author_id` = T3.`id`);
+
+SELECT `expressions_company`.`id`, `expressions_company`.`name`, `expressions_company`.`num_employees`, `expressions_company`.`num_chairs`, `expressions_company`.`ceo_id`, `expressions_company`.`point_of_contact_id`, `expressions_company`.`based_in_eu` FROM `expressions_company` WHERE `expressions_company`.`num_employees` BETWEEN (`expressions_company`.`num_chairs` - 10) AND 100;
+
+SELECT `expressions_employee`.`id`, `expressions_employee`.`firstname`, `expressions_employee`.`lastname`, `expressions_employee`.`salary`, `expressions_employee`.`manager_id`, `expressions_employee`.`based_in_eu`, EXISTS(SELECT 1 AS `a` FROM `expressions_company` U0 WHERE U0.`point_of_contact_id` = (`expressions_employee`.`id`) LIMIT 1) AS `is_point_of_contact` FROM `expressions_employee`;
+
+SELECT `expressions_result`.`id`, `expressions_result`.`experiment_id`, `expressions_result`.`result_time` FROM `expressions_result` INNER JOIN `expressions_ExPeRiMeNt` ON (`expressions_result`.`experiment_id` = `expressions_ExPeRiMeNt`.`id`) WHERE CAST(`expressions_result`.`result_time` AS DATE) BETWEEN CAST(`expressions_ExPeRiMeNt`.`start` AS DATE) AND CAST(`expressions_ExPeRiMeNt`.`end` AS DATE);
+
+SELECT `expressions_employee`.`id`, `expressions_employee`.`firstname`, `expressions_employee`.`lastname`, `expressions_employee`.`salary`, `expressions_employee`.`manager_id`, `expressions_employee`.`based_in_eu` FROM `expressions_employee` WHERE (`expressions_employee`.`salary` >= 30 AND EXISTS(SELECT 1 AS `a` FROM `expressions_company` U0 WHERE U0.`ceo_id` = (`expressions_employee`.`id`) LIMIT 1));
+
+SELECT `expressions_company`.`id`, `expressions_company`.`name`, `expressions_company`.`num_employees`, `expressions_company`.`num_chairs`, `expressions_company`.`ceo_id`, `expressions_company`.`point_of_contact_id`, `expressions_company`.`based_in_eu` FROM `expressions_company` ORDER BY ( CASE WHEN num_employees > 1000 THEN num_chairs ELSE 0 END ) DESC, ( CASE WHEN num_chairs > 1 THEN 1 ELSE 0 END ) ASC;
+
+SELECT `expressions_employee`.`id`, `expressions_employee`.`firstname`, `expressions_employee`.`lastname`, `expressions_employee`.`salary`, `expressions_employee`.`manager_id`, `expressions_employee`.`based_in_eu` FROM `expressions_employee` WHERE (`expressions_employee`.`salary` < 15 OR EXISTS(SELECT 1 AS `a` FROM `expressions_company` U0 WHERE U0.`point_of_contact_id` = (`expressions_employee`.`id`) LIMIT 1));
+
+SELECT `expressions_company`.`id`, `expressions_company`.`name`, `expressions_company`.`num_employees`, `expressions_company`.`num_chairs`, `expressions_company`.`ceo_id`, `expressions_company`.`point_of_contact_id`, `expressions_company`.`based_in_eu` FROM `expressions_company` WHERE `expressions_company`.`num_employees` BETWEEN (`expressions_company`.`num_chairs` - 10) AND (`expressions_company`.`num_chairs` + 10);
+
+SELECT `expressions_employee`.`id`, `expressions_employee`.`firstname`, `expressions_employee`.`lastname`, `expressions_employee`.`salary`, `expressions_employee`.`manager_id`, `expressions_employee`.`based_in_eu` FROM `expressions_employee` WHERE `expressions_employee`.`lastname` = 'Mustermann' ORDER BY EXISTS(SELECT 1 AS `a` FROM `expressions_company` U0 WHERE U0.`ceo_id` = (`expressions_employee`.`id`) LIMIT 1) DESC;
+
+SELECT COUNT(*) FROM (SELECT DISTINCT `lookup_player`.`id` AS `col1`, `lookup_player`.`name` AS `col2` FROM `lookup_player` INNER JOIN `lookup_player_games` ON (`lookup_player`.`id` = `lookup_player_games`.`player_id`) INNER JOIN `lookup_game` ON (`lookup_player_games`.`game_id` = `lookup_game`.`id`) INNER JOIN `lookup_season` ON (`lookup_game`.`season_id` = `lookup_season`.`id`) WHERE `lookup_season`.`gt` = 111) subquery;
+
+SELECT `aggregation_publisher`.`name` AS `name`, COALESCE(MIN(`aggregation_book`.`pubdate`), CAST(UTC_TIMESTAMP() AS DATE)) AS `earliest_pubdate` FROM `aggregation_publisher` LEFT OUTER JOIN `aggregation_book` ON (`aggregation_publisher`.`id` = `aggregation_book`.`publisher_id`) GROUP BY `aggregation_publisher`.`id`, 1, `aggregation_publisher`.`num_awards`, `aggregation_publisher`.`duration`, CAST(UTC_TIMESTAMP() AS DATE) ORDER BY 1 ASC;
+
+SELECT MIN(`aggregation_book`.`pubdate`) AS `earliest_book`, `aggregation_publisher`.`num_awards` AS `num_awards`, `aggregation_publisher`.`id` AS `id`, `aggregation_publisher`.`name` AS `name` FROM `aggregation_publisher` LEFT OUTER JOIN `aggregation_book` ON (`aggregation_publisher`.`id` = `aggregation_book`.`publisher_id`) GROUP BY 3, 4, 2, `aggregation_publisher`.`duration` HAVING NOT (MIN(`aggregation_book`.`pubdate`) IS NULL) ORDER BY 1 ASC;
+
+SELECT `expressions_window_employee`.`id`, `expressions_window_employee`.`name`, `expressions_window_employee`.`salary`, `expressions_window_employee`.`department`, `expressions_window_employee`.`hire_date`, `expressions_window_employee`.`age`, `expressions_window_employee`.`classification_id`, `expressions_window_employee`.`bonus`, ROW_NUMBER() OVER () AS `row_number` FROM `expressions_window_employee` ORDER BY `expressions_window_employee`.`id` ASC;
+
+SELECT `expressions_window_employee`.`id`, `expressions_window_employee`.`name`, `expressions_window_employee`.`salary`, `expressions_window_employee`.`department`, `expressions_window_employee`.`hire_date`, `expressions_window_employee`.`age`, `expressions_window_employee`.`classification_id`, `expressions_window_employee`.`bonus`, DENSE_RANK() OVER (ORDER BY YEAR(`expressions_window_employee`.`hire_date`)) AS `rank` FROM `expressions_window_employee`;
+
+SELECT `aggregation_author`.`id`, `aggregation_author`.`name`, `aggregation_author`.`age`, `aggregation_author`.`rating`, COUNT(`aggregation_book_authors`.`book_id`) AS `contact_count` FROM `aggregation_author` LEFT OUTER JOIN `aggregation_book_authors` ON (`aggregation_author`.`id` = `aggregation_book_authors`.`author_id`) GROUP BY `aggregation_author`.`id`, `aggregation_author`.`name`, `aggregation_author`.`age`, `aggregation_author`.`rating` ORDER BY RAND() ASC;
+
+SELECT `lookup_product`.`id`, `lookup_product`.`name`, `lookup_product`.`qty_target`, SUM(`lookup_stock`.`qty_available`) AS `qty_available_sum`, (`lookup_product`.`qty_target` - SUM(`lookup_stock`.`qty_available`)) AS `qty_needed` FROM `lookup_product` LEFT OUTER JOIN `lookup_stock` ON (`lookup_product`.`id` = `lookup_stock`.`product_id`) GROUP BY `lookup_product`.`id`, `lookup_product`.`name`, `lookup_product`.`qty_target` HAVING (`lookup_product`.`qty_target` - SUM(`lookup_stock`.`qty_available`)) < 0;
+
+SELECT `expressions_window_employee`.`id`, `expressions_window_employee`.`name`, `expressions_window_employee`.`salary`, `expressions_window_employee`.`department`, `expressions_window_employee`.`hire_date`, `expressions_window_employee`.`age`, `expressions_window_employee`.`classification_id`, `expressions_window_employee`.`bonus`, PERCENT_RANK() OVER (ORDER BY `expressions_window_employee`.`salary` ASC, `expressions_window_employee`.`name` ASC) AS `percent_rank` FROM `expressions_window_employee` ORDER BY 9 ASC;
+
+SELECT `expressions_employee`.`id`, `expressions_employee`.`firstname`, `expressions_employee`.`lastname`, `expressions_employee`.`salary`, `expressions_employee`.`manager_id`, `expressions_employee`.`based_in_eu` FROM `expressions_employee` WHERE CASE WHEN EXISTS(SELECT 1 AS `a` FROM `expressions_company` U0 WHERE U0.`ceo_id` = (`expressions_employee`.`id`) LIMIT 1) THEN 1 WHEN EXISTS(SELECT 1 AS `a` FROM `expressions_company` U0 WHERE U0.`point_of_contact_id` = (`expressions_employee`.`id`) LIMIT 1) THEN 1 ELSE 0 END;
+
+SELECT `expressions_window_employee`.`id`, `expressions_window_employee`.`name`, `expressions_window_employee`.`salary`, `expressions_window_employee`.`department`, `expressions_window_employee`.`hire_date`, `expressions_window_employee`.`age`, `expressions_window_employee`.`classification_id`, `expressions_window_employee`.`bonus`, CUME_DIST() OVER (ORDER BY `expressions_window_employee`.`salary` ASC) AS `cume_dist` FROM `expressions_window_employee` ORDER BY `expressions_window_employee`.`salary` ASC, `expressions_window_employee`.`name` ASC;
+
+SELECT `expressions_window_employee`.`id`, `expressions_window_employee`.`name`, `expressions_window_employee`.`salary`, `expressions_window_employee`.`department`, `expressions_window_employee`.`hire_date`, `expressions_window_employee`.`age`, `expressions_window_employee`.`classification_id`, `expressions_window_employee`.`bonus`, NTILE(4) OVER (ORDER BY `expressions_window_employee`.`salary` DESC) AS `ntile` FROM `expressions_window_employee` ORDER BY 9 ASC, `expressions_window_employee`.`salary` DESC, `expressions_window_employee`.`name` ASC;
+
+SELECT `upper1` FROM ( SELECT * FROM ( SELECT UPPER(`expressions_window_employee`.`name`) AS `upper1`, RANK() OVER (PARTITION BY `expressions_window_employee`.`department` ORDER BY `expressions_window_employee`.`salary` DESC) AS `qual0`, `expressions_window_employee`.`department` AS `qual1`, `expressions_window_employee`.`name` AS `qual2` FROM `expressions_window_employee` ORDER BY `expressions_window_employee`.`department` ASC, `expressions_window_employee`.`name` ASC ) `qualify` WHERE `qual0` = 1 ) `qualify_mask` ORDER BY `qual1` ASC, `qual2` ASC;
+
+SELECT `expressions_window_employee`.`id`, `expressions_window_employee`.`name`, `expressions_window_employee`.`salary`, `expressions_window_employee`.`department`, `expressions_window_employee`.`hire_date`, `expressions_window_employee`.`age`, `expressions_window_employee`.`classification_id`, `expressions_window_employee`.`bonus`, LAST_VALUE(`expressions_window_employee`.`hire_date`) OVER (PARTITION BY `expressions_window_employee`.`department` ORDER BY `expressions_window_employee`.`hire_date` ASC) AS `last_value` FROM `expressions_window_employee`;
+
+SELECT DISTINCT CAST(DATE_TRUNC(`aggregation_book`.`pubdate`, 'year') AS DATE) AS `datefield` FROM `aggregation_book` LEFT OUTER JOIN `aggregation_book_authors` ON (`aggregation_book`.`id` = `aggregation_book_authors`.`book_id`) WHERE `aggregation_book`.`pubdate` IS NOT NULL GROUP BY `aggregation_book`.`id`, `aggregation_book`.`isbn`, `aggregation_book`.`name`, `aggregation_book`.`pages`, `aggregation_book`.`rating`, `aggregation_book`.`price`, `aggregation_book`.`contact_id`, `aggregation_book`.`publisher_id`, `aggregation_book`.`pubdate`, 1 ORDER BY 1 ASC;
+
+SELECT `annotations_author`.`name` AS `name`, CASE WHEN `annotations_book`.`id` IS NULL THEN 0 ELSE MAX(T4.`pages`) END AS `max_pages` FROM `annotations_author` LEFT OUTER JOIN `annotations_book` ON (`annotations_author`.`id` = `annotations_book`.`contact_id`) LEFT OUTER JOIN `annotations_book_authors` ON (`annotations_author`.`id` = `annotations_book_authors`.`author_id`) LEFT OUTER JOIN `annotations_book` T4 ON (`annotations_book_authors`.`book_id` = T4.`id`) WHERE `annotations_author`.`age` < 30 GROUP BY `annotations_author`.`id`, 1, `annotations_author`.`age`, `annotations_book`.`id`;
+
+SELECT `expressions_window_employee`.`id`, `expressions_window_employee`.`name`, `expressions_window_employee`.`salary`, `expressions_window_employee`.`department`, `expressions_window_employee`.`hire_date`, `expressions_window_employee`.`age`, `expressions_window_employee`.`classification_id`, `expressions_window_employee`.`bonus`, SUM(`expressions_window_employee`.`salary`) OVER (ORDER BY `expressions_window_employee`.`hire_date` ASC, `expressions_window_employee`.`name` DESC ROWS BETWEEN 1 FOLLOWING AND 2 FOLLOWING) AS `sum` FROM `expressions_window_employee` ORDER BY `expressions_window_employee`.`hire_date` ASC;
+
+SELECT `expressions_window_employee`.`id`, `expressions_window_employee`.`name`, `expressions_window_employee`.`salary`, `expressions_window_employee`.`department`, `expressions_window_employee`.`hire_date`, `expressions_window_employee`.`age`, `expressions_window_employee`.`classification_id`, `expressions_window_employee`.`bonus`, SUM(`expressions_window_employee`.`salary`) OVER (ORDER BY `expressions_window_employee`.`hire_date` ASC, `expressions_window_employee`.`name` DESC ROWS BETWEEN 2 PRECEDING AND 1 PRECEDING) AS `sum` FROM `expressions_window_employee` ORDER BY `expressions_window_employee`.`hire_date` ASC;
+
+SELECT `expressions_window_employee`.`id`, `expressions_window_employee`.`name`, `expressions_window_employee`.`salary`, `expressions_window_employee`.`department`, `expressions_window_employee`.`hire_date`, `expressions_window_employee`.`age`, `expressions_window_employee`.`classification_id`, `expressions_window_employee`.`bonus`, SUM(`expressions_window_employee`.`salary`) OVER (ORDER BY `expressions_window_employee`.`hire_date` ASC, `expressions_window_employee`.`name` DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 3 FOLLOWING) AS `sum` FROM `expressions_window_employee` ORDER BY 9 ASC, `expressions_window_employee`.`hire_date` ASC;
+
+SELECT `expressions_window_employee`.`id`, `expressions_window_employee`.`name`, `expressions_window_employee`.`salary`, `expressions_window_employee`.`department`, `expressions_window_employee`.`hire_date`, `expressions_window_employee`.`age`, `expressions_window_employee`.`classification_id`, `expressions_window_employee`.`bonus`, LAG(`expressions_window_employee`.`bonus`, 1) OVER (PARTITION BY `expressions_window_employee`.`department` ORDER BY `expressions_window_employee`.`bonus` ASC, `expressions_window_employee`.`name` ASC) AS `lag` FROM `expressions_window_employee` ORDER BY `expressions_window_employee`.`department` ASC, `expressions_window_employee`.`bonus` ASC, `expressions_window_employee`.`name` ASC;
+
+SELECT `expressions_window_employee`.`id`, `expressions_window_employee`.`name`, `expressions_window_employee`.`salary`, `expressions_window_employee`.`department`, `expressions_window_employee`.`hire_date`, `expressions_window_employee`.`age`, `expressions_window_employee`.`classification_id`, `expressions_window_employee`.`bonus`, SUM(`expressions_window_employee`.`salary`) OVER (PARTITION BY `expressions_window_employee`.`age` ORDER BY `expressions_window_employee`.`age` ASC RANGE BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS `sum` FROM `expressions_window_employee` ORDER BY `expressions_window_employee`.`department` ASC, `expressions_window_employee`.`hire_date` ASC, `expressions_window_employee`.`name` ASC;

@@ -23,3 +23,43 @@ UPDATE `doris_tests_visit` SET `count` = CASE WHEN (`doris_tests_visit`.`id` = 3
 UPDATE `doris_tests_everything` SET `flag` = 0, `real` = 9.724447570699985e+140, `document` = '{}', `text` = 'øJUã񇙵p', `unlimited` = '=ê­Üq', `key` = '4462ebfc5f915ef09cfbac6e7687a66e', `at` = NULL, `small` = 32767, `big` = 3769, `positive` = 9223372036854775807, `number` = 2147483647, `name` = 'kË', `maybe` = 1, `price` = -0.003729448, `day` = NULL, `address` = NULL, `clock` = '11:43:20.000981', `lasted` = NULL, `slug` = '%s' WHERE `doris_tests_everything`.`id` = 306124674214635328;
 
 UPDATE `doris_tests_visit` SET `count` = CASE WHEN (`doris_tests_visit`.`id` = 306123874646075200) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075201) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075202) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075203) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075204) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075205) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075206) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075207) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075208) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075209) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075210) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075211) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075212) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075213) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075214) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075215) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075216) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075217) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075218) THEN (`doris_tests_visit`.`count` + 1) WHEN (`doris_tests_visit`.`id` = 306123874646075219) THEN (`doris_tests_visit`.`count` + 1) ELSE NULL END WHERE `doris_tests_visit`.`id` IN (306123874646075200, 306123874646075201, 306123874646075202, 306123874646075203, 306123874646075204, 306123874646075205, 306123874646075206, 306123874646075207, 306123874646075208, 306123874646075209, 306123874646075210, 306123874646075211, 306123874646075212, 306123874646075213, 306123874646075214, 306123874646075215, 306123874646075216, 306123874646075217, 306123874646075218, 306123874646075219);
+
+UPDATE `expressions_number` SET `the_float` = `expressions_number`.`the_integer`;
+
+UPDATE `expressions_employee` SET `salary` = (BITXOR(`expressions_employee`.`salary`, 48));
+
+UPDATE `expressions_employee` SET `salary` = (BITXOR(`expressions_employee`.`salary`, NULL));
+
+UPDATE `expressions_number` SET `the_integer` = (BITOR(`expressions_number`.`the_integer`, 48));
+
+UPDATE `expressions_number` SET `the_float` = NULL WHERE `expressions_number`.`the_float` IS NOT NULL;
+
+UPDATE `expressions_number` SET `the_integer` = (BIT_SHIFT_LEFT(`expressions_number`.`the_integer`, 2));
+
+UPDATE `expressions_company` SET `ceo_id` = 306122992102204896 WHERE `expressions_company`.`num_employees` < 50;
+
+UPDATE `expressions_ExPeRiMeNt` SET `end` = (MICROSECONDS_ADD(`expressions_ExPeRiMeNt`.`start`, 8999999999999999));
+
+UPDATE `expressions_text` SET `name` = SUBSTRING(`expressions_text`.`name`, 1) WHERE `expressions_text`.`id` = 306123066559489504;
+
+UPDATE `expressions_company` SET `num_chairs` = ((`expressions_company`.`num_employees` + 2) * `expressions_company`.`num_employees`);
+
+UPDATE `expressions_company` SET `num_chairs` = (`expressions_company`.`num_employees` + (2 * `expressions_company`.`num_employees`));
+
+UPDATE `expressions_number` SET `the_integer` = (`expressions_number`.`the_integer` + 1) WHERE `expressions_number`.`the_integer` > 0;
+
+UPDATE `expressions_number` SET `the_integer` = (69 % `expressions_number`.`the_integer`) WHERE `expressions_number`.`id` = 306123137795548640;
+
+UPDATE `expressions_text` SET `name` = SUBSTRING(SUBSTRING(`expressions_text`.`name`, 2), 1, 3) WHERE `expressions_text`.`id` = 306123066559489504;
+
+UPDATE `expressions_number` SET `the_integer` = (BITAND(`expressions_number`.`the_integer`, 56)) WHERE `expressions_number`.`id` = 306123121085441504;
+
+UPDATE `expressions_jsonfieldmodel` SET `data` = CASE WHEN (JSON_TYPE(`expressions_jsonfieldmodel`.`data`, '$.\"key\"') = 'null') THEN '{\"key\": \"something\"}' ELSE NULL END;
+
+UPDATE `expressions_number` SET `the_integer` = (`expressions_number`.`the_integer` / 2), `the_float` = (`expressions_number`.`the_float` / 42.7e0) WHERE `expressions_number`.`id` = 306123127930545632;
+
+UPDATE `expressions_number` SET `the_integer` = (POW(2, `expressions_number`.`the_integer`)), `the_float` = (POW(1.5e0, `expressions_number`.`the_float`)) WHERE `expressions_number`.`id` = 306123140647675360;
+
+UPDATE `expressions_number` SET `the_integer` = IF(`expressions_number`.`the_integer` < 0, BITNOT(BIT_SHIFT_RIGHT(BITNOT(`expressions_number`.`the_integer`), 2)), BIT_SHIFT_RIGHT(`expressions_number`.`the_integer`, 2));
+
+UPDATE `expressions_company` SET `name` = 'foo' WHERE `expressions_company`.`id` IN (SELECT U0.`id` FROM `expressions_company` U0 LEFT OUTER JOIN `expressions_employee` U1 ON (U0.`point_of_contact_id` = U1.`id`) INNER JOIN `expressions_employee` U2 ON (U0.`ceo_id` = U2.`id`) WHERE NOT (U2.`firstname` = (U1.`firstname`)));
