@@ -1,5 +1,5 @@
-"""What the backend sends to Doris, in its own tests and in Django's: for each kind of statement a file with as
-few as show all.
+"""What the backend sends to Doris, in its own tests and in Django's: for each kind of statement a file with
+as few as show all.
 
 Each file begins with the page of Doris' documentation that describes its kind of statement (a path in the
 repository of Doris' website). All of them have been parsed with Doris' own grammar (rule singleStatement of
