@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
-from conftest import Client, fresh_database
+
+from tests.unit.emulators.conftest import Client, fresh_database
 
 
 @pytest.fixture(scope="module")
