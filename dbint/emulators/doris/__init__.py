@@ -5,6 +5,6 @@
 """
 
 from dbint.emulators.doris.emulator import DorisEmulator
-from dbint.emulators.doris.storage import StorageError
+from dbint.emulators.doris.tables.storage import StorageError
 
 __all__ = ["DorisEmulator", "StorageError"]

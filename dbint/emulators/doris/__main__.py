@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from dbint.emulators.doris.emulator import LIMITS, DorisEmulator
-from dbint.emulators.doris.jobs import ALTER_SECONDS
-from dbint.emulators.doris.storage import StorageError
+from dbint.emulators.doris.tables.jobs import ALTER_SECONDS
+from dbint.emulators.doris.tables.storage import StorageError
 from dbint.emulators.doris.variables import DORIS_VERSION
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)

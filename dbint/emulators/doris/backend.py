@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar
 from dbint.emulators.doris.errors import DorisError, NotEmulatedError
 from dbint.emulators.doris.faults import FAULTS_PATH, TOO_MANY_VERSIONS, Fault
 from dbint.emulators.doris.http import Request, check_login, reply
-from dbint.emulators.doris.load import Load, LoadService
+from dbint.emulators.doris.loads.load import Load, LoadService
 
 _LOAD = re.compile(r"/api/(?P<database>[^/]+)/(?P<table>[^/]+)/_stream_load")
 _TWO_PHASE = re.compile(r"/api/(?P<database>[^/]+)/(?:[^/]+/)?_stream_load_2pc")

@@ -14,13 +14,14 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
-from dbint.emulators.doris import partitions, translate
 from dbint.emulators.doris.errors import INSERT_FAILED, DorisError, NotEmulatedError
-from dbint.emulators.doris.lexer import Cursor, Token
-from dbint.emulators.doris.model import Table, identifier
-from dbint.emulators.doris.parse import parse_statement
-from dbint.emulators.doris.storage import Storage
-from dbint.emulators.doris.write import (
+from dbint.emulators.doris.sql import translate
+from dbint.emulators.doris.sql.lexer import Cursor, Token
+from dbint.emulators.doris.sql.parse import parse_statement
+from dbint.emulators.doris.tables import partitions
+from dbint.emulators.doris.tables.model import Table, identifier
+from dbint.emulators.doris.tables.storage import Storage
+from dbint.emulators.doris.tables.write import (
     DELETE,
     Staged,
     WriteOptions,

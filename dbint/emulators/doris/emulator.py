@@ -12,13 +12,13 @@ from dbint.emulators.doris import http
 from dbint.emulators.doris.admin import Admin
 from dbint.emulators.doris.backend import Backend
 from dbint.emulators.doris.frontend import Frontend
-from dbint.emulators.doris.jobs import ALTER_SECONDS
 from dbint.emulators.doris.listeners import Listeners
-from dbint.emulators.doris.load import LoadService
+from dbint.emulators.doris.loads.load import LoadService
 from dbint.emulators.doris.nodes import Node, Nodes
 from dbint.emulators.doris.session import Cluster
 from dbint.emulators.doris.statement_log import loads, open_log
-from dbint.emulators.doris.storage import Storage, StorageError
+from dbint.emulators.doris.tables.jobs import ALTER_SECONDS
+from dbint.emulators.doris.tables.storage import Storage, StorageError
 from dbint.emulators.doris.variables import DORIS_VERSION
 from dbint.emulators.doris.wire import QueryServer
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from dbint.emulators.doris.admin import PATHS, Admin
 from dbint.emulators.doris.faults import FAULTS_PATH
 from dbint.emulators.doris.http import Request, check_login, reply
-from dbint.emulators.doris.load import LoadService
+from dbint.emulators.doris.loads.load import LoadService
 
 _LOAD = re.compile(r"/api/(?P<database>[^/]+)/(?P<table>[^/]+)/_stream_load")
 _TWO_PHASE = re.compile(r"/api/(?P<database>[^/]+)/(?:[^/]+/)?_stream_load_2pc")

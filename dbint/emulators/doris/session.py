@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from dbint.emulators.doris import dml, information_schema, schema, show, translate, views
+from dbint.emulators.doris import dml
 from dbint.emulators.doris.duck_errors import from_duckdb
 from dbint.emulators.doris.errors import (
     BAD_TABLE,
@@ -18,16 +18,20 @@ from dbint.emulators.doris.errors import (
     NotEmulatedError,
 )
 from dbint.emulators.doris.faults import Faults
-from dbint.emulators.doris.grammar import check_statement, refuse_unknown
-from dbint.emulators.doris.jobs import Jobs
-from dbint.emulators.doris.lexer import Cursor
-from dbint.emulators.doris.model import Table
 from dbint.emulators.doris.nodes import Node, Nodes
 from dbint.emulators.doris.results import Result, ResultField
+from dbint.emulators.doris.show import information_schema
+from dbint.emulators.doris.show import statements as show
+from dbint.emulators.doris.sql import translate
+from dbint.emulators.doris.sql.grammar import check_statement, refuse_unknown
+from dbint.emulators.doris.sql.lexer import Cursor
 from dbint.emulators.doris.statement_log import StatementLog
-from dbint.emulators.doris.storage import Storage
+from dbint.emulators.doris.tables import schema, views
+from dbint.emulators.doris.tables.jobs import Jobs
+from dbint.emulators.doris.tables.model import Table
+from dbint.emulators.doris.tables.storage import Storage
+from dbint.emulators.doris.tables.write import read_relation
 from dbint.emulators.doris.variables import DORIS_VERSION, Variables
-from dbint.emulators.doris.write import read_relation
 
 _IN_TRANSACTION = "This is in a transaction, only insert, update, delete, commit, rollback is acceptable."
 

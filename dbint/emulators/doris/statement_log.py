@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbint.emulators.doris.errors import DorisError
-from dbint.emulators.doris.lexer import Token, tokenize
+from dbint.emulators.doris.sql.lexer import Token, tokenize
 
 if TYPE_CHECKING:
     from dbint.emulators.doris.http import Request

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dbint.emulators.doris.functions import AGGREGATES, SCALARS, WINDOW_ONLY, WRITTEN_OUT
+from dbint.emulators.doris.sql.functions import AGGREGATES, SCALARS, WINDOW_ONLY, WRITTEN_OUT
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "emulators.md"
 

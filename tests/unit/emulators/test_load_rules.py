@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import orc
 
-from dbint.emulators.doris.load_csv import CsvFormat, EnclosedRows, parse_csv
-from dbint.emulators.doris.load_formats import BLOCK
-from dbint.emulators.doris.load_json import JsonFormat, extract, parse_json, parse_path
+from dbint.emulators.doris.loads.csv_rows import CsvFormat, EnclosedRows, parse_csv
+from dbint.emulators.doris.loads.formats import BLOCK
+from dbint.emulators.doris.loads.json_rows import JsonFormat, extract, parse_json, parse_path
 from tests.unit.emulators.conftest import Client
 from tests.unit.emulators.test_stream_load import load, loaded
 
@@ -128,7 +128,7 @@ def test_bad_csv_rows_are_counted() -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 7, 4096])
 def test_bodies_come_in_any_pieces(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr("dbint.emulators.doris.load_formats.BLOCK", size)
+    monkeypatch.setattr("dbint.emulators.doris.loads.formats.BLOCK", size)
     body = '"é,\n1",🦉\r\n"b",c\r\n'.encode() * 50
     assert csv(body, separator=",", enclose='"') == [("é,\n1", "🦉"), ("b", "c")] * 50
     plain = "é,🦉\r\nb,\\N\r\n".encode() * 50

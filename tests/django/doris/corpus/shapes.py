@@ -9,7 +9,7 @@ however the clauses are combined.
 import re
 from collections.abc import Iterable
 
-from dbint.emulators.doris.lexer import Token, tokenize
+from dbint.emulators.doris.sql.lexer import Token, tokenize
 
 # As much of a statement as is looked at: the rows of a long INSERT are alike.
 _LONG = 8000

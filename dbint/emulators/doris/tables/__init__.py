@@ -1,0 +1,1 @@
+"""Tables as Doris has them: definitions, partitions, schema changes, views, and the rows."""
