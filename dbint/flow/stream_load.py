@@ -324,7 +324,11 @@ class StreamLoadClient:
             except BrokenExchangeError as broken:
                 attempt.maybe_loaded |= broken.sent > 0
                 attempt.reached |= not broken.unreachable
-                attempt.trouble = f"{host_and_port(server)}: {broken.reason}"
+                trouble = f"{host_and_port(server)}: {broken.reason}"
+                if attempt.trouble and time.monotonic() >= attempt.deadline:
+                    # Cut short by the deadline, it may say less than what was before.
+                    trouble = f"{attempt.trouble}; then {trouble}"
+                attempt.trouble = trouble
                 if isinstance(broken, _UnreachableBackendError) and broken.address not in attempt.unreachable:
                     attempt.unreachable.add(broken.address)
                     attempt.redirected = True

@@ -94,15 +94,16 @@ def make_connection(doris_settings):
         connections.settings[alias] = connections.configure_settings(
             {"default": {}, alias: {**doris_settings, **changes, "OPTIONS": options}}
         )[alias]
-        connections[alias] = connections.create_connection(alias)
         made.append(alias)
+        connections[alias] = connections.create_connection(alias)
         return connections[alias]
 
     yield make
     for alias in made:
         if alias in connections.settings:
-            connections[alias].close()
-            del connections[alias]
+            if hasattr(connections._connections, alias):
+                connections[alias].close()
+                del connections[alias]
             del connections.settings[alias]
 
 

@@ -49,7 +49,7 @@ def test_redirect_to_an_unreachable_address(t: Client, client: StreamLoadClient)
     assert client.load(t.database, "t", ROWS, label="l").attempts == 2, "the next backend is asked at once"
     fault(t.emulator, "kind=redirect&to=127.0.0.1:9&times=0")
     with pytest.raises(UnreachableError, match=r"redirects to the backend 127\.0\.0\.1:9.*address_map"):
-        client.load(t.database, "t", ROWS, label="m", deadline=0.5)
+        client.load(t.database, "t", ROWS, label="m", deadline=2.0)
 
 
 def test_no_backend(t: Client, client: StreamLoadClient) -> None:
