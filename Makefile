@@ -36,9 +36,9 @@ extension: .venv/ready
 fetch-light fetch-faults: fetch-%:
 	python3 -m stack fetch --profile $*
 
-# Three workers for two cores: much of the time a test waits. A file at a time and in order: its tests share much.
+# Four workers for two cores: much of the time a test waits. A file at a time and in order: its tests share much.
 # Each worker has servers of its own.
-DIVIDED := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+DIVIDED := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: ## C, Python, Django, integration, crash and browser tests, with their real servers
 	@$(PHASE) "Distribution packages" stack/bootstrap.sh build light faults test
