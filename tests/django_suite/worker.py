@@ -86,7 +86,7 @@ def configure(doris: DorisEmulator, module: str) -> None:
                 "USER": "root",
                 "PASSWORD": _PASSWORD,
                 "NAME": "django_tests",
-                "OPTIONS": {"http_port": doris.http_port, "lenient_models": True, "replication_num": 1},
+                "OPTIONS": {"http_port": doris.http_port, "lenient_models": True},
             },
             "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
         },
@@ -147,7 +147,7 @@ def main() -> None:
     logging.getLogger("dbint").propagate = False
     sys.path.insert(0, str(Path.cwd()))
     log = os.environ.get(STATEMENTS)
-    with DorisEmulator(password=_PASSWORD, statement_log=Path(log) if log else None) as doris:
+    with DorisEmulator(password=_PASSWORD, backends=3, statement_log=Path(log) if log else None) as doris:
         configure(doris, labels[0].split(".")[0])
         warnings.simplefilter("ignore")
         record = run(labels)

@@ -66,7 +66,7 @@ def scratch_table(
     """A new table of `make_model` on ``connection``; its removal is left to the scope's clean-up."""
     alias = connection.alias
     scope.doing("old scratch tables to be dropped")
-    scope.details["leftovers_removed"] = remove_leftovers(connection, prefix)
+    scope.details.setdefault("leftovers_removed", []).extend(remove_leftovers(connection, prefix))
     table = scratch_name(prefix, suffix)
     model = make_model(table)
 
