@@ -409,7 +409,9 @@ def _closing(text: str, at: int, whole: str) -> int:
 
 
 class _ArrayLookup(Lookup):  # type: ignore[type-arg]  # generic in the stubs alone
-    """A lookup whose right-hand side is a list of elements."""
+    """A lookup whose right-hand side is a list of elements; ``template`` is its SQL."""
+
+    template = ""
 
     def get_prep_lookup(self) -> Any:
         return self.rhs
@@ -422,6 +424,11 @@ class _ArrayLookup(Lookup):  # type: ignore[type-arg]  # generic in the stubs al
             return sql, list(params)
         field: Any = self.lhs.output_field
         return f"CAST(%s AS {field.db_type(connection)})", [field.get_db_prep_value(value, connection)]
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        left, params = self.process_lhs(compiler, connection)
+        right, right_params = self.elements(compiler, connection)
+        return self.template.format(left=left, right=right), [*params, *right_params]
 
 
 @ArrayField.register_lookup
@@ -466,11 +473,7 @@ class _Overlap(_ArrayLookup):
     """At least one of these elements is in the array."""
 
     lookup_name = "overlap"
-
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        left, params = self.process_lhs(compiler, connection)
-        right, right_params = self.elements(compiler, connection)
-        return f"ARRAYS_OVERLAP({left}, {right})", [*params, *right_params]
+    template = "ARRAYS_OVERLAP({left}, {right})"
 
 
 @ArrayField.register_lookup
@@ -478,11 +481,7 @@ class _ArrayExact(_ArrayLookup):
     """The same elements in the same order."""
 
     lookup_name = "exact"
-
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        left, params = self.process_lhs(compiler, connection)
-        right, right_params = self.elements(compiler, connection)
-        return f"{left} = {right}", [*params, *right_params]
+    template = "{left} = {right}"
 
 
 @ArrayField.register_lookup
