@@ -49,8 +49,10 @@ def find_libraries(extension: Extension) -> None:
 
 core = Extension(
     "dbint._core",
-    sources=sorted(str(path) for room in ("core", "binding") for path in Path("csrc", room).glob("*.c")),
-    depends=sorted(str(path) for room in ("core", "binding") for path in Path("csrc", room).glob("*.h")),
+    sources=sorted(map(str, Path("csrc", "core").rglob("*.c")))
+    + sorted(map(str, Path("csrc", "binding").glob("*.c"))),
+    depends=sorted(map(str, Path("csrc", "core").rglob("*.h")))
+    + sorted(map(str, Path("csrc", "binding").glob("*.h"))),
     include_dirs=["csrc/core"],
     # -flto: to hand an event over takes many small functions of several files, and an eighth less so.
     # -fno-plt: the clock and Python are called straight, not by way of a table.
