@@ -58,14 +58,13 @@ class RoutineLoadClauses:
     columns: str
     preceding_filter: str
     delete_on: str
-    order_by: str
     properties: dict[str, str]
 
     def sql(self) -> str:
         """The clauses between ``ON table`` and PROPERTIES, with ``WITH MERGE`` in front."""
         return (
             f"WITH MERGE\nCOLUMNS({self.columns}),\nPRECEDING FILTER {self.preceding_filter},\n"
-            f"DELETE ON {self.delete_on},\nORDER BY {self.order_by}"
+            f"DELETE ON {self.delete_on}"
         )
 
 
@@ -150,14 +149,16 @@ class TableMapping:
     # -- its loads
 
     def load_options(self) -> LoadOptions:
-        """For a Stream Load of messages, one a line: any of op c, u, r and d, with all values there."""
+        """For a Stream Load of messages, one a line: any of op c, u, r and d, with all values there.
+
+        The table names its sequence column (``function_column.sequence_col``), so a load need not.
+        """
         names, paths, derived = self._load(self.values, with_op=True)
         return {
             "jsonpaths": paths,
             "columns": [*names, *derived],
             "merge_type": "MERGE",
             "delete": f"{_OP} = 'd'",
-            "sequence_column": SEQUENCE,
         }
 
     def partial(self, unchanged: Collection[str]) -> LoadOptions:
@@ -178,7 +179,6 @@ class TableMapping:
         return {
             "jsonpaths": paths,
             "columns": [*names, *derived],
-            "sequence_column": SEQUENCE,
             "partial_columns": True,
             "partial_update_new_key_behavior": "APPEND",
         }
@@ -190,7 +190,6 @@ class TableMapping:
             columns=", ".join([*names, *derived]),
             preceding_filter=f"{_OP} IN ('c', 'u', 'd', 'r')",
             delete_on=f"{_OP} = 'd'",
-            order_by=SEQUENCE,
             properties={
                 "format": "json",
                 "jsonpaths": _paths(paths),
