@@ -297,6 +297,27 @@ dbi_rc dbi_conn_copy_end(dbi_conn *conn, const char *errormsg, int64_t deadline,
     return taken < 0 ? conn_broken(conn, what, err) : conn_flush(conn, deadline, what, err);
 }
 
+dbi_rc dbi_conn_copy_get(dbi_conn *conn, int64_t deadline, char **row, size_t *length, dbi_err *err) {
+    static const char what[] = "receiving rows";
+    dbi_rc rc = conn_usable(conn, what, err);
+
+    *row = NULL;
+    *length = 0;
+    while (rc == DBI_OK) {
+        int got = PQgetCopyData(conn->pq, row, 1);
+
+        if (got > 0)
+            *length = (size_t)got;
+        if (got > 0 || got == -1)
+            return DBI_OK;
+        if (got < 0 && PQstatus(conn->pq) == CONNECTION_OK)
+            return dbi_err_set(err, DBI_ESTATE, "%s: %.*s", what, (int)strcspn(PQerrorMessage(conn->pq), "\n"),
+                               PQerrorMessage(conn->pq));
+        rc = got < 0 ? conn_broken(conn, what, err) : conn_wait(conn, POLLIN, deadline, what, err);
+    }
+    return rc;
+}
+
 /* --- for the pool --- */
 
 bool dbi__conn_quiet(dbi_conn *conn) {

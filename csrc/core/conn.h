@@ -62,6 +62,10 @@ DBI_NODISCARD dbi_rc dbi_conn_copy_put(dbi_conn *conn, const void *bytes, size_t
  * @thread owner @locks none */
 DBI_NODISCARD dbi_rc dbi_conn_copy_end(dbi_conn *conn, const char *errormsg, int64_t deadline, dbi_err *err);
 
+/* Takes the next row of a COPY TO STDOUT, after a result PGRES_COPY_OUT; to be given to PQfreemem. *row = NULL: there is no
+ * more, and dbi_conn_result has the outcome. @thread owner @locks none */
+DBI_NODISCARD dbi_rc dbi_conn_copy_get(dbi_conn *conn, int64_t deadline, char **row, size_t *length, dbi_err *err);
+
 /* Fills err with "<what>: <the server's primary message>" and the SQLSTATE, and returns the class of the failure:
  * DBI_EAUTH for 28xxx, DBI_EUNREACHABLE for 08xxx and when the connection is lost (the SQLSTATE then says why, where
  * the server said it), else DBI_ESERVER. `result` (NULL = libpq's own message) stays the caller's. @thread owner */
