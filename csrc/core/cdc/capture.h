@@ -35,7 +35,7 @@ typedef struct dbi_capture_config {
     dbi_credentials_fn credentials; /* NULL = what the conninfo says */
     void *credentials_arg;
     const char *slot;
-    const char *publication; /* one, or several with commas */
+    const char *publication;
     const char *prefix;      /* of topics, and source.name */
     const char *version;     /* source.version */
     dbi_outlet *outlet;

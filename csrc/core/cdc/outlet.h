@@ -68,11 +68,11 @@ int dbi_outlet_topic_partitions(const dbi_outlet_topic *topic);
 /* Takes a message, which is copied (dbi_message: key, value, headers, partition or RD_KAFKA_PARTITION_UA). `position` is
  * that of a mark right behind it, 0 = none. DBI_EFULL: nothing was taken, wait for room. DBI_ETOOBIG: larger than
  * message.max.bytes; nothing was taken, the outlet works on. Anything else: see above. Never waits. @thread user */
-DBI_NODISCARD dbi_rc dbi_outlet_send(dbi_outlet *outlet, const dbi_outlet_topic *topic, const dbi_message *message,
+DBI_NODISCARD dbi_rc dbi_outlet_send(dbi_outlet *outlet, dbi_outlet_topic *topic, const dbi_message *message,
                                      uint64_t position, dbi_err *err);
 
 /* The same message into each partition of the topic: all or none. */
-DBI_NODISCARD dbi_rc dbi_outlet_send_to_all(dbi_outlet *outlet, const dbi_outlet_topic *topic,
+DBI_NODISCARD dbi_rc dbi_outlet_send_to_all(dbi_outlet *outlet, dbi_outlet_topic *topic,
                                             const dbi_message *message, uint64_t position, dbi_err *err);
 
 /* Everything up to `position` has been handed over. @thread user */
@@ -92,6 +92,10 @@ DBI_NODISCARD dbi_rc dbi_outlet_wait(dbi_outlet *outlet, int64_t deadline, dbi_e
 
 /* Everything up to here has been delivered; 0 = nothing was marked yet. Never falls. @thread any */
 uint64_t dbi_outlet_confirmed(const dbi_outlet *outlet);
+
+/* What the brokers say now: DBI_OK when nothing is wrong, DBI_EUNREACHABLE, DBI_EAUTH …, while messages wait for them.
+ * @thread user */
+dbi_rc dbi_outlet_trouble(const dbi_outlet *outlet, dbi_err *err);
 
 /* Nothing is outstanding. @thread user */
 bool dbi_outlet_idle(const dbi_outlet *outlet);
