@@ -26,7 +26,7 @@
 typedef struct dbi_envelope_options {
     const char *name;     /* topic prefix: source.name */
     const char *database; /* source.db */
-    const char *version;  /* source.version; NULL = "dbint <version>" */
+    const char *version;  /* source.version: "dbint <version>" */
     size_t value_max;     /* bytes; 0 = DBI_ENVELOPE_MAX_DEFAULT */
 } dbi_envelope_options;
 
