@@ -27,7 +27,7 @@ from dbint.django.backends.doris import (
     Steps,
     checks,
 )
-from dbint.django.backends.doris.ddl import PartitionShape, partition_shape, read_partitions
+from dbint.django.backends.doris.ddl import read_partitions
 from dbint.django.backends.doris.migrations import (
     AddPartition,
     AlterTable,
@@ -36,6 +36,7 @@ from dbint.django.backends.doris.migrations import (
     TruncatePartition,
 )
 from dbint.django.backends.doris.schema import DatabaseSchemaEditor
+from dbint.doris.show_create import PartitionShape, partition_shape
 
 from .conftest import ALIAS
 from .test_schema import make, number, sql_of

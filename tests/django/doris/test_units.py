@@ -12,9 +12,9 @@ from django.db.migrations.state import ModelState, ProjectState
 from django.db.migrations.writer import MigrationWriter
 
 from dbint.django.backends.doris import DorisTable
-from dbint.django.backends.doris.ddl import parse_create_table
 from dbint.django.backends.doris.ids import MAX_NODE, IdGenerator
 from dbint.django.backends.doris.table import table_options
+from dbint.doris.show_create import parse_create_table
 
 from .models import Event, Visit
 

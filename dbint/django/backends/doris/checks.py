@@ -13,7 +13,6 @@ from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import DatabaseError, NotSupportedError, connections, router
 from django.db.models import Index, Model, UniqueConstraint
 
-from dbint.django.backends.doris.ddl import TableDefinition, partition_shape
 from dbint.django.backends.doris.gates import lacking
 from dbint.django.backends.doris.indexes import (
     BloomFilterIndex,
@@ -30,6 +29,7 @@ from dbint.django.backends.doris.partitions import (
 )
 from dbint.django.backends.doris.table import DorisTable, table_options
 from dbint.django.backends.doris.types import NO_KEY_TYPES
+from dbint.doris.show_create import TableDefinition, partition_shape
 
 _WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INT", "BIGINT", "LARGEINT")
 _NUMBERS = (*_WHOLE_NUMBERS, "FLOAT", "DOUBLE", "DECIMAL")

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.commands import inspectdb
 from django.db import connections
 
-from dbint.django.backends.doris.ddl import TableDefinition, partition_shape, read_partitions
+from dbint.django.backends.doris.ddl import read_partitions
 from dbint.django.backends.doris.indexes import (
     BloomFilterIndex,
     DorisIndex,
@@ -32,6 +32,7 @@ from dbint.django.backends.doris.partitions import (
 )
 from dbint.django.backends.doris.table import AGGREGATES, DorisTable
 from dbint.django.backends.doris.types import FIELD_OF_TYPE, MAX_VARCHAR
+from dbint.doris.show_create import TableDefinition, partition_shape
 
 # Properties that a model says; the others are Doris' defaults, or said elsewhere.
 _OURS = ("replication_num", "replication_allocation", "colocate_with", "compression")

@@ -1,4 +1,4 @@
-"""What is in the database, read from SHOW CREATE TABLE (see ddl.py)."""
+"""What is in the database, read from SHOW CREATE TABLE (see dbint.doris.show_create)."""
 
 # ruff: noqa: ARG002 - these signatures are Django's
 
@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from django.db import ProgrammingError
 from django.db.backends.base.introspection import BaseDatabaseIntrospection
 
-from dbint.django.backends.doris.ddl import TableDefinition, parse_create_table
 from dbint.django.backends.doris.types import FIELD_OF_TYPE, MAX_VARCHAR
+from dbint.doris.show_create import TableDefinition, parse_create_table
 
 
 class FieldInfo(NamedTuple):

@@ -14,6 +14,8 @@ from typing import Any, Literal, cast
 
 from django.core.exceptions import ImproperlyConfigured
 
+from dbint.doris.names import quote_text
+
 ColumnName = Callable[[str], str]  # a field's name to its quoted column
 Feature = tuple[str, tuple[int, ...]]  # what it is, and the first Doris that has it
 
@@ -46,19 +48,14 @@ def literal(value: Any) -> str:
     if isinstance(value, dt.datetime):
         if value.tzinfo is not None:
             raise ImproperlyConfigured(f"a partition's bounds have no time zone: {value!r}")
-        return quoted(value.isoformat(" "))
+        return quote_text(value.isoformat(" "))
     if isinstance(value, dt.date):
-        return quoted(value.isoformat())
+        return quote_text(value.isoformat())
     if isinstance(value, str):
-        return quoted(value)
+        return quote_text(value)
     raise ImproperlyConfigured(
         f"a partition's values are text, whole numbers, dates, date-times, None or MAXVALUE, not {value!r}"
     )
-
-
-def quoted(text: str) -> str:
-    """Text in double quotes, as the manual has partitions and properties."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _row(values: tuple[Value, ...]) -> str:

@@ -25,12 +25,13 @@ from dbint.django.backends.doris.checks import (
     key_fields,
     unsupported_constraints,
 )
-from dbint.django.backends.doris.ddl import TableDefinition
 from dbint.django.backends.doris.gates import require
 from dbint.django.backends.doris.indexes import BloomFilterIndex, DorisIndex, bloom_filter_fields
-from dbint.django.backends.doris.partitions import PartitionBy, quoted
+from dbint.django.backends.doris.partitions import PartitionBy
 from dbint.django.backends.doris.table import DorisTable, table_options
 from dbint.django.backends.doris.types import NO_KEY_TYPES
+from dbint.doris.names import quote_text
+from dbint.doris.show_create import TableDefinition
 
 _DONE, _FAILED = "FINISHED", "CANCELLED"
 _REBUILD = (
@@ -675,4 +676,4 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
 
 
 def _pairs(properties: dict[str, str]) -> str:
-    return ", ".join(f"{quoted(name)} = {quoted(value)}" for name, value in properties.items())
+    return ", ".join(f"{quote_text(name)} = {quote_text(value)}" for name, value in properties.items())
