@@ -137,6 +137,55 @@ class EventsDict(TypedDict, total=False):
     background: bool
 
 
+class FlowTableDict(TypedDict, total=False):
+    """One table of a flow: fields of ``dbint.flow.config.TableOptions``."""
+
+    target: str
+    exclude: Sequence[str]
+    types: Mapping[str, str]
+    partition_by: str
+    distributed_by: Sequence[str]
+    buckets: int | Literal["AUTO"]
+    properties: Mapping[str, str]
+
+
+class FlowDict(TypedDict, total=False):
+    """One flow PostgreSQL -> Kafka -> Doris. ``SOURCE`` and ``TARGET`` are aliases of DATABASES; what flows
+    is named by ``TABLES`` (``schema.table``), ``MODELS`` (``app_label.Model``), or both. The other keys are
+    fields of ``dbint.flow.config.FlowConfig``, whose defaults hold.
+    """
+
+    SOURCE: str
+    TARGET: str
+    TABLES: Sequence[str] | Mapping[str, FlowTableDict]
+    MODELS: Sequence[str]
+    PREFIX: str
+    MODE: Literal["full_load_only", "cdc_only", "full_load_and_cdc"]
+    ENGINE: Literal["embedded", "connect"]
+    SLOT: str
+    PUBLICATION: str
+    FAILOVER: bool
+    PARTITIONS: int
+    REPLICATION: int
+    TOPIC_PROPERTIES: Mapping[str, str]
+    WINDOW_MESSAGES: int
+    WINDOW_BYTES: int
+    STREAM_TRANSACTIONS: bool
+    TOO_LARGE: Literal["stop", "dead_letter"]
+    LAG_WARNING_BYTES: int
+    LAG_DROP_BYTES: int
+    CHUNK_ROWS: int
+    WORKERS: int
+    BATCH_ROWS: int
+    BATCH_BYTES: int
+    BATCH_SECONDS: float
+    LOAD_TIMEOUT: float
+    MAX_BAD_ROWS: int
+    DRAIN_TIMEOUT: float
+    CONNECT_URL: str
+    CONNECT_OPTIONS: Mapping[str, str]
+
+
 class RoutingDict(TypedDict, total=False):
     """Which alias an app's or a model's tables live in."""
 
@@ -154,6 +203,7 @@ class DbintDict(TypedDict, total=False):
     VERIFY: VerifyDict
     ROUTING: RoutingDict
     EVENTS: EventsDict
+    FLOWS: Mapping[str, FlowDict]
 
 
 # -----------------------------------------------------------------------------
@@ -234,7 +284,8 @@ class RoutingSettings:
 class Settings:
     """The whole of ``DBINT``.
 
-    ``services`` stays the mapping that dbint.discovery.locate takes, ``events`` fields of DatabaseConfig.
+    ``services`` stays the mapping that dbint.discovery.locate takes, ``events`` fields of DatabaseConfig,
+    ``flows`` maps a flow's name to its keys (dbint.django.flows makes a FlowConfig of them).
     """
 
     services: Mapping[str, ServiceDict] = field(default_factory=dict)
@@ -244,6 +295,7 @@ class Settings:
     verify: VerifySettings = field(default_factory=VerifySettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     events: Mapping[str, Any] = field(default_factory=dict)
+    flows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 # -----------------------------------------------------------------------------
@@ -289,9 +341,10 @@ def parse(value: Any) -> tuple[Settings, list[Problem]]:
     read = {
         name: _section(f'DBINT["{name}"]', section, _KEYS[name], problems)
         for name, section in sections.items()
-        if name != "SERVICES"
+        if name not in ("SERVICES", "FLOWS")
     }
     services = _services(sections.get("SERVICES", {}), problems)
+    flows = _flows(sections.get("FLOWS", {}), problems)
     credentials, kafka = read.get("CREDENTIALS", {}), read.get("KAFKA", {})
     _find_contradictions(credentials, kafka, problems)
     return (
@@ -303,6 +356,7 @@ def parse(value: Any) -> tuple[Settings, list[Problem]]:
             verify=VerifySettings(**read.get("VERIFY", {})),
             routing=RoutingSettings(**read.get("ROUTING", {})),
             events=read.get("EVENTS", {}),
+            flows=flows,
         ),
         problems,
     )
@@ -378,6 +432,27 @@ def _services(services: Mapping[str, Any], problems: list[Problem]) -> dict[str,
             problems.append(Problem(WRONG_VALUE, str(error)))
         else:
             read[row.name] = cast(ServiceDict, kept)
+    return read
+
+
+def _flows(flows: Mapping[str, Any], problems: list[Problem]) -> dict[str, Mapping[str, Any]]:
+    read: dict[str, Mapping[str, Any]] = {}
+    for name, entry in flows.items():
+        place = f'DBINT["FLOWS"]["{name}"]'
+        if not isinstance(entry, Mapping):
+            problems.append(Problem(WRONG_VALUE, f"{place} is not a dict"))
+            continue
+        before = len(problems)
+        kept = _section(place, entry, _FLOW_KEYS, problems)
+        missing = [key for key in ("SOURCE", "TARGET") if key not in entry]
+        if missing:
+            hint = "They are aliases of DATABASES: SOURCE a PostgreSQL, TARGET a Doris."
+            problems.append(Problem(WRONG_VALUE, f"{place} has no {' and no '.join(missing)}", hint))
+        if not entry.get("TABLES") and not entry.get("MODELS"):
+            hint = 'Name what flows: "TABLES": ["public.orders"], or "MODELS": ["shop.Order"].'
+            problems.append(Problem(WRONG_VALUE, f"{place} has neither TABLES nor MODELS", hint))
+        if len(problems) == before or all(p.id == UNKNOWN_KEY for p in problems[before:]):
+            read[name] = kept
     return read
 
 
@@ -571,9 +646,75 @@ def _model_rules(value: Any) -> Any:
     return {label.lower(): alias for label, alias in rules.items()}
 
 
+def _flow_tables(value: Any) -> dict[str, dict[str, Any]]:
+    given = value if isinstance(value, Mapping) else {name: {} for name in _list_of(_text)(value)}
+    read: dict[str, dict[str, Any]] = {}
+    for name, options in given.items():
+        if not isinstance(name, str) or not all(name.partition(".")):
+            raise _Wrong(f"a list of schema.table, or a dict with such keys: {name!r} is none")
+        if not isinstance(options, Mapping):
+            raise _Wrong("a dict").below(name)
+        read[name] = {}
+        for key, option in options.items():
+            if key not in _FLOW_TABLE_KEYS:
+                raise _Wrong(f"a key: known are {', '.join(_FLOW_TABLE_KEYS)}").below(key).below(name)
+            try:
+                read[name][key] = _FLOW_TABLE_KEYS[key](option)
+            except _Wrong as wrong:
+                raise wrong.below(key).below(name) from None
+    return read
+
+
+def _buckets(value: Any) -> int | str:
+    return "AUTO" if value == "AUTO" else _count(value)
+
+
+def _model_label(value: Any) -> str:
+    if not isinstance(value, str) or value.count(".") != 1:
+        raise _Wrong("a model, written as app_label.Model")
+    return value
+
+
 _SECTIONS: Mapping[str, _Reader] = dict.fromkeys(
-    ("SERVICES", "CREDENTIALS", "KAFKA", "DORIS", "VERIFY", "ROUTING", "EVENTS"), _section_dict
+    ("SERVICES", "CREDENTIALS", "KAFKA", "DORIS", "VERIFY", "ROUTING", "EVENTS", "FLOWS"), _section_dict
 )
+_FLOW_TABLE_KEYS: Mapping[str, _Reader] = {
+    "target": _text,
+    "exclude": _list_of(_text),
+    "types": _dict_of(_text),
+    "partition_by": _text,
+    "distributed_by": _list_of(_text),
+    "buckets": _buckets,
+    "properties": _dict_of(_text),
+}
+_FLOW_KEYS: Mapping[str, _Reader] = {
+    **dict.fromkeys(("SOURCE", "TARGET"), _alias),
+    "TABLES": _flow_tables,
+    "MODELS": _list_of(_model_label),
+    **dict.fromkeys(("PREFIX", "SLOT", "PUBLICATION", "CONNECT_URL"), _text),
+    "MODE": _one_of("full_load_only", "cdc_only", "full_load_and_cdc"),
+    "ENGINE": _one_of("embedded", "connect"),
+    "TOO_LARGE": _one_of("stop", "dead_letter"),
+    **dict.fromkeys(("FAILOVER", "STREAM_TRANSACTIONS"), _boolean),
+    **dict.fromkeys(("TOPIC_PROPERTIES", "CONNECT_OPTIONS"), _dict_of(_text)),
+    **dict.fromkeys(
+        (
+            "PARTITIONS",
+            "REPLICATION",
+            "WINDOW_MESSAGES",
+            "WINDOW_BYTES",
+            "LAG_WARNING_BYTES",
+            "LAG_DROP_BYTES",
+            "CHUNK_ROWS",
+            "WORKERS",
+            "BATCH_ROWS",
+            "BATCH_BYTES",
+            "MAX_BAD_ROWS",
+        ),
+        _count,
+    ),
+    **dict.fromkeys(("BATCH_SECONDS", "LOAD_TIMEOUT", "DRAIN_TIMEOUT"), _number),
+}
 # dbint.discovery.locate checks the values.
 _SERVICE_KEYS: Mapping[str, _Reader] = dict.fromkeys(
     ("host", "port", "ports", "hosts", "addresses", "url", "namespace", "database"), _anything

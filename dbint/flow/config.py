@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import psycopg
 import pymysql
+import pymysql.cursors
 from psycopg.conninfo import make_conninfo
 
 from dbint.errors import AuthenticationError, ConfigurationError, UnreachableError
@@ -109,15 +110,31 @@ class TargetAccess:
     def stream_load_client(self, **options: Any) -> StreamLoadClient:
         """A client for loads; ``options`` are its further parameters (``deadline``)."""
         given: dict[str, Any] = {"be_urls" if self.through_backends else "fe_urls": list(self.http_urls)}
+        allowed = [*self.allowed_hosts, *(() if self.through_backends else self._backend_hosts())]
         return StreamLoadClient(
             **given,
             credentials=self.credentials,
-            allowed_hosts=self.allowed_hosts,
+            allowed_hosts=allowed,
             address_map=self.address_map,
             tls=self.tls,
             connect_timeout=self.connect_timeout,
             **options,
         )
+
+    def _backend_hosts(self) -> list[str]:
+        """The backends that a frontend names; a user who may not ask has them in ``allowed_hosts``."""
+        try:
+            connection = self.connect()
+        except (AuthenticationError, ConfigurationError, UnreachableError):
+            return []
+        try:
+            with connection.cursor(pymysql.cursors.DictCursor) as cursor:
+                cursor.execute("SHOW BACKENDS")
+                return [str(row["Host"]) for row in cursor.fetchall()]
+        except (pymysql.Error, KeyError):
+            return []
+        finally:
+            connection.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +241,9 @@ class FlowConfig:
             number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9
             _require(number, name, "a number of seconds above 0")
         if self.lag_drop_bytes is not None:
-            _require(self.lag_drop_bytes > self.lag_warning_bytes, "lag_drop_bytes", "above lag_warning_bytes")
+            _require(
+                self.lag_drop_bytes > self.lag_warning_bytes, "lag_drop_bytes", "above lag_warning_bytes"
+            )
         self._check_tables()
         for name in ("options", "topic_properties", "connect_options"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))

@@ -1,0 +1,395 @@
+"""What a flow will make of its tables, before it does: mappings, DDL, and what speaks against them.
+
+Nothing is narrowed silently. What Doris can hold exactly is mapped; what it cannot is refused, with what to
+do about it; what is exact and yet surprises (text instead of a number, UTC instead of a zone) is a warning.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import psycopg
+
+from dbint.doris.show_create import partition_shape
+from dbint.errors import ConfigurationError
+from dbint.flow.config import FlowConfig, TableOptions
+from dbint.flow.evolution import Evolution, apply, current_definition, evolve
+from dbint.flow.mapping import SEQUENCE, ColumnMapping, TableMapping
+from dbint.flow.source import SourceColumn, SourceTable, read_table
+from dbint.flow.types import Unmappable, target_type
+
+Level = Literal["error", "warning"]
+
+_TABLE_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,63}")
+_OWNED_PROPERTIES = (
+    "enable_unique_key_merge_on_write",
+    "function_column.sequence_col",
+    "function_column.sequence_type",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about a table or column that has to be known before the flow begins."""
+
+    level: Level
+    where: str
+    text: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}" + (f". {self.advice}" if self.advice else "")
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """One table: its mapping (None when it cannot flow), what Doris' table needs, and what was found."""
+
+    source: str
+    mapping: TableMapping | None
+    findings: tuple[Finding, ...] = ()
+    evolution: Evolution = field(default_factory=Evolution)
+    rows: int = 0
+
+    @property
+    def errors(self) -> list[str]:
+        """What keeps the table from flowing."""
+        return [str(finding) for finding in self.findings if finding.level == "error"] + [
+            f"{self.source}: {refusal}" for refusal in self.evolution.refusals
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole of a flow."""
+
+    flow: str
+    tables: tuple[TablePlan, ...]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def errors(self) -> list[str]:
+        """What keeps the flow from running."""
+        own = [str(finding) for finding in self.findings if finding.level == "error"]
+        return own + [error for table in self.tables for error in table.errors]
+
+    @property
+    def statements(self) -> list[str]:
+        """The DDL that --apply runs in Doris."""
+        return [change.sql for table in self.tables for change in table.evolution.changes]
+
+    def mappings(self) -> list[TableMapping]:
+        """Raises ConfigurationError when a table cannot flow."""
+        if self.errors:
+            raise ConfigurationError(f"flow {self.flow} cannot run: " + "; ".join(self.errors))
+        return [table.mapping for table in self.tables if table.mapping is not None]
+
+
+def map_table(
+    table: SourceTable, topic: str, database: str, options: TableOptions | None = None
+) -> tuple[TableMapping | None, list[Finding]]:
+    """The mapping of one table, and what was found; None with at least one finding of level "error"."""
+    maker = _Maker(table, options or TableOptions())
+    mapping = maker.make(topic, database)
+    failed = any(finding.level == "error" for finding in maker.findings)
+    return None if failed else mapping, maker.findings
+
+
+def load_mappings(config: FlowConfig) -> list[TableMapping]:
+    """The mappings of a flow's tables, from the catalogue as it is now. Raises ConfigurationError with all
+    that keeps a table from flowing.
+    """
+    with config.source.connect() as connection:
+        made = [(name, *plan_source(config, connection, name)) for name in config.tables]
+    errors = [str(f) for _, _, findings, _ in made for f in findings if f.level == "error"]
+    if errors:
+        raise ConfigurationError(f"flow {config.name} cannot run: " + "; ".join(errors))
+    return [mapping for _, mapping, _, _ in made if mapping is not None]
+
+
+def plan_source(
+    config: FlowConfig, connection: psycopg.Connection[Any], name: str
+) -> tuple[TableMapping | None, list[Finding], int]:
+    """Mapping, findings and estimated rows of one table; Doris is not asked."""
+    options = config.table_options(name)
+    try:
+        table = read_table(connection, name)
+    except ConfigurationError as error:
+        return None, [Finding("error", name, str(error))], 0
+    if config.target.replication_num is not None and "replication_num" not in options.properties:
+        options = _with_property(options, "replication_num", str(config.target.replication_num))
+    mapping, findings = map_table(table, config.topic(name), config.target.database, options)
+    return mapping, findings, table.rows
+
+
+def plan(config: FlowConfig) -> Plan:
+    """What the flow will do. Raises UnreachableError and AuthenticationError."""
+    with config.source.connect() as postgres:
+        own = source_findings(postgres)
+        made = [(name, *plan_source(config, postgres, name)) for name in config.tables]
+    own += _same_targets([mapping for _, mapping, _, _ in made if mapping is not None])
+    if config.engine == "connect":
+        own.append(
+            Finding(
+                "warning",
+                "engine connect",
+                "a TRUNCATE in PostgreSQL does not reach Doris: Debezium tells one partition alone",
+                "Use DELETE, or the embedded engine",
+            )
+        )
+    tables = []
+    doris = config.target.connect()
+    try:
+        for name, mapping, findings, rows in made:
+            evolution = Evolution()
+            if mapping is not None:
+                evolution = evolve(mapping, current_definition(doris, mapping))
+            tables.append(TablePlan(name, mapping, tuple(findings), evolution, rows))
+    finally:
+        doris.close()
+    return Plan(config.name, tuple(tables), tuple(own))
+
+
+def apply_plan(config: FlowConfig, made: Plan, *, timeout: float = 600.0) -> list[str]:
+    """Run the plan's statements in Doris and return what was done, in words. Raises as evolution.apply, and
+    ConfigurationError when anything speaks against the plan.
+    """
+    made.mappings()
+    done = []
+    doris = config.target.connect()
+    try:
+        for table in made.tables:
+            if table.mapping is not None and table.evolution.changes:
+                apply(doris, table.mapping, table.evolution, timeout=timeout)
+                done += [f"{table.source}: {change.text}" for change in table.evolution.changes]
+    finally:
+        doris.close()
+    return done
+
+
+def source_findings(connection: psycopg.Connection[Any]) -> list[Finding]:
+    """What of the source server keeps changes from being captured."""
+    row = connection.execute(
+        "SELECT current_setting('wal_level'), current_setting('server_version_num')::int, "
+        "(SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user), "
+        "pg_is_in_recovery(), current_database()"
+    ).fetchone()
+    wal_level, version, may_replicate, standby, database = row or ("", 0, False, False, "")
+    found = []
+    if wal_level != "logical":
+        found.append(
+            Finding(
+                "error",
+                f"database {database}",
+                f"wal_level is {wal_level}: changes cannot be read from the commit log",
+                "Set wal_level = logical in postgresql.conf and restart PostgreSQL",
+            )
+        )
+    if not may_replicate:
+        found.append(
+            Finding(
+                "error",
+                f"database {database}",
+                "the user may not replicate",
+                "ALTER ROLE … REPLICATION, as a superuser",
+            )
+        )
+    if version < 100_000:
+        found.append(Finding("error", f"database {database}", "publications need PostgreSQL 10 or later"))
+    if standby:
+        found.append(
+            Finding(
+                "error", f"database {database}", "it is a standby", "Name the primary as the flow's source"
+            )
+        )
+    return found
+
+
+def _with_property(options: TableOptions, name: str, value: str) -> TableOptions:
+    return TableOptions(
+        options.target,
+        options.exclude,
+        options.types,
+        options.partition_by,
+        options.distributed_by,
+        options.buckets,
+        {**options.properties, name: value},
+    )
+
+
+def _same_targets(mappings: Sequence[TableMapping]) -> list[Finding]:
+    seen: dict[str, str] = {}
+    found = []
+    for mapping in mappings:
+        other = seen.setdefault(mapping.target.lower(), mapping.source)
+        if other != mapping.source:
+            found.append(
+                Finding(
+                    "error",
+                    mapping.source,
+                    f"flows into {mapping.target}, and so does {other}",
+                    "Give one of them another target",
+                )
+            )
+    return found
+
+
+class _Maker:
+    """Makes one mapping, and collects what there is to say about it."""
+
+    def __init__(self, table: SourceTable, options: TableOptions) -> None:
+        self.table, self.options = table, options
+        self.findings: list[Finding] = []
+
+    def error(self, text: str, advice: str = "", column: str = "") -> None:
+        self._find("error", text, advice, column)
+
+    def warn(self, text: str, advice: str = "", column: str = "") -> None:
+        self._find("warning", text, advice, column)
+
+    def _find(self, level: Level, text: str, advice: str, column: str) -> None:
+        where = f"{self.table.full_name}.{column}" if column else self.table.full_name
+        self.findings.append(Finding(level, where, text, advice))
+
+    def make(self, topic: str, database: str) -> TableMapping:
+        table, options = self.table, self.options
+        self._check_names()
+        self._check_identity()
+        columns = [c for c in table.columns if c.name not in options.exclude and not c.generated]
+        self._check_generated()
+        by_name = {column.name: column for column in columns}
+        ordered = [by_name[name] for name in table.key if name in by_name]
+        ordered += [column for column in columns if column.name not in table.key]
+        mapped = [made for column in ordered if (made := self._column(column)) is not None]
+        self._check_toast(mapped)
+        self._check_layout(mapped)
+        return TableMapping(
+            source=table.full_name,
+            topic=topic,
+            target_database=database,
+            target_table=options.target or self._target(),
+            columns=tuple(mapped),
+            key=table.key,
+            partition_by=options.partition_by,
+            distributed_by=options.distributed_by,
+            buckets=options.buckets,
+            properties=dict(options.properties),
+        )
+
+    def _target(self) -> str:
+        """The table's own name; that of another schema than public has the schema in front."""
+        if self.table.schema == "public":
+            return self.table.name
+        return f"{self.table.schema}_{self.table.name}"
+
+    def _check_names(self) -> None:
+        name = self.options.target or self._target()
+        if not _TABLE_NAME.fullmatch(name):
+            self.error(
+                f"Doris has no table named {name!r}",
+                "Give it a target of letters, digits, _ and -, with a letter first",
+            )
+        known = {column.name for column in self.table.columns}
+        for option, names in (("exclude", self.options.exclude), ("types", self.options.types)):
+            if unknown := sorted(set(names) - known):
+                self.error(f"{option} names {', '.join(unknown)}, which the table does not have")
+        if hidden := sorted(set(self.options.exclude) & set(self.table.key)):
+            self.error(f"{', '.join(hidden)} is in the primary key and cannot be left out")
+        seen: dict[str, str] = {}
+        for column in self.table.columns:
+            if column.name in self.options.exclude:
+                continue
+            if (other := seen.setdefault(column.name.lower(), column.name)) != column.name:
+                self.error(f"columns {other} and {column.name} are one to Doris", "Leave one out (exclude)")
+            if column.name.lower().startswith("dbint_"):
+                self.error(
+                    "names that begin with dbint_ are the flow's own", "Leave it out (exclude)", column.name
+                )
+            if column.name.startswith("__DORIS_") or '"' in column.name or "\\" in column.name:
+                self.error("Doris cannot load a column of that name", "Leave it out (exclude)", column.name)
+        if owned := sorted(set(self.options.properties) & set(_OWNED_PROPERTIES)):
+            self.error(f"properties {', '.join(owned)} are the flow's own")
+
+    def _check_identity(self) -> None:
+        table = self.table
+        alter = f'ALTER TABLE "{table.schema}"."{table.name}"'
+        if not table.key:
+            self.error(
+                "it has no primary key, so Doris could not tell its rows apart",
+                f"{alter} ADD PRIMARY KEY (…)",
+            )
+        elif table.identity == "nothing":
+            self.error(
+                "REPLICA IDENTITY NOTHING: updates and deletes do not say which row they are about "
+                "(PostgreSQL refuses them once the table is published)",
+                f"{alter} REPLICA IDENTITY DEFAULT",
+            )
+        elif table.identity == "index" and (missing := sorted(set(table.key) - set(table.identity_index))):
+            self.error(
+                f"its REPLICA IDENTITY is an index without {', '.join(missing)}, so a delete does not have "
+                "the primary key",
+                f"{alter} REPLICA IDENTITY DEFAULT",
+            )
+
+    def _check_generated(self) -> None:
+        generated = [c.name for c in self.table.columns if c.generated and c.name not in self.options.exclude]
+        if in_key := sorted(set(generated) & set(self.table.key)):
+            self.error(f"the key's column {', '.join(in_key)} is generated, and is not in the commit log")
+        elif generated:
+            self.warn(
+                f"generated columns stay behind: {', '.join(generated)}",
+                "PostgreSQL does not send them; compute them in Doris, such as in a view",
+            )
+
+    def _column(self, column: SourceColumn) -> ColumnMapping | None:
+        in_key = column.name in self.table.key
+        try:
+            found = target_type(column, in_key=in_key, chosen=self.options.types.get(column.name, ""))
+        except Unmappable as unmappable:
+            self.error(unmappable.why, unmappable.advice, column.name)
+            return None
+        if found.warning:
+            self.warn(f"{column.type} -> {found.type}, {found.warning}", "", column.name)
+        return ColumnMapping(
+            source=column.name,
+            source_type=column.type,
+            name=column.name,
+            type=found.type,
+            conversion=found.conversion,
+            toast=column.toast and not in_key,
+        )
+
+    def _check_toast(self, mapped: list[ColumnMapping]) -> None:
+        if self.table.identity == "full":
+            return
+        large = [column.name for column in mapped if column.toast]
+        if large:
+            self.warn(
+                f"an UPDATE leaves out large values that it does not change ({', '.join(large)}): such rows "
+                "are loaded as partial updates, which are slower",
+                f'ALTER TABLE "{self.table.schema}"."{self.table.name}" REPLICA IDENTITY FULL '
+                "sends all values, for more of PostgreSQL's log. Routine Load needs it",
+            )
+
+    def _check_layout(self, mapped: list[ColumnMapping]) -> None:
+        names = {column.name for column in mapped}
+        key = set(self.table.key)
+        if self.options.partition_by:
+            shape = partition_shape(self.options.partition_by)
+            if not shape:
+                self.error(
+                    f"partition_by is what follows PARTITION BY, such as 'RANGE(day) ()', not "
+                    f"{self.options.partition_by!r}"
+                )
+            if outside := sorted(set(shape.columns) - key):
+                what = "is not in the primary key" if set(outside) <= names else "is no column"
+                self.error(
+                    f"it cannot be partitioned by {', '.join(outside)}, which {what}: in Doris a row's "
+                    "partition is part of its key",
+                    "Partition by columns of the primary key, or put the column into it",
+                )
+        if outside := sorted(set(self.options.distributed_by) - key):
+            self.error(f"distributed_by names {', '.join(outside)}, which is not in the primary key")
+        if SEQUENCE in names:
+            self.error(f"{SEQUENCE} is the flow's own column", "", SEQUENCE)
