@@ -1,0 +1,1 @@
+"""What other programs made of the same input, recorded."""
