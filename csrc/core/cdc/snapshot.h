@@ -46,7 +46,7 @@ typedef struct dbi_table_snapshot_config {
     const char *topic;
     const char *prefix;   /* source.name */
     const char *database; /* source.db */
-    const char *version;  /* source.version; NULL = ours */
+    const char *version;  /* source.version */
     uint64_t point;       /* see above */
     dbi_outlet *outlet;
 } dbi_table_snapshot_config;
