@@ -433,9 +433,45 @@ class Batch:
     def __getitem__(self, index: int, /) -> Message: ...
     def __iter__(self) -> Iterator[Message]: ...
     def __len__(self) -> int: ...
+    @property
+    def assigned(self) -> list[_Place]: ...
+    @property
+    def lost(self) -> bool: ...
+    @property
+    def revoked(self) -> list[_Place]: ...
+    def at(self, topic: str, partition: int, offset: int) -> Message: ...
     def concat(
-        self, separator: Buffer = b"", topic: str | None = None, partition: int | None = None
+        self,
+        separator: Buffer = b"",
+        topic: str | None = None,
+        partition: int | None = None,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        only: Sequence[int] | None = None,
+        without: Sequence[int] | None = None,
     ) -> bytes: ...
+    def keys(
+        self,
+        topic: str | None = None,
+        partition: int | None = None,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        only: Sequence[int] | None = None,
+        without: Sequence[int] | None = None,
+    ) -> list[tuple[int, bytes | None]]: ...
+    def survey(
+        self,
+        placeholders: Sequence[bytes],
+        topic: str | None = None,
+        partition: int | None = None,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        only: Sequence[int] | None = None,
+        without: Sequence[int] | None = None,
+    ) -> tuple[int, int, list[tuple[int, int]], list[tuple[int, str, int]]]: ...
     def ranges(self) -> list[tuple[str, int, int, int, int, int]]: ...
 
 @disjoint_base
@@ -446,7 +482,7 @@ class Consumer(KafkaClient):
     def assign(self, partitions: Sequence[tuple[Any, ...]], /) -> None: ...
     def assignment(self) -> list[_Place]: ...
     def close(self) -> None: ...
-    def commit(self, offsets: Sequence[tuple[Any, ...]], /) -> None: ...
+    def commit(self, offsets: Sequence[tuple[Any, ...]], timeout: float | None = None) -> None: ...
     def committed(
         self, partitions: Sequence[tuple[Any, ...]], timeout: float | None = None
     ) -> list[_Place]: ...
@@ -482,6 +518,88 @@ class Admin(KafkaClient):
         list[tuple[int, str, int]],
         list[tuple[str, int, list[tuple[int, int, int, int]]]],
     ]: ...
+
+# --- the flow ---
+
+@type_check_only
+class OutletCounts(TypedDict):
+    sent: int
+    delivered: int
+    sent_bytes: int
+    undelivered: int
+    undelivered_bytes: int
+    full: int
+    resets: int
+
+@final
+class Outlet:
+    def __new__(
+        cls,
+        properties: Mapping[str, str],
+        *,
+        max_messages: int = 100000,
+        max_bytes: int = 67108864,
+        partitions: int | None = None,
+        replication: int | None = None,
+        topic_properties: Mapping[str, str] | None = None,
+    ) -> Outlet: ...
+    @property
+    def confirmed(self) -> int: ...
+    def counts(self) -> OutletCounts: ...
+    def ensure_topic(self, name: str, timeout: float | None = 30.0) -> int: ...
+
+@type_check_only
+class CaptureStatus(TypedDict):
+    state: str
+    error: str | None
+    error_code: str
+    backend_pid: int
+    received: int
+    confirmed: int
+    server_end: int
+    server_end_age: float | None
+    confirmed_commit: float | None
+    received_commit: float | None
+    transactions: int
+    inserts: int
+    updates: int
+    deletes: int
+    truncates: int
+    messages: int
+    skipped: int
+    dead_letters: int
+    bytes: int
+    connects: int
+    stalls: int
+    spooled_bytes: int
+    delivered: int
+    undelivered: int
+    undelivered_bytes: int
+
+@final
+class Capture:
+    def __new__(
+        cls,
+        outlet: Outlet,
+        *,
+        name: str,
+        conninfo: str,
+        slot: str,
+        publication: str,
+        prefix: str,
+        dead_letter_topic: str | None = None,
+        spool_directory: str | None = None,
+        start: int = 0,
+        streaming: bool = False,
+        messages: bool = False,
+        spool_memory: int = 16777216,
+        connect_timeout: float | None = 10.0,
+        feedback: float | None = 10.0,
+    ) -> Capture: ...
+    def join(self, timeout: float | None = None) -> bool: ...
+    def start(self) -> None: ...
+    def status(self) -> CaptureStatus: ...
+    def stop(self, timeout: float | None = 30.0) -> None: ...
 
 # --- PostgreSQL connections ---
 

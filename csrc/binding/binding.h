@@ -64,6 +64,8 @@ typedef enum dbi_error {
     X(writer)                                                                                                          \
     X(row_encoder)                                                                                                     \
     X(pool)                                                                                                            \
+    X(outlet) /* before those that send through it */                                                                  \
+    X(capture)                                                                                                         \
     X(admin)
 
 typedef struct dbi_state {
@@ -137,6 +139,13 @@ bool dbi_arg_float(PyObject *value, const char *name, double *number);
 /* _core.metrics_snapshot() */
 PyObject *dbi_metrics_snapshot(PyObject *module, PyObject *ignored);
 extern const char dbi_metrics_snapshot_doc[];
+
+/* --- changes (decode.c) --- */
+
+/* _core.decode_changes(), _core.capture_settings() */
+PyObject *dbi_decode_changes(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *dbi_capture_settings(PyObject *module, PyObject *ignored);
+extern const char dbi_decode_changes_doc[], dbi_capture_settings_doc[];
 
 /* --- waiting (bridge.c) --- */
 

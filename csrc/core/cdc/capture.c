@@ -210,8 +210,6 @@ static dbi_rc pool_make(dbi_pool **pool, const dbi_capture_config *config, bool 
     pool_config.max_size = 1;
     pool_config.connect_timeout = config->connect_timeout;
     pool_config.max_idle = config->feedback / 2;
-    pool_config.credentials = config->credentials;
-    pool_config.credentials_arg = config->credentials_arg;
     rc = dbi_pool_new(pool, &pool_config, err);
     memset(conninfo, 0, strlen(conninfo)); /* it may hold a password */
     dbi_free(conninfo);
@@ -1026,6 +1024,7 @@ static bool may_heal(const dbi_err *err) {
         if (err->sqlstate[0] != '\0' && strncmp(err->sqlstate, final[i], strlen(final[i])) == 0)
             return false;
     switch (err->rc) {
+    case DBI_EAUTH: /* whoever starts it again may have other credentials */
     case DBI_EINVAL:
     case DBI_ESTATE:
     case DBI_ECONFIG:
@@ -1158,14 +1157,16 @@ void dbi_capture_stop(dbi_capture *capture, int64_t deadline) {
     (void)eventfd_write(capture->stop_fd, 1);
 }
 
-dbi_rc dbi_capture_join(dbi_capture *capture, int64_t deadline, dbi_err *err) {
+dbi_rc dbi_capture_join(dbi_capture *capture, int64_t deadline, bool *ended, dbi_err *err) {
+    *ended = true;
     if (capture->fork != dbi__fork_now())
         return dbi_err_set(err, DBI_EFORK, "this capture was made before a fork, by the parent of this process");
     if (!capture->started)
         return DBI_OK;
     while (!atomic_load(&capture->ended)) {
-        if (dbi_clock_left(NULL, deadline) == 0)
-            return dbi_err_set(err, DBI_ETIMEOUT, "the capture has not ended");
+        *ended = dbi_clock_left(NULL, deadline) > 0;
+        if (!*ended)
+            return DBI_OK;
         (void)nanosleep(&(struct timespec){.tv_nsec = 5 * DBI_NS_PER_MS}, NULL);
     }
     (void)pthread_join(capture->thread, NULL);

@@ -3,7 +3,7 @@
  *     start -> CONNECTING -> STREAMING -> (connection lost, broker's fatal error) -> WAITING -> CONNECTING ...
  *                 |             |
  *                 |             +-- stop -> DRAINING -> STOPPED
- *                 +-- what time does not heal (slot missing or invalidated, refused, message too large) -> FAILED
+ *                 +-- what time does not heal (slot missing or invalidated, login refused, message too large) -> FAILED
  *
  * It reads `START_REPLICATION SLOT … LOGICAL … pgoutput`, writes each change as Debezium's envelope (envelope.h) into
  * topic <prefix>.<schema>.<table>, and confirms to the server what the outlet has delivered, at the ends of
@@ -32,8 +32,6 @@ typedef struct dbi_capture dbi_capture;
 typedef struct dbi_capture_config {
     const char *name;        /* the flow's, in metrics and messages */
     const char *conninfo;    /* of the source database */
-    dbi_credentials_fn credentials; /* NULL = what the conninfo says */
-    void *credentials_arg;
     const char *slot;
     const char *publication;
     const char *prefix;      /* of topics, and source.name */
@@ -66,8 +64,9 @@ DBI_NODISCARD dbi_rc dbi_capture_start(dbi_capture *capture, dbi_err *err);
  * it ends as it is. Does not wait. @thread any */
 void dbi_capture_stop(dbi_capture *capture, int64_t deadline);
 
-/* Waits until the thread has ended: DBI_OK, DBI_ETIMEOUT, or, once, what ended it. @thread owner */
-DBI_NODISCARD dbi_rc dbi_capture_join(dbi_capture *capture, int64_t deadline, dbi_err *err);
+/* Waits until the thread has ended; *ended false: the deadline passed first. Then DBI_OK, or, once, what ended it:
+ * DBI_ETIMEOUT when a stop's deadline passed before all that was read had been delivered. @thread owner */
+DBI_NODISCARD dbi_rc dbi_capture_join(dbi_capture *capture, int64_t deadline, bool *ended, dbi_err *err);
 
 #define DBI_CAPTURE_STATE_MAP(X)                                                                                       \
     X(STOPPED, "stopped")                                                                                              \
