@@ -1,4 +1,4 @@
-/* dead.h - dead letters: rows that the server refuses, kept in a file so that the others can land.
+/* dead.h - dead letters: rows and messages that a server refuses, kept in a file so that the others can land.
  *
  * <journal>/dead/<chain>.jsonl, <chain> being its id in 32 hexadecimal digits; directory 0700, file 0600. JSON lines,
  * in UTF-8, each ended by a newline and in this order of keys:
@@ -6,6 +6,14 @@
  *     {"v":1,"chain":"<32 digits>","sequence":17,"stream":"orders","table":["public","orders"],"sqlstate":"22001",
  *      "message":"value too long for type character varying(50)","at":"2026-01-31T12:00:00.000001Z",
  *      "columns":[["id","uuid"],["name","character varying(50)"]],"tuple":"<base64>"}
+ *
+ * or, of a Kafka message, with the Kafka protocol's name of the error:
+ *
+ *     {"v":1,"chain":"<32 digits>","sequence":17,"stream":"kafka","topic":"orders","error":"MSG_SIZE_TOO_LARGE",
+ *      "message":"Broker: Message size too large","at":"2026-01-31T12:00:00.000001Z","partition":-1,
+ *      "timestamp":1767225600000,"id":"019c…","key":"<base64>","value":"<base64>","headers":[["name","<base64>"]]}
+ *
+ * in which id, key, value and a header's value may be null.
  *
  * `tuple` is one tuple of COPY BINARY, of these columns in their order: int16 number of fields, then each field; no
  * file header or trailer. `message` is the server's primary message; `table` is schema and name.
@@ -30,6 +38,8 @@
 #include "err.h"
 #include "schema.h"
 
+struct dbi__message_view; /* producer_record.h */
+
 typedef struct dbi_dead dbi_dead; /* the file of one chain; open only within calls */
 
 /* Touches no file. @thread any */
@@ -47,6 +57,8 @@ typedef struct dbi_dead_letter {
     const char *sqlstate, *message;
     const uint8_t *tuple;
     size_t length;
+    const struct dbi__message_view *kafka; /* of a message; then `error` is set, and not schema, sqlstate, tuple */
+    const char *error;
 } dbi_dead_letter;
 
 /* A shipment of first..last begins; what was put for an earlier one and has not landed may be withdrawn by this one. */

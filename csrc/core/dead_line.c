@@ -4,14 +4,15 @@
 #include <time.h>
 
 #include "dead_int.h"
+#include "producer_record.h"
 #include "utf8_int.h"
 
 /* A server that has not yet agreed on an encoding may say what is not UTF-8: then all but ASCII becomes U+FFFD. */
-static void text_json(dbi__text *text, const char *string) {
-    bool valid = dbi__utf8_valid((const uint8_t *)string, strlen(string));
+static void text_json_bytes(dbi__text *text, const char *string, size_t length) {
+    bool valid = dbi__utf8_valid((const uint8_t *)string, length);
 
     dbi__text_put(text, "\"");
-    for (; *string != '\0'; string++) {
+    for (const char *end = string + length; string < end; string++) {
         unsigned char c = (unsigned char)*string;
 
         if (c < 0x20 || c == '"' || c == '\\')
@@ -22,6 +23,10 @@ static void text_json(dbi__text *text, const char *string) {
             dbi__text_add(text, string, 1);
     }
     dbi__text_put(text, "\"");
+}
+
+static void text_json(dbi__text *text, const char *string) {
+    text_json_bytes(text, string, strlen(string));
 }
 
 static void text_base64(dbi__text *text, const uint8_t *bytes, size_t length) {
@@ -61,6 +66,59 @@ static void text_time(dbi__text *text, int64_t at_us) {
 #define LINE_WITHDRAWN ",\"withdrawn\":true"
 #define LINE_LETTER ",\"stream\":"
 
+/* Bytes in quotes, or null. */
+static void text_bytes(dbi__text *text, const void *bytes, size_t length) {
+    if (bytes == NULL) {
+        dbi__text_put(text, "null");
+        return;
+    }
+    dbi__text_put(text, "\"");
+    if (length > 0)
+        text_base64(text, bytes, length);
+    dbi__text_put(text, "\"");
+}
+
+static void text_message(dbi__text *text, const dbi_dead_letter *letter, int64_t at_us) {
+    static const uint8_t none[16];
+    const dbi__message_view *message = letter->kafka;
+    const uint8_t *at = message->headers, *end = at + message->headers_length;
+    size_t name_length, length;
+    char id[DBI__UUID_TEXT + 1];
+    const void *value;
+    const char *name;
+
+    dbi__text_put(text, ",\"topic\":");
+    text_json_bytes(text, message->topic, message->topic_length);
+    dbi__text_put(text, ",\"error\":");
+    text_json(text, letter->error);
+    dbi__text_put(text, ",\"message\":");
+    text_json(text, letter->message);
+    dbi__text_put(text, ",\"at\":");
+    text_time(text, at_us);
+    dbi__text_putf(text, ",\"partition\":%d,\"timestamp\":%" PRId64 ",\"id\":", (int)message->partition,
+                   message->timestamp_ms);
+    if (memcmp(message->id, none, sizeof none) == 0) {
+        dbi__text_put(text, "null");
+    } else {
+        dbi__uuid_text(message->id, id);
+        dbi__text_putf(text, "\"%s\"", id);
+    }
+    dbi__text_put(text, ",\"key\":");
+    text_bytes(text, message->key, message->key_length);
+    dbi__text_put(text, ",\"value\":");
+    text_bytes(text, message->value, message->value_length);
+    dbi__text_put(text, ",\"headers\":[");
+    for (uint32_t i = 0;
+         i < message->header_count && dbi__message_header(&at, end, &name, &name_length, &value, &length); i++) {
+        dbi__text_put(text, i > 0 ? ",[" : "[");
+        text_json_bytes(text, name, name_length);
+        dbi__text_put(text, ",");
+        text_bytes(text, value, length);
+        dbi__text_put(text, "]");
+    }
+    dbi__text_put(text, "]}\n");
+}
+
 void dbi__dead_line(dbi__text *text, const char *chain, uint64_t sequence, const dbi_dead_letter *letter,
                     int64_t at_us) {
     dbi__text_put(text, LINE_START);
@@ -75,6 +133,10 @@ void dbi__dead_line(dbi__text *text, const char *chain, uint64_t sequence, const
     }
     dbi__text_put(text, LINE_LETTER);
     text_json(text, letter->stream);
+    if (letter->kafka != NULL) {
+        text_message(text, letter, at_us);
+        return;
+    }
     dbi__text_put(text, ",\"table\":[");
     text_json(text, letter->schema->nspname);
     dbi__text_put(text, ",");

@@ -81,6 +81,24 @@
  * when it lies in the file, padding included, its lower half is that of the sequence expected there, bytes 14 and 15
  * are zero, the kind is known and the CRC fits.
  *
+ * Kafka message (kind 2), the body:
+ *
+ *      0    1   version of this layout, 1
+ *      1    1   flags: 1 = there is a key, 2 = there is a value; without, Kafka's null
+ *      2    2   length of the topic, 1 at least
+ *      4    4   partition; -1 = the partitioner chooses
+ *      8    8   timestamp, milliseconds since 1970: the sender's, or when the message was taken
+ *     16   16   event id, a UUID, sent as text in the header "dbint.id"; zero = the message brought that header itself
+ *     32    4   length of the key, 0 where there is none
+ *     36    4   length of the value, the same
+ *     40    4   number of headers
+ *     44    4   zero
+ *     48    -   topic, key, value, then the headers: length of the name (4 bytes), length of the value (4 bytes;
+ *               2^32 - 1 = null), name, value; nothing behind them
+ *
+ * A chain of such messages has no meta. Its target is the MD5 of the cluster's id, and its counters `landed` and `dead`
+ * are of messages that the brokers have confirmed or refused. No ledger is met: what lies after `landed` is sent again.
+ *
  * How replay decides. The segments of a chain are taken in the order of their numbers.
  *  - A file whose name says segment, and that is no regular file (a link, a pipe), or whose magic is unknown, header
  *    CRC wrong or name another than its header says: to quarantine, whole. So is one whose `first` is 0 and that has

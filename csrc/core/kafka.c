@@ -489,6 +489,39 @@ dbi_rc dbi__kafka_enter_slow(dbi_kafka *kafka, dbi_err *err) {
     return rc;
 }
 
+static void kafka_wait_users(const dbi_kafka *kafka) {
+    while (atomic_load(&kafka->users) > 0) {
+        const struct timespec pause = {.tv_sec = 0, .tv_nsec = DBI_NS_PER_MS};
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
+dbi_rc dbi__kafka_renew(dbi_kafka *kafka, void (*end)(void *arg), void *arg, dbi_err *err) {
+    dbi_rc rc;
+
+    (void)pthread_mutex_lock(&kafka->opening);
+    if (atomic_load(&kafka->state) == DBI__KAFKA_CLOSED) {
+        rc = dbi_err_set(err, DBI_ECLOSED, "the Kafka client is closed");
+        goto done;
+    }
+    if (atomic_load(&kafka->state) == DBI__KAFKA_OPEN) {
+        atomic_store(&kafka->state, DBI__KAFKA_NEW);
+        kafka_wait_users(kafka);
+        end(arg);
+        kafka->rk = NULL;
+    }
+    (void)pthread_mutex_lock(&kafka->lock);
+    kafka->fatal = RD_KAFKA_RESP_ERR_NO_ERROR;
+    kafka->fatal_text[0] = '\0';
+    (void)pthread_mutex_unlock(&kafka->lock);
+    rc = kafka_open(kafka, err);
+    if (rc == DBI_OK)
+        atomic_store(&kafka->state, DBI__KAFKA_OPEN);
+done:
+    (void)pthread_mutex_unlock(&kafka->opening);
+    return rc;
+}
+
 dbi_rc dbi__kafka_begin_close(dbi_kafka *kafka, bool *was_open, dbi_err *err) {
     int before;
 
@@ -504,10 +537,7 @@ dbi_rc dbi__kafka_begin_close(dbi_kafka *kafka, bool *was_open, dbi_err *err) {
     if (before == DBI__KAFKA_CLOSED)
         return dbi_err_set(err, DBI_ECLOSED, "the Kafka client is closed");
     *was_open = before == DBI__KAFKA_OPEN;
-    while (atomic_load(&kafka->users) > 0) {
-        const struct timespec pause = {.tv_sec = 0, .tv_nsec = DBI_NS_PER_MS};
-        (void)nanosleep(&pause, NULL);
-    }
+    kafka_wait_users(kafka);
     return DBI_OK;
 }
 
@@ -534,6 +564,13 @@ dbi_rc dbi_kafka_set_credentials(dbi_kafka *kafka, const char *username, const c
     }
     dbi_free(name);
     dbi__kafka_leave(kafka);
+    if (rc == DBI_OK) { /* for a client that is made anew */
+        (void)pthread_mutex_lock(&kafka->opening);
+        rc = dbi__kafka_conf_set(kafka->conf, "sasl.username", username, err);
+        if (rc == DBI_OK)
+            rc = dbi__kafka_conf_set(kafka->conf, "sasl.password", password, err);
+        (void)pthread_mutex_unlock(&kafka->opening);
+    }
     return rc;
 }
 

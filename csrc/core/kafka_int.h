@@ -74,6 +74,10 @@ void dbi__kafka_reset(dbi_kafka *kafka);
 /* Slow path of enter: opens a new client, or says why the call cannot be made. */
 DBI_NODISCARD dbi_rc dbi__kafka_enter_slow(dbi_kafka *kafka, dbi_err *err);
 
+/* Ends the open client by `end`, when no call is in progress, and opens another one; those who come meanwhile wait. Where
+ * that fails, the next call tries again. @thread one @locks kafka.opening */
+DBI_NODISCARD dbi_rc dbi__kafka_renew(dbi_kafka *kafka, void (*end)(void *arg), void *arg, dbi_err *err);
+
 /* Sets CLOSED and waits for calls in progress. *was_open says whether there is a client to end; DBI_ECLOSED when
  * somebody else closes or has closed it, DBI_EFORK in a child. */
 DBI_NODISCARD dbi_rc dbi__kafka_begin_close(dbi_kafka *kafka, bool *was_open, dbi_err *err);

@@ -8,11 +8,13 @@
 #include "producer.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "alloc.h"
 #include "clock.h"
 #include "producer_int.h"
+#include "producer_journal.h"
 
 #define PRODUCER_IDLE_MS 500
 #define PRODUCER_PURGE_NS (10 * DBI_NS_PER_S) /* purging needs no broker: this is far more than it takes */
@@ -80,7 +82,8 @@ static void producer_reports(dbi_producer *producer, rd_kafka_event_t *event) {
                 dbi_histogram_record(producer->latency, rd_kafka_message_latency(message) * DBI_NS_PER_US);
         } else {
             failed++;
-            add(&producer->failed_by[code_index(message->err)], 1);
+            if (producer->options.journal == NULL) /* with one, it decides whether that is the end of the message */
+                add(&producer->failed_by[code_index(message->err)], 1);
             if (message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || message->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
                 purged++;
             if (!fatal)
@@ -97,10 +100,13 @@ static void producer_reports(dbi_producer *producer, rd_kafka_event_t *event) {
         dbi__kafka_well(&producer->kafka);
 }
 
+static void counts_read(const dbi_producer *producer, dbi_producer_counts *counts);
+
+/* In librdkafka's hands. */
 static uint64_t producer_in_flight(const dbi_producer *producer) {
     dbi_producer_counts counts;
 
-    dbi_producer_counts_get(producer, &counts);
+    counts_read(producer, &counts);
     return counts.in_flight;
 }
 
@@ -139,12 +145,46 @@ static void *producer_main(void *arg) {
     return NULL;
 }
 
+/* Handles of topics that are known from a client before this one. */
+static dbi_rc topics_reopen(dbi_producer *producer, dbi_err *err) {
+    for (size_t i = 0; i < DBI__TOPIC_BUCKETS; i++)
+        for (dbi_topic *topic = producer->topics[i]; topic != NULL; topic = topic->next) {
+            if (topic->rkt == NULL)
+                topic->rkt = rd_kafka_topic_new(producer->kafka.rk, topic->name, NULL);
+            if (topic->rkt == NULL)
+                return dbi_kafka_err(err, rd_kafka_last_error(), "topic \"%.200s\"", topic->name);
+        }
+    return DBI_OK;
+}
+
+static void topics_release(dbi_producer *producer) {
+    for (size_t i = 0; i < DBI__TOPIC_BUCKETS; i++)
+        for (dbi_topic *topic = producer->topics[i]; topic != NULL; topic = topic->next) {
+            if (topic->rkt != NULL)
+                rd_kafka_topic_destroy(topic->rkt);
+            topic->rkt = NULL;
+        }
+}
+
 /* Called when the client has been opened. */
 static dbi_rc producer_opened(void *arg, dbi_err *err) {
     dbi_producer *producer = arg;
+    dbi__producer_journal *journal;
     sigset_t all, before;
+    dbi_rc rc;
     int sys;
 
+    rc = topics_reopen(producer, err);
+    if (rc != DBI_OK) {
+        topics_release(producer);
+        return rc;
+    }
+    if (producer->options.journal != NULL && atomic_load(&producer->journal) == NULL) {
+        rc = dbi__producer_journal_open(&journal, producer, producer->options.journal, producer->message_max, err);
+        if (rc != DBI_OK)
+            return rc;
+        atomic_store(&producer->journal, journal);
+    }
     /* Signals are the application's: none is to be handled on this thread. */
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -158,8 +198,9 @@ static dbi_rc producer_opened(void *arg, dbi_err *err) {
 /* -- life --------------------------------------------------------------------------------------------------------- */
 
 static dbi_rc producer_collect(void *arg, dbi_snapshot *snapshot) {
-    const dbi_producer *producer = arg;
+    dbi_producer *producer = arg;
     dbi_label labels[DBI__KAFKA_LABELS];
+    dbi_producer_journal_view journal;
     dbi_producer_counts counts;
     char number[24];
     dbi_rc rc = DBI_OK;
@@ -177,7 +218,7 @@ static dbi_rc producer_collect(void *arg, dbi_snapshot *snapshot) {
         {"dbint_kafka_producer_delivered_messages_total", counts.delivered},
         {"dbint_kafka_producer_failed_messages_total", counts.failed},
         {"dbint_kafka_producer_refused_messages_total", counts.refused},
-        {"dbint_kafka_producer_dropped_messages_total", counts.dropped},
+        {"dbint_kafka_producer_dropped_messages_total", counts.dropped + counts.dropped_oldest},
     };
     for (size_t i = 0; i < sizeof counters / sizeof *counters && rc == DBI_OK; i++)
         rc = dbi_snapshot_add_counter(snapshot, counters[i].name, labels, DBI__KAFKA_LABELS, counters[i].value);
@@ -187,12 +228,72 @@ static dbi_rc producer_collect(void *arg, dbi_snapshot *snapshot) {
     if (rc == DBI_OK)
         rc = dbi_snapshot_add_histogram(snapshot, "dbint_kafka_producer_delivery_latency_seconds", labels,
                                         DBI__KAFKA_LABELS, producer->latency);
+    if (rc != DBI_OK || !dbi_producer_journal_view_get(producer, &journal))
+        return rc;
+    rc = dbi_snapshot_add_counter(snapshot, "dbint_kafka_producer_recovered_messages_total", labels, DBI__KAFKA_LABELS,
+                                  counts.recovered);
+    if (rc == DBI_OK)
+        rc = dbi_snapshot_add_counter(snapshot, "dbint_kafka_producer_resent_messages_total", labels,
+                                      DBI__KAFKA_LABELS, journal.resent);
+    if (rc == DBI_OK)
+        rc = dbi_snapshot_add_counter(snapshot, "dbint_kafka_producer_damaged_messages_total", labels,
+                                      DBI__KAFKA_LABELS, counts.damaged);
+    if (rc == DBI_OK)
+        rc = dbi_snapshot_add_gauge(snapshot, "dbint_kafka_producer_journal_bytes", labels, DBI__KAFKA_LABELS,
+                                    (double)journal.journal.bytes);
+    if (rc == DBI_OK)
+        rc = dbi_snapshot_add_gauge(snapshot, "dbint_kafka_producer_held", labels, DBI__KAFKA_LABELS,
+                                    journal.state == DBI_PRODUCER_JOURNAL_HELD);
     return rc;
+}
+
+/* What a journal asks of the client, and its limit on messages. */
+static dbi_rc journal_prepare(dbi_producer *producer, dbi_err *err) {
+    static const struct {
+        const char *name, *value, *why;
+    } needed[] = {
+        {"enable.idempotence", "true", "without it, retries change the order of messages"},
+        {"message.timeout.ms", "0", "a journal waits for the brokers as long as it takes"},
+        {"transactional.id", "", "a transaction ends with its process, and its messages would go on"},
+    };
+    const rd_kafka_conf_t *conf = producer->kafka.conf;
+    dbi_rc rc = dbi__producer_journal_check(producer->options.journal, err);
+    char value[64];
+    size_t size;
+
+    for (size_t i = 0; i < sizeof needed / sizeof *needed && rc == DBI_OK; i++) {
+        size = sizeof value;
+        if (rd_kafka_conf_get(conf, needed[i].name, value, &size) == RD_KAFKA_CONF_OK &&
+            strcmp(value, needed[i].value) != 0)
+            rc = dbi_err_set(err, DBI_ECONFIG, "a producer with a journal needs %s to be \"%s\": %s", needed[i].name,
+                             needed[i].value, needed[i].why);
+    }
+    if (rc == DBI_OK && producer->options.require_topic_ns > 0)
+        rc = dbi_err_set(err, DBI_ECONFIG,
+                         "a producer with a journal takes messages while no broker is there to say whether their topic "
+                         "exists: leave the check out");
+    size = sizeof value;
+    if (rc == DBI_OK && rd_kafka_conf_get(conf, "message.max.bytes", value, &size) == RD_KAFKA_CONF_OK)
+        producer->message_max = strtoul(value, NULL, 10);
+    return rc;
+}
+
+/* The caller's structure and its strings are copied. */
+static dbi_rc journal_adopt_config(dbi_producer *producer, const dbi_producer_journal_config *config, dbi_err *err) {
+    producer->journal_config = *config;
+    producer->options.journal = &producer->journal_config;
+    if (config->journal.directory == NULL)
+        return DBI_OK; /* which the check says */
+    producer->journal_directory = dbi_strdup(config->journal.directory);
+    producer->journal_config.journal.directory = producer->journal_directory;
+    if (producer->journal_directory == NULL)
+        return dbi_err_set(err, DBI_ENOMEM, "no memory for a Kafka producer");
+    return DBI_OK;
 }
 
 dbi_rc dbi_producer_new(dbi_producer **producer_out, const dbi_kafka_property *properties, size_t count,
                         const dbi_producer_options *options, dbi_err *err) {
-    dbi_kafka_property defaults[2] = {{"enable.idempotence", "true"}};
+    dbi_kafka_property defaults[3] = {{"enable.idempotence", "true"}};
     size_t default_count = 1;
     dbi_producer *producer = dbi_calloc(1, sizeof *producer);
     dbi_rc rc;
@@ -204,11 +305,19 @@ dbi_rc dbi_producer_new(dbi_producer **producer_out, const dbi_kafka_property *p
     /* Looking a topic up must not create it. */
     if (options->require_topic_ns > 0)
         defaults[default_count++] = (dbi_kafka_property){"allow.auto.create.topics", "false"};
+    if (options->journal != NULL)
+        defaults[default_count++] = (dbi_kafka_property){"message.timeout.ms", "0"};
     (void)pthread_mutex_init(&producer->topics_lock, NULL);
     rc = dbi__kafka_init(&producer->kafka, RD_KAFKA_PRODUCER, defaults, default_count, properties, count,
                          RD_KAFKA_EVENT_DR, err);
     producer->kafka.on_open = producer_opened;
     producer->kafka.on_open_arg = producer;
+    if (rc == DBI_OK && options->journal != NULL)
+        rc = journal_adopt_config(producer, options->journal, err);
+    if (rc == DBI_OK && options->journal != NULL)
+        rc = journal_prepare(producer, err);
+    else if (rc == DBI_OK && options->when_full == DBI_WHEN_FULL_DROP_OLDEST)
+        rc = dbi_err_set(err, DBI_ECONFIG, "only a producer with a journal can drop the oldest messages");
     if (rc == DBI_OK)
         rc = dbi_histogram_new(&producer->latency, err);
     if (rc != DBI_OK) {
@@ -222,11 +331,7 @@ dbi_rc dbi_producer_new(dbi_producer **producer_out, const dbi_kafka_property *p
 
 /* Ends librdkafka's client. Nobody else uses it any more. */
 static void producer_end(dbi_producer *producer) {
-    for (size_t i = 0; i < DBI__TOPIC_BUCKETS; i++)
-        for (dbi_topic *topic = producer->topics[i]; topic != NULL; topic = topic->next) {
-            rd_kafka_topic_destroy(topic->rkt);
-            topic->rkt = NULL;
-        }
+    topics_release(producer);
     rd_kafka_queue_destroy(producer->kafka.events);
     rd_kafka_destroy(producer->kafka.rk);
     producer->kafka.rk = NULL;
@@ -243,6 +348,9 @@ static void producer_destroy(dbi_producer *producer) {
             dbi_free(topic);
         }
     (void)pthread_mutex_destroy(&producer->topics_lock);
+    dbi_source_remove(&producer->kafka.source); /* it shows what the journal counts */
+    dbi__producer_journal_free(atomic_load(&producer->journal));
+    dbi_free(producer->journal_directory);
     dbi__kafka_reset(&producer->kafka);
     dbi_histogram_free(producer->latency);
     dbi_free(producer);
@@ -251,6 +359,8 @@ static void producer_destroy(dbi_producer *producer) {
 void dbi_producer_free(dbi_producer *producer) {
     if (producer == NULL)
         return;
+    if (atomic_load(&producer->journal) != NULL && !dbi_kafka_forked(&producer->kafka))
+        (void)!dbi_producer_close(producer, NULL); /* what is left stays in the journal; it may have been closed already */
     if (producer->kafka.rk != NULL && !dbi_kafka_forked(&producer->kafka)) {
         atomic_store(&producer->kafka.state, DBI__KAFKA_CLOSED);
         atomic_store(&producer->abandoned, true); /* the thread's from here on */
@@ -268,12 +378,21 @@ bool dbi_producer_closed(const dbi_producer *producer) {
 }
 
 dbi_rc dbi_producer_close(dbi_producer *producer, dbi_err *err) {
+    dbi__producer_journal *journal;
     bool was_open;
     int64_t deadline;
     dbi_rc rc = dbi__kafka_begin_close(&producer->kafka, &was_open, err);
 
-    if (rc != DBI_OK || !was_open)
+    if (rc != DBI_OK)
         return rc;
+    journal = atomic_load(&producer->journal);
+    if (journal != NULL)
+        dbi__producer_journal_stop(journal);
+    if (!was_open) {
+        if (journal != NULL)
+            dbi__producer_journal_end(journal);
+        return DBI_OK;
+    }
     deadline = dbi_clock_deadline(NULL, PRODUCER_PURGE_NS);
     while (producer_in_flight(producer) > 0 && dbi_clock_left(NULL, deadline) > 0) {
         (void)rd_kafka_purge(producer->kafka.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
@@ -282,8 +401,33 @@ dbi_rc dbi_producer_close(dbi_producer *producer, dbi_err *err) {
     atomic_store(&producer->stop, true);
     rd_kafka_queue_yield(producer->kafka.events);
     (void)pthread_join(producer->thread, NULL);
+    if (journal != NULL)
+        dbi__producer_journal_end(journal);
     producer_end(producer);
     return DBI_OK;
+}
+
+/* Of a client whose messages have all been reported on. */
+static void producer_end_client(void *arg) {
+    dbi_producer *producer = arg;
+
+    atomic_store(&producer->stop, true);
+    rd_kafka_queue_yield(producer->kafka.events);
+    (void)pthread_join(producer->thread, NULL);
+    atomic_store(&producer->stop, false);
+    producer_end(producer);
+}
+
+dbi_rc dbi__producer_renew(dbi_producer *producer, dbi_err *err) {
+    return dbi__kafka_renew(&producer->kafka, producer_end_client, producer, err);
+}
+
+dbi_rc dbi_producer_start(dbi_producer *producer, dbi_err *err) {
+    dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
+
+    if (rc == DBI_OK)
+        dbi__kafka_leave(&producer->kafka);
+    return rc;
 }
 
 /* -- topics ------------------------------------------------------------------------------------------------------- */
@@ -402,28 +546,22 @@ const char *dbi_topic_name(const dbi_topic *topic) {
 
 /* -- messages ----------------------------------------------------------------------------------------------------- */
 
+/* `headers` are librdkafka's when it has taken the message. */
 static rd_kafka_resp_err_t message_produce(dbi_producer *producer, dbi_topic *topic, const dbi_message *message,
-                                           void *opaque) {
-    rd_kafka_headers_t *headers = NULL;
-    rd_kafka_resp_err_t code;
+                                           rd_kafka_headers_t *headers, void *opaque) {
     /* librdkafka copies; its parameter only lacks the const */
     void *value = (void *)(uintptr_t)message->value, *key = (void *)(uintptr_t)message->key;
 
-    if (message->headers == NULL && message->timestamp_ms == 0) {
+    if (headers == NULL && message->timestamp_ms == 0) {
         if (rd_kafka_produce(topic->rkt, message->partition, RD_KAFKA_MSG_F_COPY, value, message->value_len, key,
                              message->key_len, opaque) == 0)
             return RD_KAFKA_RESP_ERR_NO_ERROR;
         return rd_kafka_last_error();
     }
-    if (message->headers != NULL)
-        headers = rd_kafka_headers_copy(message->headers);
-    code = rd_kafka_producev(producer->kafka.rk, RD_KAFKA_V_RKT(topic->rkt), RD_KAFKA_V_PARTITION(message->partition),
+    return rd_kafka_producev(producer->kafka.rk, RD_KAFKA_V_RKT(topic->rkt), RD_KAFKA_V_PARTITION(message->partition),
                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_VALUE(value, message->value_len),
                              RD_KAFKA_V_KEY(key, message->key_len), RD_KAFKA_V_TIMESTAMP(message->timestamp_ms),
                              RD_KAFKA_V_OPAQUE(opaque), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR && headers != NULL)
-        rd_kafka_headers_destroy(headers);
-    return code;
 }
 
 /* Says why librdkafka did not take the message. */
@@ -473,12 +611,17 @@ static void count_refused(dbi_producer *producer, rd_kafka_resp_err_t code) {
 
 static dbi_rc message_hand_over(dbi_producer *producer, dbi_topic *topic, const dbi_message *message,
                                 dbi_ticket *ticket, dbi_err *err) {
+    rd_kafka_headers_t *headers = NULL;
     rd_kafka_resp_err_t code;
     dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
 
     if (rc != DBI_OK)
         return rc;
-    code = message_produce(producer, topic, message, ticket);
+    if (message->headers != NULL)
+        headers = rd_kafka_headers_copy(message->headers);
+    code = message_produce(producer, topic, message, headers, ticket);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR && headers != NULL)
+        rd_kafka_headers_destroy(headers);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         add(&producer->accepted, 1);
         add(&producer->accepted_bytes, message->key_len + message->value_len);
@@ -495,15 +638,64 @@ static dbi_rc message_hand_over(dbi_producer *producer, dbi_topic *topic, const 
     return rc;
 }
 
+rd_kafka_resp_err_t dbi__producer_wire(dbi_producer *producer, dbi_topic *topic, const dbi_message *message,
+                                       rd_kafka_headers_t *headers, dbi_ticket *ticket, dbi_rc *rc, dbi_err *err) {
+    rd_kafka_resp_err_t code;
+
+    *rc = dbi__kafka_enter(&producer->kafka, err);
+    if (*rc != DBI_OK)
+        return RD_KAFKA_RESP_ERR__FAIL;
+    code = message_produce(producer, topic, message, headers, ticket);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        add(&producer->accepted, 1);
+    else
+        *rc = message_error(producer, topic, message, code, err);
+    dbi__kafka_leave(&producer->kafka);
+    return code;
+}
+
+void dbi__producer_count_dead(dbi_producer *producer, rd_kafka_resp_err_t code) {
+    add(&producer->failed_by[code_index(code)], 1);
+}
+
+/* The way into the journal. */
+static dbi_rc message_keep(dbi_producer *producer, dbi_topic *topic, const dbi_message *message, dbi_mailbox *mailbox,
+                           void *user, dbi_err *err) {
+    dbi_when_full policy = producer->options.when_full;
+    dbi_rc rc = dbi__kafka_enter(&producer->kafka, err);
+
+    if (rc != DBI_OK)
+        return rc;
+    rc = dbi__producer_journal_take(atomic_load(&producer->journal), topic, message, mailbox, user, err);
+    if (rc == DBI_OK) {
+        add(&producer->accepted_bytes, message->key_len + message->value_len);
+    } else if (rc == DBI_EFULL && policy == DBI_WHEN_FULL_DROP) {
+        add(&producer->dropped, 1);
+        if (mailbox == NULL)
+            rc = DBI_OK;
+    } else if (rc == DBI_ETOOBIG) {
+        count_refused(producer, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+    } else if (rc == DBI_EFULL && policy != DBI_WHEN_FULL_WAIT) {
+        count_refused(producer, RD_KAFKA_RESP_ERR__QUEUE_FULL);
+    }
+    dbi__kafka_leave(&producer->kafka);
+    return rc;
+}
+
 dbi_rc dbi_producer_enqueue(dbi_producer *producer, dbi_topic *topic, const dbi_message *message, dbi_err *err) {
+    if (producer->options.journal != NULL)
+        return message_keep(producer, topic, message, NULL, NULL, err);
     return message_hand_over(producer, topic, message, NULL, err);
 }
 
 dbi_rc dbi_producer_send(dbi_producer *producer, dbi_topic *topic, const dbi_message *message, dbi_mailbox *mailbox,
                          void *user, dbi_err *err) {
-    dbi_ticket *ticket = dbi_mailbox_promise(mailbox, sizeof *ticket, user);
+    dbi_ticket *ticket;
     dbi_rc rc;
 
+    if (producer->options.journal != NULL)
+        return message_keep(producer, topic, message, mailbox, user, err);
+    ticket = dbi_mailbox_promise(mailbox, sizeof *ticket, user);
     if (ticket == NULL)
         return dbi_err_set(err, DBI_ENOMEM, "no memory for a delivery report");
     ticket->topic = topic;
@@ -539,9 +731,15 @@ dbi_rc dbi_producer_wait_room(dbi_producer *producer, int64_t deadline, dbi_err 
 }
 
 dbi_rc dbi_producer_flush(dbi_producer *producer, int64_t deadline, uint64_t *left, dbi_err *err) {
+    dbi__producer_journal *journal = atomic_load(&producer->journal);
     dbi_rc rc;
 
     *left = 0;
+    if (journal != NULL) {
+        if (dbi_kafka_forked(&producer->kafka) || dbi_producer_closed(producer))
+            return dbi_producer_start(producer, err); /* which says so */
+        return dbi__producer_journal_flush(journal, deadline, left, err);
+    }
     if (atomic_load(&producer->kafka.state) == DBI__KAFKA_NEW)
         return DBI_OK;
     rc = dbi__kafka_enter(&producer->kafka, err);
@@ -562,6 +760,9 @@ dbi_rc dbi_producer_purge(dbi_producer *producer, dbi_err *err) {
     rd_kafka_resp_err_t code;
     dbi_rc rc;
 
+    if (producer->options.journal != NULL)
+        return dbi_err_set(err, DBI_ESTATE, "what is in a journal is not given up by the producer: close it, and remove "
+                                            "the journal's directory if its messages are not wanted");
     if (atomic_load(&producer->kafka.state) == DBI__KAFKA_NEW)
         return DBI_OK;
     rc = dbi__kafka_enter(&producer->kafka, err);
@@ -576,10 +777,11 @@ dbi_rc dbi_producer_purge(dbi_producer *producer, dbi_err *err) {
 
 /* -- counters ----------------------------------------------------------------------------------------------------- */
 
-void dbi_producer_counts_get(const dbi_producer *producer, dbi_producer_counts *counts) {
+static void counts_read(const dbi_producer *producer, dbi_producer_counts *counts) {
     uint64_t reported;
     int tries = 0;
 
+    memset(counts, 0, sizeof *counts);
     /* Reports that come between the two readings would make more seem in flight than ever were. */
     do {
         counts->delivered = get(&producer->delivered);
@@ -597,6 +799,34 @@ void dbi_producer_counts_get(const dbi_producer *producer, dbi_producer_counts *
     counts->in_flight = counts->accepted - reported;
     if (counts->purged > counts->failed) /* read a moment later */
         counts->purged = counts->failed;
+}
+
+void dbi_producer_counts_get(const dbi_producer *producer, dbi_producer_counts *counts) {
+    dbi__producer_journal *journal = atomic_load(&producer->journal);
+
+    if (producer->options.journal == NULL) {
+        counts_read(producer, counts);
+        return;
+    }
+    memset(counts, 0, sizeof *counts);
+    if (journal != NULL && !dbi_kafka_forked(&producer->kafka))
+        dbi__producer_journal_counts(journal, counts);
+    counts->accepted_bytes = get(&producer->accepted_bytes);
+    counts->refused = get(&producer->refused);
+    counts->dropped = get(&producer->dropped);
+}
+
+bool dbi_producer_journal_view_get(dbi_producer *producer, dbi_producer_journal_view *view) {
+    dbi__producer_journal *journal = atomic_load(&producer->journal);
+
+    memset(view, 0, sizeof *view);
+    if (producer->options.journal == NULL)
+        return false;
+    view->journal.directory = producer->journal_directory;
+    view->journal.max_bytes = producer->journal_config.journal.max_bytes;
+    if (journal != NULL && !dbi_kafka_forked(&producer->kafka))
+        dbi__producer_journal_look(journal, view);
+    return true;
 }
 
 size_t dbi_producer_reasons(const dbi_producer *producer, dbi_producer_reason *reasons, size_t capacity) {

@@ -8,6 +8,8 @@
 #define DBI__TOPIC_BUCKETS 64
 #define DBI__CODES 512 /* librdkafka's codes, from -256 on; what lies outside is counted as UNKNOWN */
 
+struct dbi__producer_journal;
+
 struct dbi_topic {
     struct dbi_topic *next;
     rd_kafka_topic_t *rkt;
@@ -17,7 +19,11 @@ struct dbi_topic {
 /* Each side's counters keep clear of the other's cache lines. */
 struct dbi_producer {
     dbi_kafka kafka;
-    dbi_producer_options options;
+    dbi_producer_options options; /* its journal points to journal_config */
+    dbi_producer_journal_config journal_config;
+    char *journal_directory;
+    size_t message_max; /* message.max.bytes */
+    _Atomic(struct dbi__producer_journal *) journal; /* NULL = none, or not yet open */
     pthread_t thread; /* consumes delivery reports; runs while the client is open */
     atomic_bool stop;
     atomic_bool abandoned; /* nobody owns the producer any more: the thread frees it */
@@ -28,7 +34,7 @@ struct dbi_producer {
     dbi_topic *topics[DBI__TOPIC_BUCKETS];
 
     char apart_1[64];
-    atomic_uint_fast64_t accepted; /* by callers */
+    atomic_uint_fast64_t accepted; /* by callers; with a journal, what was handed to librdkafka */
     atomic_uint_fast64_t accepted_bytes;
     atomic_uint_fast64_t refused, dropped;
     atomic_uint_fast64_t refused_by[DBI__CODES];
