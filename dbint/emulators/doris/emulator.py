@@ -29,8 +29,8 @@ LIMITS = """\
 This is dbint's emulator of Apache Doris for development and tests. It is not Doris.
   It speaks the MySQL protocol and Stream Load, refuses what Doris refuses, and answers from DuckDB.
   Emulated: DUPLICATE, UNIQUE (merge-on-write) and AGGREGATE tables, views, partitions, schema change jobs,
-  labels, BEGIN … COMMIT, JSON, CSV, Parquet loads, several frontends and backends.
-  Refused as not emulated: materialized views, rollups, Routine Load, http_stream, EXPLAIN,
+  labels, BEGIN … COMMIT, JSON, CSV, Parquet loads, Routine Load from Kafka, several frontends and backends.
+  Refused as not emulated: materialized views, rollups, http_stream, EXPLAIN,
   and every function that is not in docs/emulators.md.
   Of no meaning here: speed, replication, privileges (one account), resource limits.\
 """
@@ -200,10 +200,12 @@ class DorisEmulator:
                 )
                 self.be_http_port = self.nodes.backends[0].ports["http"]
                 cluster.jobs.start()
+                cluster.routine_loads.start()
                 ready.set()
                 await self._stopping.wait()
             finally:
                 listeners.stop_listening()
                 await asyncio.gather(*(query.close() for query in queries))
                 service.close()
+                await asyncio.get_running_loop().run_in_executor(None, cluster.routine_loads.stop)
                 await asyncio.get_running_loop().run_in_executor(None, cluster.jobs.stop)

@@ -17,9 +17,9 @@ from dbint.emulators.doris.http import BadRequestError, Request, check_login, re
 KINDS: dict[str, tuple[str, ...]] = {
     "publish_timeout": ("backend",),
     "drop_reply": ("backend",),
-    "slow": ("backend",),
-    "fail": ("backend",),
-    "too_many_versions": ("backend", "statement"),
+    "slow": ("backend", "routine_load"),
+    "fail": ("backend", "routine_load"),
+    "too_many_versions": ("backend", "statement", "routine_load"),
     "down": ("backend", "frontend"),
     "redirect": ("frontend",),
     "no_backend": ("frontend",),

@@ -20,6 +20,8 @@ from dbint.emulators.doris.errors import (
 from dbint.emulators.doris.faults import Faults
 from dbint.emulators.doris.nodes import Node, Nodes
 from dbint.emulators.doris.results import Result, ResultField
+from dbint.emulators.doris.routine_load import statements as routine_load
+from dbint.emulators.doris.routine_load.service import RoutineLoads
 from dbint.emulators.doris.show import information_schema
 from dbint.emulators.doris.show import statements as show
 from dbint.emulators.doris.sql import translate
@@ -37,7 +39,10 @@ _IN_TRANSACTION = "This is in a transaction, only insert, update, delete, commit
 
 # What a frontend that is not master forwards to the one that is.
 _MASTER_STATEMENTS = frozenset(
-    ["CREATE", "DROP", "ALTER", "TRUNCATE", "INSERT", "UPDATE", "DELETE", "BEGIN", "CANCEL", "ADMIN"]
+    [
+        *("CREATE", "DROP", "ALTER", "TRUNCATE", "INSERT", "UPDATE", "DELETE", "BEGIN", "CANCEL", "ADMIN"),
+        *("PAUSE", "RESUME", "STOP"),
+    ]
 )
 _OFFSET = re.compile(r"([+-])(\d{1,2}):(\d{2})")
 
@@ -53,6 +58,7 @@ class Cluster:
     version: str = DORIS_VERSION
     nodes: Nodes = field(default_factory=Nodes)
     jobs: Jobs = field(init=False)
+    routine_loads: RoutineLoads = field(init=False)
     statement_log: StatementLog | None = None
     faults: Faults = field(default_factory=Faults)
     has_held_loads: Callable[[int], bool] = field(default=lambda _table_id: False)
@@ -60,6 +66,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.storage, self._has_open_work, lambda: self.backend_count)
+        self.routine_loads = RoutineLoads(self)
 
     @property
     def backend_count(self) -> int:
@@ -264,6 +271,8 @@ class DorisSession:
         return Result(fields, answer.fetchall())
 
     def _show(self, cursor: Cursor) -> Result:
+        if cursor.word(1) == "ROUTINE" or (cursor.word(1), cursor.word(2)) == ("ALL", "ROUTINE"):
+            return routine_load.show(self, cursor)
         return show.show(self._show_context(), cursor.sql)
 
     def _describe(self, cursor: Cursor) -> Result:
@@ -496,5 +505,8 @@ _STATEMENTS: dict[str, Callable[[DorisSession, Cursor], Result]] = {
     "COMMIT": DorisSession._commit,
     "ROLLBACK": DorisSession._rollback,
     "KILL": DorisSession._kill,
+    "PAUSE": routine_load.pause,
+    "RESUME": routine_load.resume,
+    "STOP": routine_load.stop,
     "START": DorisSession._start,
 }

@@ -253,7 +253,6 @@ def test_statements(tables: Client, sql: str, code: int, detail: str) -> None:
         ("SELECT JSON_EXTRACT('{}', '$.a', '$.b')", "JSON_EXTRACT of 3 arguments"),
         ("SET time_zone = '+05:30'", "a time zone that is not whole hours from UTC"),
         ("SELECT @x", "a user variable"),
-        ("SHOW ROUTINE LOAD", "SHOW ROUTINE LOAD"),
         ("LOCK TABLES t READ", "LOCK TABLES"),
         ("SYNC", "SYNC"),
         ("MERGE INTO t USING d ON t.id = d.id WHEN MATCHED THEN DELETE", "MERGE INTO"),

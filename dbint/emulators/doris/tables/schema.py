@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dbint.emulators.doris.errors import TABLE_EXISTS, UNKNOWN_TABLE, DorisError, NotEmulatedError
 from dbint.emulators.doris.results import Result
+from dbint.emulators.doris.routine_load import statements as routine_load
 from dbint.emulators.doris.show import information_schema
 from dbint.emulators.doris.sql.lexer import Cursor
 from dbint.emulators.doris.tables import ddl, partitions, views
@@ -23,7 +24,7 @@ _CHECK_INTERVAL = "dynamic_partition_check_interval_seconds"
 
 
 def create(session: DorisSession, cursor: Cursor) -> Result:
-    """CREATE DATABASE, TABLE, VIEW and INDEX."""
+    """CREATE DATABASE, TABLE, VIEW, INDEX and ROUTINE LOAD."""
     cursor.expect("CREATE")
     if cursor.accept("DATABASE") or cursor.accept("SCHEMA"):
         if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
@@ -35,6 +36,8 @@ def create(session: DorisSession, cursor: Cursor) -> Result:
         return Result()
     if cursor.accept("TABLE"):
         return _create_table(session, ddl.parse_create_table(cursor))
+    if cursor.accept("ROUTINE", "LOAD"):
+        return routine_load.create(session, cursor)
     replaces = cursor.accept("OR", "REPLACE")
     if cursor.accept("VIEW"):
         return views.create(session, cursor, replaces=replaces)
@@ -168,8 +171,10 @@ def truncate(session: DorisSession, cursor: Cursor) -> Result:
 
 
 def alter(session: DorisSession, cursor: Cursor) -> Result:
-    """ALTER TABLE and ALTER VIEW. A change that rewrites rows is left to a job."""
+    """ALTER TABLE, VIEW and ROUTINE LOAD. A change that rewrites rows is left to a job."""
     cursor.expect("ALTER")
+    if cursor.accept("ROUTINE", "LOAD", "FOR"):
+        return routine_load.alter(session, cursor)
     if cursor.accept("VIEW"):
         return views.alter(session, cursor)
     if not cursor.accept("TABLE"):
