@@ -27,6 +27,11 @@ verify: ## install what is missing, build, start the light stack, verify it
 		--group dev --group bench --group wheel
 	touch $@
 
+# Doris' other driver, which the tests use beside PyMySQL: it is compiled, with libmariadb.
+.venv/drivers: .venv/ready
+	$(PIP) install -c constraints.txt --group drivers
+	touch $@
+
 # The extension is built in place; this rebuilds it when a source changed.
 .PHONY: extension
 extension: .venv/ready
@@ -42,7 +47,7 @@ DIVIDED := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: ## C, Python, Django, integration, crash and browser tests, with their real servers
 	@$(PHASE) "Distribution packages" stack/bootstrap.sh build light faults test
-	@$(PHASE) "Python environment, C extension, servers" $(MAKE) -j2 extension fetch-light fetch-faults
+	@$(PHASE) "Python environment, C extension, servers" $(MAKE) -j2 extension .venv/drivers fetch-light fetch-faults
 	@$(PHASE) "Lint and types" $(MAKE) lint
 	@$(PHASE) "C tests" $(MAKE) -j2 -C csrc test purity
 	$(PY) -m pytest tests $(DIVIDED) --junitxml build/pytest.xml

@@ -58,6 +58,14 @@ def _has_venv() -> bool:
     return run([sys.executable, "-c", "import ensurepip, venv"]).status == 0
 
 
+def _has_mysql() -> bool:
+    """Whether pkg-config knows a library that mysqlclient can be built with."""
+    known = ("libmariadb", "mysqlclient")
+    return shutil.which("pkg-config") is not None and any(
+        run(["pkg-config", "--exists", name]).status == 0 for name in known
+    )
+
+
 VENV = Requirement("Python's venv and pip", ("python3-venv",), _has_venv)
 # What building the extension and the virtual environment takes.
 BUILD = (
@@ -88,6 +96,7 @@ TEST = (
     program("chromium", "chromium"),
     program("chromedriver", "chromium-driver"),
     program("openssl", "openssl"),
+    Requirement("libmariadb's headers (pkg-config libmariadb)", ("default-libmysqlclient-dev",), _has_mysql),
 )
 
 SETS = {"build": BUILD, "test": TEST}

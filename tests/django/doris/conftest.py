@@ -10,12 +10,13 @@ import pymysql
 import pytest
 from django.apps import apps
 from django.conf import settings
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.test.utils import override_settings
 
 from tests.django.doris.corpus.recorder import recorded, report
 
 ALIAS = "doris_under_test"
+DRIVERS = ("pymysql", "mysqlclient")
 
 # The models are imported while tests are collected: before ../conftest.py sets Django up.
 if not settings.configured:
@@ -25,6 +26,12 @@ if not settings.configured:
     )
 if not apps.ready:
     django.setup()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What connects in a module that says BOTH_DRIVERS runs with each driver."""
+    if "driver" in metafunc.fixturenames and getattr(metafunc.module, "BOTH_DRIVERS", False):
+        metafunc.parametrize("driver", DRIVERS)
 
 
 class NoContentTypes:
@@ -85,12 +92,18 @@ def doris_settings(doris) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def make_connection(doris_settings):
+def driver() -> str:
+    """``OPTIONS["driver"]`` of all connections."""
+    return DRIVERS[0]
+
+
+@pytest.fixture
+def make_connection(doris_settings, driver):
     """Makes further connections, with other settings; they are closed at the end."""
     made = []
 
     def make(alias: str = ALIAS, **changes: Any):
-        options = {**doris_settings["OPTIONS"], **changes.pop("OPTIONS", {})}
+        options = {**doris_settings["OPTIONS"], "driver": driver, **changes.pop("OPTIONS", {})}
         connections.settings[alias] = connections.configure_settings(
             {"default": {}, alias: {**doris_settings, **changes, "OPTIONS": options}}
         )[alias]
@@ -105,6 +118,20 @@ def make_connection(doris_settings):
                 connections[alias].close()
                 del connections[alias]
             del connections.settings[alias]
+
+
+@pytest.fixture
+def refused(driver):
+    """``with refused(DataError, reason):`` a write that Doris refuses by its code 5025, which libmariadb
+    hides.
+    """
+
+    def expect(kind: type[DatabaseError], reason: str) -> Any:
+        if driver == "pymysql":
+            return pytest.raises(kind, match=reason)
+        return pytest.raises(DatabaseError, match="libmariadb", check=lambda e: type(e) is DatabaseError)
+
+    return expect
 
 
 @pytest.fixture

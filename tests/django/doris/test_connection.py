@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import sys
 import threading
 import time
 
@@ -10,7 +11,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import NotSupportedError, OperationalError, ProgrammingError
 
+from dbint.django.backends.doris import drivers
 from dbint.django.backends.doris.base import DatabaseWrapper
+
+BOTH_DRIVERS = True
 
 SECRET = "s3cr3t-of-the-test"
 
@@ -121,6 +125,8 @@ def test_old_doris_and_other_servers_are_refused(make_connection):
         ({"OPTIONS": {"http_port": 0}}, "http_port"),
         ({"OPTIONS": {"id_node": -1}}, "id_node"),
         ({"OPTIONS": {"replication_num": 0}}, "replication_num"),
+        ({"OPTIONS": {"driver": "oursql"}}, "pymysql, mysqlclient"),
+        ({"OPTIONS": {"driver": "mysqlclient", "ssl_ca": "ca.pem"}}, "ssl_ca.*ssl_mode"),
     ],
 )
 def test_options_are_checked(make_connection, changes, message):
@@ -149,9 +155,11 @@ def test_session_variables(make_connection):
         make_connection("wrong", OPTIONS={"session": {"a = 1; b": 1}}).ensure_connection()
 
 
-def test_a_connection_that_died_is_noticed(connection):
+def test_a_connection_that_died_is_noticed(connection, driver):
     connection.ensure_connection()
-    connection.connection._sock.shutdown(socket.SHUT_RDWR)
+    below = connection.connection if driver == "mysqlclient" else connection.connection._sock
+    with socket.socket(fileno=os.dup(below.fileno())) as underneath:
+        underneath.shutdown(socket.SHUT_RDWR)
     assert not connection.is_usable()
 
 
@@ -182,3 +190,16 @@ def test_ids_of_a_forked_child_are_its_own(connection):
     os.waitpid(pid, 0)
     theirs = [int(number) for number in os.read(read, 1 << 20).split(b",")]
     assert len({*before, *mine, *theirs}) == 1001
+
+
+def test_a_driver_that_is_not_installed(make_connection, monkeypatch):
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)
+    monkeypatch.setattr(drivers, "_made", {})
+    with pytest.raises(ImproperlyConfigured, match="pip install mysqlclient"):
+        make_connection("wrong", OPTIONS={"driver": "mysqlclient"})
+
+
+def test_localhost_is_no_socket_in_the_file_system(make_connection):
+    connection = make_connection("by_name", HOST="localhost")
+    connection.ensure_connection()
+    assert connection.is_usable()

@@ -36,6 +36,8 @@ from .models import (
     Visit,
 )
 
+BOTH_DRIVERS = True
+
 UTC = dt.UTC
 
 
@@ -81,19 +83,15 @@ class TestValues:
         pk = rows.create(name="🦉" * 20).pk
         assert rows.get(pk=pk).name == "🦉" * 20
 
-    def test_a_value_that_does_not_fit_is_an_error(self, table):
+    def test_rows_that_do_not_fit(self, table, refused):
         rows = table(Everything)
-        with pytest.raises(DataError):
+        with refused(DataError, "too long"):
             rows.create(name="x" * 81)
-        with pytest.raises((DataError, IntegrityError)):
-            rows.create(name=None)
+        for missing in ("name", "number"):
+            with refused(IntegrityError, "null"):
+                rows.create(**{missing: None})
         assert rows.count() == 0
-
-    def test_null_in_a_column_that_is_not_null(self, table):
-        rows = table(Everything)
-        with pytest.raises((DataError, IntegrityError)):
-            rows.create(number=None)
-        assert rows.count() == 0
+        rows.create(name="the connection works on")
 
 
 class TestIds:
@@ -114,10 +112,10 @@ class TestIds:
         assert made[1].pk == 5
         assert set(rows.values_list("pk", "page")) == {(made[0].pk, "a"), (5, "b")}
 
-    def test_an_insert_that_fails_leaves_no_id(self, table):
+    def test_an_insert_that_fails_leaves_no_id(self, table, refused):
         table(Visit)
         visit = Visit(page="x" * 500)
-        with pytest.raises(DataError):
+        with refused(DataError, "too long"):
             visit.save(using=ALIAS)
         assert visit.pk is None
 
@@ -372,12 +370,12 @@ class TestAggregateTables:
 
 
 class TestRetention:
-    def test_rows_beyond_the_partitions_are_refused(self, table):
+    def test_rows_beyond_the_partitions_are_refused(self, table, refused):
         rows = table(Kept)
         now = timezone.now()
         rows.bulk_create([Kept(at=now - dt.timedelta(days=n), id=n, message="m") for n in (0, 5, 29)])
         for days in (60, -20):
-            with pytest.raises(DataError, match="partition"):
+            with refused(DataError, "partition"):
                 rows.create(at=now - dt.timedelta(days=days), id=9, message="m")
         assert rows.count() == 3
         assert rows.filter(at__lt=now - dt.timedelta(days=3)).delete()[0] == 2, "in all partitions"

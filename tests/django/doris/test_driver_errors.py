@@ -7,11 +7,11 @@ import threading
 import time
 import urllib.request
 
+import MySQLdb
 import pymysql
 import pytest
 from django.db import (
     DataError,
-    IntegrityError,
     InterfaceError,
     NotSupportedError,
     OperationalError,
@@ -23,7 +23,10 @@ from dbint.django.backends.doris.driver_errors import classified, too_many_versi
 from dbint.emulators.doris import DorisEmulator
 
 from .conftest import ALIAS
-from .models import Event, Everything, Visit
+from .models import Event, Visit
+
+BOTH_DRIVERS = True
+MODULES = {"pymysql": pymysql, "mysqlclient": MySQLdb}
 
 VERSIONS = (
     "errCode = 2, detailMessage = (10.0.0.1)[INTERNAL_ERROR]tablet writer write failed, tablet_id=10203, "
@@ -31,6 +34,7 @@ VERSIONS = (
 )
 
 
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
 @pytest.mark.parametrize(
     ("code", "text", "sql", "kind"),
     [
@@ -38,58 +42,68 @@ VERSIONS = (
             5025,
             "Insert has filtered data in strict mode. the length of input is too long",
             "INSERT",
-            pymysql.DataError,
+            "DataError",
         ),
         (
             5025,
             "Insert has filtered data in strict mode. null value for not null column",
             "INSERT",
-            pymysql.IntegrityError,
+            "IntegrityError",
         ),
         (
             1105,
             "errCode = 2, detailMessage = \nmismatched input 'x' expecting",
             "SELECT",
-            pymysql.ProgrammingError,
+            "ProgrammingError",
         ),
-        (1105, "Table [t] does not exist in database [d].", "SELECT", pymysql.ProgrammingError),
-        (1105, "Unknown column 'x' in 'table list'", "SELECT", pymysql.ProgrammingError),
+        (1105, "Table [t] does not exist in database [d].", "SELECT", "ProgrammingError"),
+        (1105, "Unknown column 'x' in 'table list'", "SELECT", "ProgrammingError"),
         (
             1105,
             "Where clause only supports compound predicate, binary predicate",
             "DELETE",
-            pymysql.NotSupportedError,
+            "NotSupportedError",
         ),
-        (1105, "Can't append new rows in partial update when", "INSERT", pymysql.OperationalError),
-        (5024, "query timeout", "SELECT", pymysql.OperationalError),
-        (5025, VERSIONS, "INSERT", pymysql.OperationalError),
-        (2013, "Lost connection to MySQL server during query", "UPDATE", pymysql.OperationalError),
-        (1105, "something else", "SELECT", pymysql.OperationalError),
+        (1105, "Can't append new rows in partial update when", "INSERT", "OperationalError"),
+        (5024, "query timeout", "SELECT", "OperationalError"),
+        (5025, VERSIONS, "INSERT", "OperationalError"),
+        (2013, "Lost connection to MySQL server during query", "UPDATE", "OperationalError"),
+        (1105, "something else", "SELECT", "OperationalError"),
     ],
 )
-def test_classes(code, text, sql, kind):
-    error = classified(pymysql.OperationalError(code, text), sql)
-    assert type(error) is kind
+def test_classes(module, code, text, sql, kind):
+    error = classified(module.OperationalError(code, text), sql, module)
+    assert type(error) is getattr(module, kind)
     assert error.args[0] == code
     assert text in str(error.args[1])
 
 
-def test_what_a_lost_connection_means():
-    lost = pymysql.OperationalError(2013, "Lost connection")
-    assert "may have kept it, or not" in str(classified(lost, "INSERT INTO t VALUES (1)"))
-    assert classified(lost, "SELECT 1") is lost
-    closed = pymysql.InterfaceError(0, "")
-    assert type(classified(closed, "COMMIT")) is pymysql.InterfaceError
-    assert too_many_versions(pymysql.OperationalError()) is False
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_what_a_lost_connection_means(module):
+    lost = module.OperationalError(2013, "Lost connection")
+    assert "may have kept it, or not" in str(classified(lost, "INSERT INTO t VALUES (1)", module))
+    assert classified(lost, "SELECT 1", module) is lost
+    closed = module.InterfaceError(0, "")
+    assert type(classified(closed, "COMMIT", module)) is module.InterfaceError
+    assert too_many_versions(module.OperationalError()) is False
+
+
+def test_what_libmariadb_hides_is_no_more_than_a_database_error():
+    error = classified(MySQLdb.OperationalError(2027, "Malformed packet"), "INSERT", MySQLdb)
+    assert type(error) is MySQLdb.DatabaseError
+    assert "libmariadb" in str(error)
 
 
 class TestThroughTheServer:
-    def test_rows_that_do_not_fit(self, table):
-        rows = table(Everything)
-        with pytest.raises(DataError):
-            rows.create(name="x" * 81)
-        with pytest.raises(IntegrityError):
-            rows.create(number=None)
+    def test_texts_and_numbers_that_have_no_place(self, connection):
+        with connection.cursor() as cursor:
+            for value in ("half \ud800", float("inf"), float("nan")):
+                with pytest.raises(DataError):
+                    cursor.execute("SELECT %s", [value])
+                with pytest.raises(DataError):
+                    cursor.executemany("SELECT %s", [[value]])
+            cursor.execute("SELECT %s", ["whole"])
+            assert cursor.fetchone() == ("whole",)
 
     def test_syntax_and_names(self, connection):
         with connection.cursor() as cursor:
@@ -127,6 +141,8 @@ class Versions:
 
 
 class Wrapper:
+    Database = pymysql
+
     def before_statement(self, sql):
         pass
 

@@ -4,7 +4,6 @@ import contextlib
 import socket
 import threading
 
-import pymysql
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, ProgrammingError
@@ -12,6 +11,8 @@ from django.db import OperationalError, ProgrammingError
 from dbint.credentials import Credentials
 from dbint.django.backends.doris.account import Account, account_of, addresses_of
 from dbint.django.backends.doris.frontends import AVOIDED, Address, Frontends, parse_addresses
+
+BOTH_DRIVERS = True
 
 SECRET = "s3cr3t-of-the-test"
 
@@ -142,23 +143,24 @@ class TestSeveralFrontends:
 
     def test_one_that_answers_nothing(self, connect, relays, monkeypatch):
         """It takes connections while its catalog is not ready."""
-        real = pymysql.cursors.Cursor.execute
+        connection = connect()
+        driver = connection.Database
+        real = driver.cursors.Cursor.execute
         first = relays[0].port
 
         def execute(cursor, query, args=None):
             if query == "SELECT 1" and cursor.connection.port == first:
-                raise pymysql.OperationalError(1105, "errCode = 2, detailMessage = Node catalog is not ready")
+                raise driver.OperationalError(1105, "errCode = 2, detailMessage = Node catalog is not ready")
             return real(cursor, query, args)
 
-        monkeypatch.setattr(pymysql.cursors.Cursor, "execute", execute)
-        connection = connect()
+        monkeypatch.setattr(driver.cursors.Cursor, "execute", execute)
         connection.ensure_connection()
         assert connection.address.port == relays[1].port
 
     def test_one_that_lost_its_master(self, connect, relays):
         connection = connect()
         assert answer(connection) == 1
-        connection.note_failure(pymysql.OperationalError(1105, "failed to get master client."))
+        connection.note_failure(connection.Database.OperationalError(1105, "failed to get master client."))
         connection.errors_occurred = True
         connection.close_if_unusable_or_obsolete()
         assert answer(connection) == 1

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from .conftest import ALIAS
 from .models import Everything
 
+BOTH_DRIVERS = True
+
 LOADING, BATCHING = f"{ALIAS}_loading", f"{ALIAS}_batching"
 WAYS = ("save", "insert", "load", "transaction")
 MICROSECOND = dt.timedelta(microseconds=1)

@@ -12,6 +12,8 @@ from dbint.django.backends.doris.transactions import DorisRollbackWarning, Rollb
 from .conftest import ALIAS
 from .models import Event, Note, Visit
 
+BOTH_DRIVERS = True
+
 
 def test_atomic_is_a_plain_block(table):
     rows = table(Visit)

@@ -1,16 +1,10 @@
-"""The connection: settings, PyMySQL, errors, and what stands in for transactions.
-
-PyMySQL, because on Debian mysqlclient hides Doris' own errors: libmariadb takes the codes 5001 to 5026 for
-its own and reports "malformed packet".
-"""
+"""The connection: settings, the driver, errors, and what stands in for transactions."""
 
 # ruff: noqa: ARG002 - these signatures are Django's
 
 import re
-import struct
 from typing import Any
 
-import pymysql
 from django.core.exceptions import ImproperlyConfigured
 from django.db import NotSupportedError
 from django.utils.asyncio import async_unsafe
@@ -23,8 +17,9 @@ from dbint.django.backends.doris.bulk import BulkLoader, loader_from_settings
 from dbint.django.backends.doris.client import DatabaseClient
 from dbint.django.backends.doris.creation import DatabaseCreation
 from dbint.django.backends.doris.cursor import DorisCursor
+from dbint.django.backends.doris.driver_errors import LOST
+from dbint.django.backends.doris.drivers import NoHandshakeError, driver_named
 from dbint.django.backends.doris.features import DatabaseFeatures
-from dbint.django.backends.doris.fields import ArrayValue
 from dbint.django.backends.doris.frontends import Address, Frontends, frontends
 from dbint.django.backends.doris.ids import MAX_NODE, IdGenerator
 from dbint.django.backends.doris.introspection import DatabaseIntrospection
@@ -35,25 +30,11 @@ from dbint.django.backends.doris.types import DATA_TYPES
 from dbint.django.backends.doris.validation import DatabaseValidation
 
 _VERSION = re.compile(r"(?:doris|selectdb|velodb)\D*?-(\d+)\.(\d+)(?:\.(\d+))?", re.IGNORECASE)
-_PYMYSQL_OPTIONS = (
-    "bind_address",
-    "connect_timeout",
-    "init_command",
-    "program_name",
-    "read_timeout",
-    "ssl",
-    "ssl_ca",
-    "ssl_cert",
-    "ssl_disabled",
-    "ssl_key",
-    "ssl_verify_cert",
-    "ssl_verify_identity",
-    "write_timeout",
-)
 _NOT_READY = -1  # our own code, in the errors of connecting
 _OWN_OPTIONS = (
     "atomic",
     "credentials",
+    "driver",
     "hosts",
     "http_port",
     "id_node",
@@ -99,7 +80,6 @@ class DatabaseWrapper(TransactionWrapper):
         "iendswith": "LIKE LOWER(CONCAT('%%', {}))",
     }
 
-    Database = pymysql
     SchemaEditorClass = DatabaseSchemaEditor
     client_class = DatabaseClient
     creation_class = DatabaseCreation
@@ -110,6 +90,11 @@ class DatabaseWrapper(TransactionWrapper):
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
         super().__init__(settings_dict, alias)
+        try:
+            self.driver = driver_named(self.option("driver", "pymysql"))
+        except ImproperlyConfigured as error:
+            raise ImproperlyConfigured(f"DATABASES[{alias!r}]: {error}") from error
+        self.Database: Any = self.driver.module
         self.address: Address | None = None  # the frontend of the connection
         self._cut_off = False
         self._check_options()
@@ -118,11 +103,11 @@ class DatabaseWrapper(TransactionWrapper):
 
     def _check_options(self) -> None:
         options = self.settings_dict["OPTIONS"]
-        unknown = options.keys() - {*_PYMYSQL_OPTIONS, *_OWN_OPTIONS}
-        if unknown:
+        known = {*self.driver.options, *_OWN_OPTIONS}
+        if unknown := options.keys() - known:
             raise ImproperlyConfigured(
                 f"DATABASES[{self.alias!r}]['OPTIONS']: unknown {', '.join(map(repr, sorted(unknown)))}; "
-                f"known are {', '.join(sorted((*_PYMYSQL_OPTIONS, *_OWN_OPTIONS)))}"
+                f"known are, with the driver {self.driver.name}, {', '.join(sorted(known))}"
             )
         for name, low, high in (
             ("http_port", 1, 65535),
@@ -191,7 +176,7 @@ class DatabaseWrapper(TransactionWrapper):
             "connect_timeout": 10,
             # UPDATE tells how many rows matched, not how many changed.
             "client_flag": CLIENT.FOUND_ROWS,
-            **{key: options[key] for key in _PYMYSQL_OPTIONS if key in options},
+            **{key: options[key] for key in self.driver.options if key in options},
         }
 
     @property
@@ -210,8 +195,8 @@ class DatabaseWrapper(TransactionWrapper):
         for address in known.order():
             try:
                 connection = self._connect({**conn_params, "host": address.host, "port": address.port})
-                _check_ready(connection, address)
-            except pymysql.MySQLError as error:
+                self._check_ready(connection, address)
+            except self.Database.Error as error:
                 if error.args and error.args[0] not in _OTHER_MAY_WORK:
                     raise
                 known.failed(address)
@@ -220,39 +205,47 @@ class DatabaseWrapper(TransactionWrapper):
                 known.worked(address)
                 self.address = address
                 return connection
-        raise pymysql.OperationalError(
+        raise self.Database.OperationalError(
             CR.CR_CONN_HOST_ERROR, f"none of the Doris frontends works: {'; '.join(problems)}"
         )
 
-    def note_failure(self, error: pymysql.MySQLError) -> None:
+    def note_failure(self, error: Exception) -> None:
         """Let the next connection go elsewhere, when a statement failed because of the frontend: it went
         away, or does not reach its master.
         """
         code, text = (error.args[0], str(error.args[-1])) if error.args else (0, "")
-        lost = code in (CR.CR_SERVER_LOST, CR.CR_SERVER_GONE_ERROR)
-        if self.address is not None and (lost or _NO_MASTER.search(text)):
+        if self.address is not None and (code in LOST or _NO_MASTER.search(text)):
             self.frontends.failed(self.address)
             self._cut_off = True
 
     def _connect(self, conn_params: dict[str, Any]) -> Any:
-        connection: Any
         where = f"{conn_params['host']}:{conn_params['port']}"
-        read_timeout = conn_params.get("read_timeout")
         try:
-            # PyMySQL's connect_timeout ends with the TCP connection; a server that accepts and says nothing
-            # would hold us for ever, so the greeting is read under the same limit.
-            connection = pymysql.connect(**{**conn_params, "read_timeout": conn_params["connect_timeout"]})
-        except (pymysql.InternalError, struct.error, AssertionError, IndexError, ValueError) as error:
-            raise pymysql.OperationalError(
+            connection = self.driver.connect(conn_params)
+        except NoHandshakeError as error:
+            raise self.Database.OperationalError(
                 CR.CR_SERVER_HANDSHAKE_ERR,
                 f"what answers at {where} does not speak MySQL's protocol; {_PORT_ADVICE}",
             ) from error
-        except pymysql.MySQLError as error:
+        except self.Database.Error as error:
             raise _explained(error, where, conn_params) from error
-        connection._read_timeout = read_timeout
-        connection.encoders = {**connection.encoders, ArrayValue: _array_literal}
         self._cut_off = False
         return connection
+
+    def _check_ready(self, connection: Any, address: Address) -> None:
+        """Raise OperationalError when the frontend takes connections and answers no question: it is
+        starting.
+        """
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                cursor.fetchall()
+        except self.Database.Error as error:
+            connection.close()
+            raise self.Database.OperationalError(
+                _NOT_READY,
+                f"the frontend at {address} takes connections and answers nothing: {error.args[-1]}",
+            ) from error
 
     def session_variables(self) -> dict[str, Any]:
         return {
@@ -280,8 +273,8 @@ class DatabaseWrapper(TransactionWrapper):
         if self._cut_off:
             return False
         try:
-            self.connection.ping(reconnect=False)
-        except pymysql.Error:
+            self.driver.ping(self.connection)
+        except self.Database.Error:
             return False
         return True
 
@@ -331,24 +324,6 @@ _NO_MASTER = re.compile(
 _PORT_ADVICE = "check HOST and PORT: PORT is the frontend's query port (9030), not its HTTP port (8030)"
 
 
-def _check_ready(connection: Any, address: Address) -> None:
-    """Raise OperationalError when the frontend takes connections and answers no question: it is starting."""
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-            cursor.fetchall()
-    except pymysql.MySQLError as error:
-        connection.close()
-        raise pymysql.OperationalError(
-            _NOT_READY, f"the frontend at {address} takes connections and answers nothing: {error.args[-1]}"
-        ) from error
-
-
-def _array_literal(values: ArrayValue, mapping: Any) -> str:
-    """An array as Doris' grammar has it, for PyMySQL."""
-    return "[" + ", ".join(pymysql.converters.escape_item(v, "utf8mb4", mapping) for v in values) + "]"
-
-
 _generators: dict[tuple[str, int | None], IdGenerator] = {}
 
 
@@ -356,7 +331,7 @@ def _generator(alias: str, node: int | None) -> IdGenerator:
     return _generators.setdefault((alias, node), IdGenerator(node))
 
 
-def _explained(error: pymysql.MySQLError, where: str, params: dict[str, Any]) -> pymysql.MySQLError:
+def _explained(error: Exception, where: str, params: dict[str, Any]) -> Exception:
     """The connection error with what to do about it."""
     code = error.args[0] if error.args else 0
     advice = {
@@ -364,7 +339,10 @@ def _explained(error: pymysql.MySQLError, where: str, params: dict[str, Any]) ->
         "check USER and PASSWORD",
         ER.BAD_DB_ERROR: f"Doris at {where} has no database {params['database']!r}; check NAME, or run "
         f"CREATE DATABASE `{params['database']}`",
-        CR.CR_CONN_HOST_ERROR: f"no Doris answers at {where}; {_PORT_ADVICE}",
+        **dict.fromkeys(
+            (CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR, CR.CR_UNKNOWN_HOST),
+            f"no Doris answers at {where}; {_PORT_ADVICE}",
+        ),
         CR.CR_SERVER_LOST: f"the server at {where} ended the conversation or did not answer within "
         f"{params['connect_timeout']} s; {_PORT_ADVICE}",
     }.get(code)
