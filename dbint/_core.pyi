@@ -601,6 +601,36 @@ class Capture:
     def status(self) -> CaptureStatus: ...
     def stop(self, timeout: float | None = 30.0) -> None: ...
 
+@final
+class TableSnapshot:
+    def __new__(
+        cls,
+        outlet: Outlet,
+        schema: str,
+        table: str,
+        oid: int,
+        *,
+        topic: str,
+        prefix: str,
+        database: str,
+        version: str,
+        point: int,
+        only: bool = True,
+        columns: Sequence[str] | None = None,
+        filter: str | None = None,
+    ) -> Self: ...
+    def chunk(
+        self,
+        pool: Pool,
+        *,
+        layout: str | None = None,
+        after: Sequence[str] | None = None,
+        rows: int = 50000,
+        timeout: float | None = None,
+    ) -> tuple[bool, bool, int, int, str, tuple[str, ...] | None]: ...
+    def stop(self) -> None: ...
+    def sweep(self, timeout: float | None = None) -> None: ...
+
 # --- PostgreSQL connections ---
 
 @type_check_only

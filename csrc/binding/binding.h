@@ -66,6 +66,7 @@ typedef enum dbi_error {
     X(pool)                                                                                                            \
     X(outlet) /* before those that send through it */                                                                  \
     X(capture)                                                                                                         \
+    X(table_snapshot)                                                                                                  \
     X(admin)
 
 typedef struct dbi_state {
