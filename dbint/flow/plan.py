@@ -13,9 +13,9 @@ import psycopg
 
 from dbint.doris.show_create import partition_shape
 from dbint.errors import ConfigurationError
-from dbint.flow.config import FlowConfig, TableOptions
+from dbint.flow.config import Engine, FlowConfig, TableOptions
 from dbint.flow.evolution import Evolution, apply, current_definition, evolve
-from dbint.flow.mapping import SEQUENCE, ColumnMapping, TableMapping
+from dbint.flow.mapping import ColumnMapping, TableMapping
 from dbint.flow.source import SourceColumn, SourceTable, read_table
 from dbint.flow.types import Unmappable, target_type
 
@@ -87,10 +87,14 @@ class Plan:
 
 
 def map_table(
-    table: SourceTable, topic: str, database: str, options: TableOptions | None = None
+    table: SourceTable,
+    topic: str,
+    database: str,
+    options: TableOptions | None = None,
+    engine: Engine = "embedded",
 ) -> tuple[TableMapping | None, list[Finding]]:
     """The mapping of one table, and what was found; None with at least one finding of level "error"."""
-    maker = _Maker(table, options or TableOptions())
+    maker = _Maker(table, options or TableOptions(), engine)
     mapping = maker.make(topic, database)
     failed = any(finding.level == "error" for finding in maker.findings)
     return None if failed else mapping, maker.findings
@@ -119,7 +123,7 @@ def plan_source(
         return None, [Finding("error", name, str(error))], 0
     if config.target.replication_num is not None and "replication_num" not in options.properties:
         options = _with_property(options, "replication_num", str(config.target.replication_num))
-    mapping, findings = map_table(table, config.topic(name), config.target.database, options)
+    mapping, findings = map_table(table, config.topic(name), config.target.database, options, config.engine)
     return mapping, findings, table.rows
 
 
@@ -238,8 +242,9 @@ def _same_targets(mappings: Sequence[TableMapping]) -> list[Finding]:
 class _Maker:
     """Makes one mapping, and collects what there is to say about it."""
 
-    def __init__(self, table: SourceTable, options: TableOptions) -> None:
-        self.table, self.options = table, options
+    def __init__(self, table: SourceTable, options: TableOptions, engine: Engine) -> None:
+        self.table, self.options, self.engine = table, options, engine
+        self.toasted = () if table.identity == "full" else table.toasted
         self.findings: list[Finding] = []
 
     def error(self, text: str, advice: str = "", column: str = "") -> None:
@@ -349,6 +354,12 @@ class _Maker:
         except Unmappable as unmappable:
             self.error(unmappable.why, unmappable.advice, column.name)
             return None
+        if self.engine == "connect" and column.element_enum:
+            self.error(
+                "Debezium sends an array of an enum as null where an element is quoted",
+                f"Leave it out (exclude={column.name!r}), or take the embedded engine",
+                column.name,
+            )
         if found.warning:
             self.warn(f"{column.type} -> {found.type}, {found.warning}", "", column.name)
         return ColumnMapping(
@@ -357,19 +368,21 @@ class _Maker:
             name=column.name,
             type=found.type,
             conversion=found.conversion,
-            toast=column.toast and not in_key,
+            toast=not in_key and column.name in self.toasted,
         )
 
     def _check_toast(self, mapped: list[ColumnMapping]) -> None:
-        if self.table.identity == "full":
-            return
         large = [column.name for column in mapped if column.toast]
-        if large:
+        if not large:
+            return
+        left_out = f"an UPDATE leaves out large values that it does not change ({', '.join(large)})"
+        alter = f'ALTER TABLE "{self.table.schema}"."{self.table.name}" REPLICA IDENTITY FULL'
+        if self.engine == "connect":
+            self.error(f"{left_out}, and Routine Load would store placeholders or NULL", alter)
+        else:
             self.warn(
-                f"an UPDATE leaves out large values that it does not change ({', '.join(large)}): such rows "
-                "are loaded as partial updates, which are slower",
-                f'ALTER TABLE "{self.table.schema}"."{self.table.name}" REPLICA IDENTITY FULL '
-                "sends all values, for more of PostgreSQL's log. Routine Load needs it",
+                f"{left_out}: such rows are loaded as partial updates, which are slower",
+                f"{alter} sends all values, for more of PostgreSQL's log",
             )
 
     def _check_layout(self, mapped: list[ColumnMapping]) -> None:
@@ -391,5 +404,3 @@ class _Maker:
                 )
         if outside := sorted(set(self.options.distributed_by) - key):
             self.error(f"distributed_by names {', '.join(outside)}, which is not in the primary key")
-        if SEQUENCE in names:
-            self.error(f"{SEQUENCE} is the flow's own column", "", SEQUENCE)

@@ -1,5 +1,6 @@
 """What PostgreSQL's catalogue says about a table that is to flow."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,6 +9,10 @@ import psycopg
 from dbint.errors import ConfigurationError
 
 _Connection = psycopg.Connection[Any]
+
+_HEADER = 4  # bytes in front of a value; a typmod counts them
+# TOAST of PostgreSQL's manual: rows up to here are left as they are, and values up to a pointer's size.
+_SMALL_ROW, _SMALL_VALUE = 2000, 24
 
 ReplicaIdentity = Literal["default", "nothing", "full", "index"]
 _IDENTITIES: dict[str, ReplicaIdentity] = {"d": "default", "n": "nothing", "f": "full", "i": "index"}
@@ -24,7 +29,7 @@ WITH RECURSIVE walk AS (
     FROM walk w JOIN pg_type t ON t.oid = w.oid WHERE t.typtype = 'd'
 )
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), b.typname, bn.nspname = 'pg_catalog', b.typtype,
-       w.typmod, e.typname, e.typtype, a.attnotnull, a.attgenerated <> '', a.attstorage <> 'p'
+       w.typmod, e.typname, e.typtype, a.attnotnull, a.attgenerated <> '', a.attstorage <> 'p', a.attlen
 FROM pg_attribute a
 JOIN walk w ON w.attnum = a.attnum
 JOIN pg_type b ON b.oid = w.oid AND b.typtype <> 'd'
@@ -59,7 +64,20 @@ class SourceColumn:
     element_enum: bool
     required: bool
     generated: bool
-    toast: bool
+    toastable: bool
+    length: int
+    """In bytes, of a type of fixed length; else -1."""
+
+    @property
+    def max_bytes(self) -> float:
+        """The most bytes that a value takes in a row of PostgreSQL's."""
+        if self.length > 0:
+            return self.length
+        if self.base in ("varchar", "bpchar") and self.element is None and self.modifier >= _HEADER:
+            return 4 * (self.modifier - _HEADER) + _HEADER
+        if self.base == "numeric" and self.element is None and self.modifier >= _HEADER:
+            return (((self.modifier - _HEADER) >> 16) & 0xFFFF) // 2 + 12
+        return math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +97,15 @@ class SourceTable:
     def full_name(self) -> str:
         """``schema.table``."""
         return f"{self.schema}.{self.name}"
+
+    @property
+    def toasted(self) -> tuple[str, ...]:
+        """Columns whose values PostgreSQL may keep outside the row. A change that does not touch such a value
+        does not have it, unless the replica identity is full.
+        """
+        if sum(column.max_bytes for column in self.columns) <= _SMALL_ROW:
+            return ()
+        return tuple(c.name for c in self.columns if c.toastable and c.max_bytes > _SMALL_VALUE)
 
 
 def read_table(connection: _Connection, table: str) -> SourceTable:
@@ -120,7 +147,8 @@ def read_table(connection: _Connection, table: str) -> SourceTable:
                 element_enum=element_kind == "e",
                 required=required,
                 generated=generated,
-                toast=toast,
+                toastable=toastable,
+                length=length,
             )
             for (
                 attribute,
@@ -133,7 +161,8 @@ def read_table(connection: _Connection, table: str) -> SourceTable:
                 element_kind,
                 required,
                 generated,
-                toast,
+                toastable,
+                length,
             ) in columns
         ),
         _index(connection, oid, "i.indisprimary"),
