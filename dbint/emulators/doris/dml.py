@@ -178,7 +178,11 @@ def update(context: DmlContext, sql: str) -> Pending:
         changes[column.name] = assignment.expression
     select = exp.select(
         *(
-            exp.alias_(changes.get(c.name, exp.column(c.name, quoted=True)), c.name, quoted=True)
+            # not exp.alias_: of a subquery it would make a table of that name
+            exp.Alias(
+                this=changes.get(c.name, exp.column(c.name, quoted=True)),
+                alias=exp.to_identifier(c.name, quoted=True),
+            )
             for c in table.columns
         )
     ).from_(node)

@@ -19,7 +19,7 @@ from dbint.emulators.doris.errors import (
 )
 from dbint.emulators.doris.faults import Faults
 from dbint.emulators.doris.nodes import Node, Nodes
-from dbint.emulators.doris.results import Result, ResultField
+from dbint.emulators.doris.results import Result, ResultField, text_result
 from dbint.emulators.doris.routine_load import statements as routine_load
 from dbint.emulators.doris.routine_load.service import RoutineLoads
 from dbint.emulators.doris.show import information_schema
@@ -44,6 +44,9 @@ _MASTER_STATEMENTS = frozenset(
         *("PAUSE", "RESUME", "STOP"),
     ]
 )
+# What EXPLAIN shows is no plan of Doris' planner, and says so in its column and its first line.
+_PLAN_COLUMN = "Explain String(dbint emulator)"
+_NO_PLAN_OF_DORIS = "The emulator answers by this plan of DuckDB; Doris has a planner of its own."
 _OFFSET = re.compile(r"([+-])(\d{1,2}):(\d{2})")
 
 
@@ -278,14 +281,27 @@ class DorisSession:
     def _describe(self, cursor: Cursor) -> Result:
         cursor.next()
         if cursor.word() in ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "("):
-            raise NotEmulatedError("EXPLAIN")
+            return self._plan(cursor)
         table = self.find(cursor.qualified_name())
         cursor.accept("ALL")
         cursor.end()
         return show.describe(table)
 
-    def _explain(self, _cursor: Cursor) -> Result:
-        raise NotEmulatedError("EXPLAIN")
+    def _explain(self, cursor: Cursor) -> Result:
+        cursor.expect("EXPLAIN")
+        return self._plan(cursor)
+
+    def _plan(self, cursor: Cursor) -> Result:
+        """EXPLAIN of a query: the plan by which the emulator answers it, which says so."""
+        if cursor.word() not in ("SELECT", "WITH", "("):
+            raise NotEmulatedError(f"EXPLAIN {cursor.word()}")
+        translation = translate.translate_query(cursor.rest().rstrip().rstrip(";"), self)
+        try:
+            plans = self.cursor.execute(f"EXPLAIN {translation.sql}").fetchall()
+        except duckdb.Error as error:
+            raise from_duckdb(error, translation.clauses) from None
+        lines = [_NO_PLAN_OF_DORIS, *(line for _, plan in plans for line in str(plan).splitlines())]
+        return text_result([_PLAN_COLUMN], [[line] for line in lines])
 
     def _show_context(self) -> show.ShowContext:
         cluster = self.cluster

@@ -50,6 +50,26 @@ def test_sequence_column_keeps_the_newest(doris: Client) -> None:
     assert doris.value("SELECT v FROM t") == "next"
 
 
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("(SELECT MAX(v) FROM d)", [20, 20]),
+        ("(SELECT MAX(v) AS most FROM d LIMIT 1)", [20, 20]),
+        ("(SELECT MAX(x.v) FROM d x WHERE x.id = t.id LIMIT 1)", [10, 20]),
+        ("(SELECT x.v FROM d x WHERE x.id = t.id)", [10, 20]),
+        ("v + (SELECT COUNT(*) FROM d WHERE d.id = t.id)", [2, 3]),
+        ("(SELECT MIN(v) FROM d WHERE d.id = 7)", [None, None]),
+    ],
+)
+def test_update_to_what_a_subquery_gives(doris: Client, value: str, found: list[int | None]) -> None:
+    for name in ("t", "d"):
+        doris.table("id BIGINT NOT NULL, v INT", name=name)
+    doris.run("INSERT INTO t VALUES (1, 1), (2, 2)")
+    doris.run("INSERT INTO d VALUES (1, 10), (2, 20)")
+    assert doris.run(f"UPDATE t SET v = {value}").rowcount == 2
+    assert [v for (v,) in doris.rows("SELECT v FROM t ORDER BY id")] == found
+
+
 def test_partial_update(doris: Client) -> None:
     doris.table("id BIGINT NOT NULL, v INT, w INT DEFAULT '7'")
     doris.run("INSERT INTO t VALUES (1, 1, 1)")

@@ -404,6 +404,17 @@ def test_prepared_statements_of_the_binary_protocol(people: Client) -> None:
     connection._force_close()
 
 
+def test_explain_shows_the_emulators_own_plan_and_says_so(doris: Client) -> None:
+    doris.table("id BIGINT NOT NULL, v INT")
+    doris.run("INSERT INTO t VALUES (1, 2)")
+    for sql in ("EXPLAIN SELECT v FROM t WHERE id = 1;", "DESC SELECT v FROM t WHERE id = 1"):
+        lines = [line for (line,) in doris.rows(sql)]
+        assert "Doris has a planner of its own" in lines[0]
+        assert any("Scan" in line for line in lines[1:])
+    assert "Unknown column 'w'" in doris.refused("EXPLAIN SELECT w FROM t")[1]
+    assert "mismatched input" in doris.refused("EXPLAIN SELECT v FRM t WHERE")[1]
+
+
 def test_weeks_are_those_of_mysql(doris: Client) -> None:
     """Every day of nine years, so that they begin on every weekday, against MySQL's rules written out."""
     days = [dt.date(2016, 1, 1) + dt.timedelta(n) for n in range(9 * 365 + 3)]
