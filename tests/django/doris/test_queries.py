@@ -1,5 +1,6 @@
 """What queries mean, where Doris has it otherwise than the databases that Django was made for."""
 
+import datetime as dt
 import decimal
 
 import pytest
@@ -165,15 +166,60 @@ class TestSubqueries:
         newest = notes.order_by().values("visit").annotate(m=Max("text")).values("m")
         with pytest.raises(DatabaseError, match="group by"):
             list(visits.annotate(last=Subquery(newest)))
-        for ordered in (notes.order_by("-text"), notes.order_by("text", "id")):
-            with pytest.raises(NotSupportedError, match="does not look at the order"):
-                list(visits.annotate(last=Subquery(ordered.values("text")[:1])))
-            with pytest.raises(NotSupportedError, match="does not look at the order"):
-                list(visits.filter(page=ordered.values("text")[:1]))
         any_of_them = visits.annotate(some=Subquery(notes.order_by().values("text")[:1]))
         assert any_of_them.get(page="b").some == "w"
         first = Note.objects.using(ALIAS).order_by("text").values("visit")[:1]
         assert visits.get(pk=Subquery(first)).page == "b"
+
+    @pytest.mark.parametrize(
+        ("order", "found"),
+        [
+            (["text"], "x"),
+            (["-text"], "z"),
+            ([F("text").desc(nulls_last=True)], "z"),
+        ],
+    )
+    def test_the_first_in_an_order(self, visits, order, found):
+        """MIN_BY and MAX_BY of columns without NULL, MIN and MAX of one column, are the same."""
+        notes = Note.objects.using(ALIAS).filter(visit=OuterRef("pk")).order_by(*order)
+        for wanted in ("text", "id"):
+            first = Subquery(notes.values(wanted)[:1])
+            a, b = visits.annotate(first=first).order_by("page").values_list("first", flat=True)
+            assert a == Note.objects.using(ALIAS).values_list(wanted, flat=True).get(text=found)
+            assert b == Note.objects.using(ALIAS).values_list(wanted, flat=True).get(text="w")
+        visits.create(page="c")
+        assert visits.annotate(first=first).get(page="c").first is None
+        assert visits.filter(page__gt=notes.values("text")[:1]).count() == 0
+        assert visits.filter(page__lt=Subquery(notes.reverse().values("text")[:1])).count() == 2
+
+    def test_an_order_by_what_may_be_null(self, table):
+        """NULL has a place in an order, and MAX_BY leaves its rows out."""
+        rows = table(Everything)
+        rows.bulk_create([Everything(name="a", day=dt.date(2026, 1, n)) for n in (1, 3, 2)])
+        rows.bulk_create([Everything(name="a"), Everything(name="b")])
+        same = rows.filter(name=OuterRef("name"))
+        latest = Subquery(same.order_by("-day").values("day")[:1])
+        earliest = Subquery(same.order_by(F("day").asc(nulls_last=True)).values("day")[:1])
+        found = rows.annotate(latest=latest, earliest=earliest).values_list("name", "latest", "earliest")
+        assert set(found) == {
+            ("a", dt.date(2026, 1, 3), dt.date(2026, 1, 1)),
+            ("b", None, None),
+        }
+        for ordered, wanted in (
+            (same.order_by("day"), "day"),  # NULL is the first
+            (same.order_by(F("day").desc(nulls_first=True)), "day"),
+            (same.order_by("-day"), "number"),  # where all are NULL there is a number
+            (same.order_by("-number"), "day"),
+            (same.order_by("-number", "id"), "id"),
+            (same.order_by("-real"), "id"),  # NaN
+            (same.order_by("?"), "id"),
+            (same.order_by(F("number") + 1), "id"),
+            (same.order_by("-number").distinct(), "number"),
+        ):
+            with pytest.raises(NotSupportedError, match="does not look at the order"):
+                list(rows.annotate(first=Subquery(ordered.values(wanted)[:1])))
+        with pytest.raises(NotSupportedError, match="compare by ="):
+            list(rows.filter(number__in=Subquery(same.order_by("-number").values("number")[:1])))
 
     def test_conditions_in_aggregates(self, visits):
         totals = visits.aggregate(

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import NotSupportedError
-from django.db.models.expressions import Combinable, CombinedExpression, DurationExpression, Exists, Subquery
+from django.db.models.expressions import (
+    Col,
+    Combinable,
+    CombinedExpression,
+    DurationExpression,
+    Exists,
+    Func,
+    Ref,
+    Subquery,
+)
 from django.db.models.functions import (
     SHA224,
     SHA256,
@@ -23,7 +32,9 @@ from django.db.models.functions import (
     TruncMinute,
     TruncSecond,
 )
+from django.db.models.lookups import In
 from django.db.models.sql import Query, compiler
+from django.db.models.sql.constants import LOUTER
 
 from dbint.django.backends.doris.json_lookups import WRITERS as JSON_WRITERS
 from dbint.django.backends.doris.table import DorisTable, table_options
@@ -103,16 +114,100 @@ def _exists(node: Any, compiler: Any, connection: Any) -> Any:
 
 def _subquery(node: Any, compiler: Any, connection: Any) -> Any:
     """Doris takes ORDER BY … LIMIT 1 out of a subquery that refers to the query around it, and gives any of
-    its rows (SubExprAnalyzer in its source).
+    its rows (SubExprAnalyzer in its source): it is written as MAX_BY or MIN_BY where that is the same.
     """
     query = getattr(node, "query", node)
-    ordered = query.order_by or query.extra_order_by or (query.default_ordering and query.get_meta().ordering)
-    if query.is_sliced and ordered and query.get_external_cols():
+    if not _is_first_of_correlated(query):
+        return node.as_sql(compiler, connection)
+    extreme = _extreme(query, connection)
+    if extreme is None:
         raise NotSupportedError(
             "Doris does not look at the order of a subquery that refers to the query around it, and would "
-            "give any of its rows: number the rows by a Window() and filter on that"
+            "give any of its rows. Order by one field, and take one, neither of which can be NULL; or number "
+            "the rows by a Window() and filter on that"
+        )
+    if node is query:
+        return extreme.as_sql(compiler, connection)
+    node = node.copy()
+    node.query = extreme
+    return node.as_sql(compiler, connection)
+
+
+def _is_first_of_correlated(query: Any) -> bool:
+    ordered = query.order_by or query.extra_order_by or (query.default_ordering and query.get_meta().ordering)
+    return bool(query.is_sliced and ordered and query.get_external_cols())
+
+
+def _in(node: Any, compiler: Any, connection: Any) -> Any:
+    """IN (the first of no rows) is false, where an aggregate of no rows is NULL."""
+    query = getattr(node.rhs, "query", node.rhs)
+    if isinstance(query, Query) and _is_first_of_correlated(query):
+        raise NotSupportedError(
+            "Doris has no LIMIT in a subquery of IN that refers to the query around it: compare by = with a "
+            "Subquery() of one row"
         )
     return node.as_sql(compiler, connection)
+
+
+def _extreme(query: Any, connection: Any) -> Any:
+    """The query for the value of the first row, by MAX_BY or MIN_BY instead of an order; None where the two
+    are not the same.
+
+    Both functions leave out rows in which one of their arguments is NULL, where NULL has a place in an order.
+    So both are columns that have none, or they are the same column, and NULL comes last. Of rows that are
+    equal in their order any may be the first, in either form.
+    """
+    if (query.low_mark, query.high_mark) != (0, 1) or query.distinct or query.combinator:
+        return None
+    if query.group_by is not None or query.extra_order_by:
+        return None
+    query = query.clone()
+    inner = query.get_compiler(connection=connection)
+    inner.setup_query()
+    ordering = inner.get_order_by()
+    if len(ordering) != 1 or len(inner.select) != 1:
+        return None
+    order = ordering[0][0]
+    value, key = _column(inner.select[0][0]), _column(order.expression)
+    if value is None or key is None or not _is_of(key, connection, _ORDERED):
+        return None
+    nulls_last = order.nulls_last or (order.descending and not order.nulls_first)
+    if value == key and nulls_last:
+        best = Func(value, function="MAX" if order.descending else "MIN", output_field=value.output_field)
+    elif _never_null(value, query) and _never_null(key, query) and _is_of(value, connection, _KEPT):
+        function = "MAX_BY" if order.descending else "MIN_BY"
+        best = Func(value, key, function=function, output_field=value.output_field)
+    else:
+        return None
+    query.clear_limits()
+    query.clear_ordering(force=True, clear_default=True)
+    query.clear_select_clause()
+    query.select = (best,)
+    return query
+
+
+# Types whose values MAX_BY compares as ORDER BY does (of floating point NaN is different), and those that it
+# gives in every release.
+_ORDERED = ("BOOLEAN", "TINYINT", "SMALLINT", "INT", "BIGINT", "LARGEINT", "DECIMAL", "CHAR", "VARCHAR",
+            "STRING", "DATE", "DATETIME")  # fmt: skip
+_KEPT = (*_ORDERED, "FLOAT", "DOUBLE")
+
+
+def _column(expression: Any) -> Any:
+    """The column of a table that an expression is, or names; None for anything else."""
+    while isinstance(expression, Ref):
+        (expression,) = expression.get_source_expressions()
+    return expression if isinstance(expression, Col) else None
+
+
+def _is_of(column: Any, connection: Any, types: tuple[str, ...]) -> bool:
+    kind = column.target.db_type(connection) or ""
+    return kind.partition("(")[0].upper() in types
+
+
+def _never_null(column: Any, query: Any) -> bool:
+    join_type = getattr(query.alias_map[column.alias], "join_type", None)
+    return not column.target.null and join_type != LOUTER
 
 
 # Expressions that Django writes in another way for each vendor.
@@ -129,6 +224,7 @@ _WRITERS: dict[type, Callable[[Any, Any, Any], Sql]] = {
     Cast: _cast,
     Exists: _exists,
     **dict.fromkeys((Subquery, Query), _subquery),
+    In: _in,
     **dict.fromkeys((TruncHour, TruncMinute, TruncSecond), _truncated),
     **dict.fromkeys((SHA224, SHA256, SHA384, SHA512), _sha2),
     Chr: _refuse_code_points,
