@@ -1,7 +1,7 @@
 """The C extension module. ``mypy.stubtest`` holds this file to it."""
 
 from asyncio import Future
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from os import PathLike
 from types import TracebackType
@@ -24,7 +24,17 @@ class HistogramValue(TypedDict):
     p99: float
     buckets: list[tuple[float, int]]
 
+def capture_settings() -> str: ...
 def crc32c(data: Buffer, value: int = 0, /) -> int: ...
+def decode_changes(
+    changes: Iterable[tuple[int, Buffer]],
+    *,
+    name: str,
+    database: str,
+    version: str,
+    catalogue: Callable[[str], Sequence[Sequence[str | None]]] | None = None,
+    captured_us: int = 0,
+) -> list[tuple[str, bytes | None, bytes, dict[str, bytes]]]: ...
 def error_class(code: int, sqlstate: str = "", /) -> type[Exception]: ...
 def ledger_sql() -> str: ...
 def library_versions() -> dict[str, str]: ...

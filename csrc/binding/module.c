@@ -151,7 +151,9 @@ static PyObject *module_crc32c(PyObject *module, PyObject *const *args, Py_ssize
 }
 
 static PyMethodDef module_methods[] = {
+    {"capture_settings", dbi_capture_settings, METH_NOARGS, dbi_capture_settings_doc},
     {"crc32c", (PyCFunction)(void *)module_crc32c, METH_FASTCALL, crc32c_doc},
+    {"decode_changes", (PyCFunction)(void *)dbi_decode_changes, METH_VARARGS | METH_KEYWORDS, dbi_decode_changes_doc},
     {"error_class", module_error_class, METH_VARARGS, error_class_doc},
     {"ledger_sql", module_ledger_sql, METH_NOARGS, ledger_sql_doc},
     {"library_versions", module_library_versions, METH_NOARGS, library_versions_doc},

@@ -3,8 +3,8 @@
  * A value is
  *
  *   {"before":…,"after":…,"source":{"version":…,"connector":"postgresql","name":…,"ts_ms":…,"snapshot":…,"db":…,
- *    "sequence":"[\"hi\",\"lo\"]","ts_us":…,"ts_ns":…,"schema":…,"table":…,"txId":…,"lsn":…,"xmin":null},
- *    "transaction":null,"op":…,"ts_ms":…,"ts_us":…,"ts_ns":…}
+ *    "sequence":"[\"hi\",\"lo\"]","ts_us":…,"ts_ns":…,"schema":…,"table":…,"txId":…,"lsn":…,"xmin":null,"origin":null,
+ *    "origin_lsn":null},"transaction":null,"op":…,"ts_ms":…,"ts_us":…,"ts_ns":…}
  *
  * What is the same in all messages of a transaction is put together once: what stands before the change's LSN in
  * "sequence" (head), from there to "schema" (middle), "txId" (transaction), and, for one moment of capturing, the end.
@@ -186,8 +186,8 @@ static void put_part(dbi__out *out, const dbi__out *kept) {
     dbi__out_put(out, kept->bytes, kept->length);
 }
 
-/* From the comma before "source" to the end; `table` is "schema":…,"table":… */
-static void put_tail(dbi_envelope *envelope, const char *table, size_t table_length, char op) {
+/* From the comma before "source" to "transaction"; `table` is "schema":…,"table":… */
+static void put_source(dbi_envelope *envelope, const char *table, size_t table_length) {
     dbi__out *out = &envelope->out;
 
     put_part(out, &envelope->head);
@@ -196,9 +196,7 @@ static void put_tail(dbi_envelope *envelope, const char *table, size_t table_len
     dbi__out_put(out, table, table_length);
     put_part(out, &envelope->transaction);
     dbi__out_unsigned(out, envelope->origin.lo);
-    DBI__OUT_TEXT(out, ",\"xmin\":null},\"transaction\":null,\"op\":\"");
-    dbi__out_byte(out, op);
-    put_part(out, &envelope->end);
+    DBI__OUT_TEXT(out, ",\"xmin\":null,\"origin\":null,\"origin_lsn\":null},\"transaction\":null");
 }
 
 /* --- rows and keys --- */
@@ -324,7 +322,10 @@ static dbi_rc put_value(dbi_envelope *envelope, const dbi_relation *relation, co
     rc = put_row(envelope, relation, after, whole, err);
     if (rc != DBI_OK)
         return rc;
-    put_tail(envelope, relation->json, relation->json_length, draft->op);
+    put_source(envelope, relation->json, relation->json_length);
+    DBI__OUT_TEXT(out, ",\"op\":\"");
+    dbi__out_byte(out, draft->op);
+    put_part(out, &envelope->end);
     part_end(&draft->value, out);
     if (after != NULL)
         put_unchanged(envelope, relation, after, whole, &draft->unchanged);
@@ -474,6 +475,7 @@ dbi_rc dbi_envelope_truncate(dbi_envelope *envelope, const dbi_relation *relatio
     return rc != DBI_OK ? rc : finish(envelope, relation->nspname, relation->relname, &draft, 1, message, err);
 }
 
+/* {"op":"m","ts_ms":…,"source":{…},"transaction":null,"message":{"prefix":…,"content":…}} */
 dbi_rc dbi_envelope_logical(dbi_envelope *envelope, const char *prefix, const uint8_t *content, size_t length,
                             const dbi_origin *origin, dbi_envelope_message *message, dbi_err *err) {
     static const char table[] = "\"schema\":\"\",\"table\":\"\"";
@@ -490,17 +492,9 @@ dbi_rc dbi_envelope_logical(dbi_envelope *envelope, const char *prefix, const ui
     dbi__out_byte(out, '}');
     part_end(&draft.key, out);
     draft.value = part_begin(out);
-    dbi__out_byte(out, '{');
-    if (envelope->head.length > 0) /* without the comma that it begins with */
-        dbi__out_put(out, envelope->head.bytes + 1, envelope->head.length - 1);
-    dbi__out_unsigned(out, origin->lo);
-    put_part(out, &envelope->middle);
-    dbi__out_put(out, table, sizeof table - 1);
-    put_part(out, &envelope->transaction);
-    dbi__out_unsigned(out, origin->lo);
-    DBI__OUT_TEXT(out, ",\"xmin\":null},\"transaction\":null,\"op\":\"m");
-    if (envelope->end.length > 0) /* without its closing brace */
-        dbi__out_put(out, envelope->end.bytes, envelope->end.length - 1);
+    DBI__OUT_TEXT(out, "{\"op\":\"m\",\"ts_ms\":");
+    dbi__out_signed(out, milliseconds(origin->captured_us));
+    put_source(envelope, table, sizeof table - 1);
     DBI__OUT_TEXT(out, ",\"message\":{\"prefix\":");
     (void)put_name(out, prefix);
     DBI__OUT_TEXT(out, ",\"content\":\"");

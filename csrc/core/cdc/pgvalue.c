@@ -1,14 +1,18 @@
-/* pgvalue.c - see pgvalue.h; pgvalue_time.c has the temporal types */
+/* pgvalue.c - see pgvalue.h; pgvalue_time.c has the temporal types, pgvalue_geometry.c what is made of numbers */
 #include "pgvalue.h"
 
-#include <stdlib.h>
-
-#include "bytes_int.h"
 #include "envelope.h"
 #include "pgvalue_int.h"
 
 #define ARRAY_DEPTH_MAX 6 /* PostgreSQL's MAXDIM */
-#define NUMBER_MAX 32     /* bytes of a float8's text */
+
+/* OIDs of pg_type.dat */
+#define TYPE_JSON_ARRAY 199
+#define TYPE_INT4_ARRAY 1007
+#define TYPE_TEXT_ARRAY 1009
+#define TYPE_VARCHAR_ARRAY 1015
+#define TYPE_INT8_ARRAY 1016
+#define TYPE_JSONB_ARRAY 3807
 
 bool dbi__pgvalues_init(dbi__pgvalues *values, size_t max) {
     *values = (dbi__pgvalues){.element.max = max, .object.max = max};
@@ -37,6 +41,8 @@ static const builtin builtins[] = {
     {19, 1003, DBI_PGKIND_STRING},       {20, 1016, DBI_PGKIND_INT},       {21, 1005, DBI_PGKIND_INT},
     {23, 1007, DBI_PGKIND_INT},          {25, 1009, DBI_PGKIND_STRING},    {26, 1028, DBI_PGKIND_INT},
     {114, 199, DBI_PGKIND_STRING},       {142, 143, DBI_PGKIND_STRING},    {600, 1017, DBI_PGKIND_POINT},
+    {601, 1018, DBI_PGKIND_LSEG},        {602, 1019, DBI_PGKIND_PATH},      {603, 1020, DBI_PGKIND_BOX},
+    {604, 1027, DBI_PGKIND_POLYGON},     {628, 629, DBI_PGKIND_LINE},       {718, 719, DBI_PGKIND_CIRCLE},
     {700, 1021, DBI_PGKIND_FLOAT},       {701, 1022, DBI_PGKIND_FLOAT},    {790, 791, DBI_PGKIND_MONEY},
     {829, 1040, DBI_PGKIND_STRING},      {869, 1041, DBI_PGKIND_STRING},   {650, 651, DBI_PGKIND_STRING},
     {774, 775, DBI_PGKIND_STRING},       {1042, 1014, DBI_PGKIND_STRING},  {1043, 1015, DBI_PGKIND_STRING},
@@ -143,7 +149,7 @@ static bool is_number(const uint8_t *text, size_t length) {
 }
 
 /* JSON has no number for these: they are strings, as Jackson writes them. */
-static bool put_float(dbi__out *out, const uint8_t *text, size_t length) {
+bool dbi__put_float(dbi__out *out, const uint8_t *text, size_t length) {
     if (is_number(text, length)) {
         dbi__out_put(out, text, length);
         return true;
@@ -151,6 +157,21 @@ static bool put_float(dbi__out *out, const uint8_t *text, size_t length) {
     if (text_is(text, length, "NaN") || text_is(text, length, "Infinity") || text_is(text, length, "-Infinity"))
         return put_quoted(out, text, length);
     return false;
+}
+
+/* A string, for a number of JSON may be read as one of few digits; Debezium has names of its own for the special ones. */
+static bool put_numeric(dbi__out *out, const uint8_t *text, size_t length) {
+    if (is_number(text, length))
+        return put_quoted(out, text, length);
+    if (text_is(text, length, "NaN"))
+        DBI__OUT_TEXT(out, "\"NAN\"");
+    else if (text_is(text, length, "Infinity"))
+        DBI__OUT_TEXT(out, "\"POSITIVE_INFINITY\"");
+    else if (text_is(text, length, "-Infinity"))
+        DBI__OUT_TEXT(out, "\"NEGATIVE_INFINITY\"");
+    else
+        return false;
+    return true;
 }
 
 /* "-$1,234.56" (lc_monetary=C), or the same without a currency. */
@@ -173,7 +194,7 @@ static bool put_money(dbi__out *out, const uint8_t *text, size_t length) {
 
 /* --- binary --- */
 
-static int hex_digit(uint8_t byte) {
+int dbi__hex_digit(uint8_t byte) {
     if (byte >= '0' && byte <= '9')
         return byte - '0';
     byte |= 0x20;
@@ -181,7 +202,7 @@ static int hex_digit(uint8_t byte) {
 }
 
 /* Hexadecimal digits as base64, without quotes: some at a time, a multiple of three bytes. */
-static bool put_hex_as_base64(dbi__out *out, const uint8_t *hex, size_t length) {
+bool dbi__put_hex_as_base64(dbi__out *out, const uint8_t *hex, size_t length) {
     uint8_t some[768];
 
     if (length % 2 != 0)
@@ -190,7 +211,7 @@ static bool put_hex_as_base64(dbi__out *out, const uint8_t *hex, size_t length) 
         size_t bytes = length / 2 < sizeof some ? length / 2 : sizeof some;
 
         for (size_t i = 0; i < bytes; i++) {
-            int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
+            int high = dbi__hex_digit(hex[2 * i]), low = dbi__hex_digit(hex[2 * i + 1]);
 
             if (high < 0 || low < 0)
                 return false;
@@ -209,7 +230,7 @@ static bool put_bytea(dbi__out *out, const uint8_t *text, size_t length) {
     if (length < 2 || text[0] != '\\' || text[1] != 'x')
         return false;
     dbi__out_byte(out, '"');
-    good = put_hex_as_base64(out, text + 2, length - 2);
+    good = dbi__put_hex_as_base64(out, text + 2, length - 2);
     dbi__out_byte(out, '"');
     return good;
 }
@@ -308,126 +329,20 @@ static bool put_hstore(dbi__pgvalues *values, dbi__out *out, const uint8_t *text
     return dbi__out_string(out, object->bytes, object->length);
 }
 
-/* --- geometry and vectors --- */
-
-/* Reads the number from `at` on that ends at `stop`; the byte after it, NULL when there is none. */
-static const uint8_t *number_end(const uint8_t *at, const uint8_t *end, uint8_t stop) {
-    const uint8_t *found = memchr(at, stop, (size_t)(end - at));
-
-    return found != NULL && found > at && found - at < NUMBER_MAX ? found : NULL;
-}
-
-static double number_value(const dbi__pgvalues *values, const uint8_t *at, const uint8_t *end) {
-    char text[NUMBER_MAX];
-
-    memcpy(text, at, (size_t)(end - at));
-    text[end - at] = '\0';
-    return strtod_l(text, NULL, values->plain);
-}
-
-static uint8_t *put_double_le(uint8_t *at, double value) {
-    uint64_t bits;
-
-    memcpy(&bits, &value, sizeof bits);
-    dbi__put64le(at, bits);
-    return at + sizeof bits;
-}
-
-/* (1.5,2) as {"x":1.5,"y":2,"wkb":...,"srid":null} */
-static bool put_point(dbi__pgvalues *values, dbi__out *out, const uint8_t *text, size_t length) {
-    const uint8_t *end = text + length, *x, *x_end, *y, *y_end;
-    uint8_t wkb[21] = {1, 1}; /* little-endian, point */
-
-    if (length < 5 || text[0] != '(')
-        return false;
-    x = text + 1;
-    x_end = number_end(x, end, ',');
-    if (x_end == NULL)
-        return false;
-    y = x_end + 1;
-    y_end = number_end(y, end, ')');
-    if (y_end == NULL || y_end + 1 != end)
-        return false;
-    DBI__OUT_TEXT(out, "{\"x\":");
-    if (!put_float(out, x, (size_t)(x_end - x)))
-        return false;
-    DBI__OUT_TEXT(out, ",\"y\":");
-    if (!put_float(out, y, (size_t)(y_end - y)))
-        return false;
-    (void)put_double_le(put_double_le(wkb + 5, number_value(values, x, x_end)), number_value(values, y, y_end));
-    DBI__OUT_TEXT(out, ",\"wkb\":\"");
-    dbi__out_base64(out, wkb, sizeof wkb);
-    DBI__OUT_TEXT(out, "\",\"srid\":null}");
-    return true;
-}
-
-/* PostGIS writes EWKB in hexadecimal: byte order, type with a flag for the SRID, the SRID. */
-static bool put_geometry(dbi__out *out, const uint8_t *text, size_t length) {
-    uint8_t head[9];
-    uint32_t type, srid;
-
-    if (length < 18)
-        return false;
-    for (size_t i = 0; i < sizeof head; i++) {
-        int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
-
-        if (high < 0 || low < 0)
-            return false;
-        head[i] = (uint8_t)(high << 4 | low);
-    }
-    type = dbi__get32le(head + 1);
-    srid = dbi__get32le(head + 5);
-    if (head[0] == 0) {
-        type = __builtin_bswap32(type);
-        srid = __builtin_bswap32(srid);
-    }
-    DBI__OUT_TEXT(out, "{\"wkb\":\"");
-    if (!put_hex_as_base64(out, text, length))
-        return false;
-    DBI__OUT_TEXT(out, "\",\"srid\":");
-    if ((type & UINT32_C(0x20000000)) != 0)
-        dbi__out_signed(out, (int32_t)srid);
-    else
-        DBI__OUT_TEXT(out, "null");
-    dbi__out_byte(out, '}');
-    return true;
-}
-
-/* [1,2.5,3] is JSON already, when each number is one. */
-static bool put_vector(dbi__out *out, const uint8_t *text, size_t length) {
-    const uint8_t *at = text + 1, *end = text + length;
-
-    if (length < 2 || text[0] != '[' || end[-1] != ']')
-        return false;
-    dbi__out_byte(out, '[');
-    while (at < end - 1) {
-        const uint8_t *stop = memchr(at, ',', (size_t)(end - 1 - at));
-
-        if (stop == NULL)
-            stop = end - 1;
-        if (at != text + 1)
-            dbi__out_byte(out, ',');
-        if (!put_float(out, at, (size_t)(stop - at)))
-            return false;
-        at = stop + 1;
-    }
-    dbi__out_byte(out, ']');
-    return true;
-}
-
 static bool put_scalar(dbi__pgvalues *values, dbi__out *out, const dbi_relation_column *column, const uint8_t *text,
                        size_t length) {
     switch (column->kind) {
     case DBI_PGKIND_STRING:
-    case DBI_PGKIND_NUMERIC:
         return dbi__out_string(out, text, length);
+    case DBI_PGKIND_NUMERIC:
+        return put_numeric(out, text, length);
     case DBI_PGKIND_INT:
         return put_int(out, text, length);
     case DBI_PGKIND_BOOL:
     case DBI_PGKIND_BIT:
         return put_bool(out, text, length);
     case DBI_PGKIND_FLOAT:
-        return put_float(out, text, length);
+        return dbi__put_float(out, text, length);
     case DBI_PGKIND_MONEY:
         return put_money(out, text, length);
     case DBI_PGKIND_DATE:
@@ -449,11 +364,20 @@ static bool put_scalar(dbi__pgvalues *values, dbi__out *out, const dbi_relation_
     case DBI_PGKIND_HSTORE:
         return put_hstore(values, out, text, length);
     case DBI_PGKIND_POINT:
-        return put_point(values, out, text, length);
+        return dbi__put_point(values, out, text, length);
     case DBI_PGKIND_GEOMETRY:
-        return put_geometry(out, text, length);
+        return dbi__put_geometry(out, text, length);
+    case DBI_PGKIND_LINE:
+        return dbi__put_line(out, text, length);
+    case DBI_PGKIND_CIRCLE:
+        return dbi__put_circle(values, out, text, length);
+    case DBI_PGKIND_LSEG:
+    case DBI_PGKIND_BOX:
+    case DBI_PGKIND_PATH:
+    case DBI_PGKIND_POLYGON:
+        return dbi__put_shape(values, out, column->kind, text, length);
     case DBI_PGKIND_VECTOR:
-        return put_vector(out, text, length);
+        return dbi__put_vector(out, text, length);
     case DBI_PGKIND_UNKNOWN:
         break;
     }
@@ -556,7 +480,30 @@ bool dbi__pgvalue_put(dbi__pgvalues *values, dbi__out *out, const dbi_relation_c
                          : put_scalar(values, out, column, text, length);
 }
 
+/* In the form that Debezium gives it, where that has a form: a list of the text, of its bytes as numbers, a map of it. */
 void dbi__pgvalue_put_unavailable(dbi__out *out, const dbi_relation_column *column) {
-    (void)column;
-    DBI__OUT_TEXT(out, "\"" DBI_ENVELOPE_UNAVAILABLE "\"");
+    static const char unavailable[] = DBI_ENVELOPE_UNAVAILABLE;
+
+    switch (column->type) {
+    case TYPE_TEXT_ARRAY:
+    case TYPE_VARCHAR_ARRAY:
+    case TYPE_JSON_ARRAY:
+    case TYPE_JSONB_ARRAY:
+        DBI__OUT_TEXT(out, "[\"" DBI_ENVELOPE_UNAVAILABLE "\"]");
+        return;
+    case TYPE_INT4_ARRAY:
+    case TYPE_INT8_ARRAY:
+        for (size_t i = 0; i < sizeof unavailable - 1; i++) {
+            dbi__out_byte(out, i == 0 ? '[' : ',');
+            dbi__out_unsigned(out, (uint8_t)unavailable[i]);
+        }
+        dbi__out_byte(out, ']');
+        return;
+    default:
+        break;
+    }
+    if (column->kind == DBI_PGKIND_HSTORE && !column->array)
+        DBI__OUT_TEXT(out, "\"{\\\"" DBI_ENVELOPE_UNAVAILABLE "\\\":\\\"" DBI_ENVELOPE_UNAVAILABLE "\\\"}\"");
+    else
+        DBI__OUT_TEXT(out, "\"" DBI_ENVELOPE_UNAVAILABLE "\"");
 }

@@ -13,7 +13,7 @@
 /* What writing values needs besides: buffers for values inside values, the locale in which numbers have a point. */
 typedef struct dbi__pgvalues {
     dbi__out element; /* of an array, without its quotes and backslashes */
-    dbi__out object;  /* of hstore */
+    dbi__out object;  /* of hstore, or bytes of a shape */
     locale_t plain;   /* the C locale */
 } dbi__pgvalues;
 

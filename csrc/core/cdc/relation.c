@@ -312,9 +312,9 @@ enum {
     ANSWER_FIELDS
 };
 
-/* The key: with replica identity USING INDEX that index (a delete says no more than its columns), else the primary key,
- * else the first by name of the unique indexes that say as much as one: no null, no condition, no expression, checked
- * at once. Types are followed down: a domain to what it is of, an array to its element. */
+/* The key: the primary key; but with replica identity USING INDEX that index, unless it holds the whole primary key, for
+ * a delete says no more than its columns. Where there is neither, the first by name of the unique indexes that say as
+ * much: no null, no condition, no expression, checked at once. Types are followed down: a domain to what it is of, an array to its element. */
 void dbi_relation_sql(uint32_t oid, char sql[DBI_RELATION_SQL_SIZE]) {
     (void)snprintf(
         sql, DBI_RELATION_SQL_SIZE,
@@ -341,7 +341,9 @@ void dbi_relation_sql(uint32_t oid, char sql[DBI_RELATION_SQL_SIZE]) {
         " WHERE i.indrelid = r.oid AND (i.indisprimary OR i.indisreplident OR (i.indisunique AND i.indimmediate"
         " AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT EXISTS (SELECT FROM attribute f"
         " WHERE f.attnum = ANY (i.indkey[0:i.indnkeyatts - 1]) AND NOT f.attnotnull)))"
-        " ORDER BY r.relreplident = 'i' AND i.indisreplident DESC, i.indisprimary DESC, x.relname LIMIT 1) k ON true"
+        " ORDER BY i.indisprimary AND (r.relreplident <> 'i' OR EXISTS (SELECT FROM pg_catalog.pg_index w"
+        " WHERE w.indrelid = r.oid AND w.indisreplident AND i.indkey[0:i.indnkeyatts - 1]::int2[]"
+        " <@ w.indkey[0:w.indnkeyatts - 1]::int2[])) DESC, i.indisreplident DESC, x.relname LIMIT 1) k ON true"
         " WHERE r.oid = %u ORDER BY a.attnum",
         oid, oid);
 }

@@ -42,7 +42,7 @@ typedef enum dbi_pgkind {
     DBI_PGKIND_BOOL,        /* true, false */
     DBI_PGKIND_INT,         /* a number: int2, int4, int8, oid */
     DBI_PGKIND_FLOAT,       /* a number; "NaN", "Infinity", "-Infinity" as strings */
-    DBI_PGKIND_NUMERIC,     /* a string */
+    DBI_PGKIND_NUMERIC,     /* a string; "NAN", "POSITIVE_INFINITY", "NEGATIVE_INFINITY" */
     DBI_PGKIND_MONEY,       /* a string without currency and separators */
     DBI_PGKIND_DATE,        /* the temporal types: strings in ISO 8601, in UTC */
     DBI_PGKIND_TIME,
@@ -55,6 +55,12 @@ typedef enum dbi_pgkind {
     DBI_PGKIND_BITS,        /* base64 of the bits, little-endian */
     DBI_PGKIND_HSTORE,      /* a string that holds a JSON object */
     DBI_PGKIND_POINT,       /* {"x":, "y":, "wkb":, "srid":} */
+    DBI_PGKIND_LINE,        /* {"a":, "b":, "c":} */
+    DBI_PGKIND_CIRCLE,      /* {"center": point, "radius":} */
+    DBI_PGKIND_LSEG,        /* these four: {"wkb":, "srid":, "extensions": {"type":}} */
+    DBI_PGKIND_BOX,
+    DBI_PGKIND_PATH,
+    DBI_PGKIND_POLYGON,
     DBI_PGKIND_GEOMETRY,    /* PostGIS: {"wkb":, "srid":} */
     DBI_PGKIND_VECTOR,      /* pgvector: an array of numbers */
 } dbi_pgkind;
