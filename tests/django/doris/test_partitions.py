@@ -4,10 +4,11 @@ import datetime as dt
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import get_commands
 from django.db import DatabaseError, NotSupportedError, migrations, models
 from django.db.migrations.serializer import serializer_factory
-from django.db.migrations.state import ProjectState
-from django.db.migrations.writer import OperationWriter
+from django.db.migrations.state import ModelState, ProjectState
+from django.db.migrations.writer import MigrationWriter, OperationWriter
 
 from dbint.django.backends import doris
 from dbint.django.backends.doris import (
@@ -36,6 +37,7 @@ from dbint.django.backends.doris.migrations import (
     TruncatePartition,
 )
 from dbint.django.backends.doris.schema import DatabaseSchemaEditor
+from dbint.django.management.commands.makemigrations import Command
 from dbint.doris.show_create import PartitionShape, partition_shape
 
 from .conftest import ALIAS
@@ -742,6 +744,74 @@ class TestAlterTable:
         assert rows.values_list("n", "top").get() == (2, 5)
         with pytest.raises(NotSupportedError, match="aggregates cannot be changed"):
             run(AlterTable("Sum", DorisTable(**table, aggregates={"n": "MAX", "top": "MAX"})))
+
+
+class TestMakemigrations:
+    """The command of this project writes an AlterTable, where Django's sees no change."""
+
+    def detected(self, before, after, fields=(), gone=()):
+        def state(table, more):
+            columns = [("id", models.BigIntegerField(primary_key=True)), ("n", number()), *more]
+            found = ProjectState()
+            found.add_model(ModelState("doris_steps", "Part", columns, {"doris": table} if table else {}))
+            return found
+
+        autodetector = Command.autodetector(state(before, gone), state(after, fields))
+        return [
+            operation
+            for migration in autodetector._detect_changes().get("doris_steps", [])
+            for operation in migration.operations
+        ]
+
+    def test_a_changed_table(self):
+        after = DorisTable(buckets=1, properties={"compression": "zstd"})
+        (operation,) = self.detected(DorisTable(buckets=1), after)
+        assert (type(operation), operation.model_name, operation.doris) == (AlterTable, "part", after)
+        text = MigrationWriter(
+            type("Written", (migrations.Migration,), {"operations": [operation]})("m", "doris_steps")
+        ).as_string()
+        assert "dbint.django.backends.doris.migrations.AlterTable(" in text
+        assert "'compression': 'zstd'" in text
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            (None, None),
+            (None, DorisTable()),
+            (DorisTable(), None),
+            (DorisTable(buckets=1), DorisTable(buckets=1)),
+        ],
+    )
+    def test_the_same_table(self, before, after):
+        assert self.detected(before, after) == []
+
+    def test_its_place_among_the_fields(self):
+        """The aggregate of a field is named before the field is added, and forgotten after it is removed."""
+        one = DorisTable(key_model="AGGREGATE", aggregates={"n": "SUM", "a": "SUM"})
+        other = DorisTable(key_model="AGGREGATE", aggregates={"n": "SUM", "b": "MAX"})
+        operations = self.detected(
+            one, other, fields=[("b", models.DateField(default=dt.date.min))], gone=[("a", number())]
+        )
+        assert [type(operation).__name__ for operation in operations] == [
+            "RemoveField",
+            "AlterTable",
+            "AddField",
+        ]
+
+    def test_it_is_the_command(self):
+        assert get_commands()["makemigrations"] == "dbint.django"
+
+    def test_what_is_written_can_run(self, run):
+        before = partitioned(JANUARY, properties={"group_commit_interval_ms": "5000"})
+        run(before)
+        table = before.options["doris"].deconstruct()[2]
+        changed = DorisTable(**{**table, "properties": {"group_commit_interval_ms": "2000"}})
+        target = run.state.clone()
+        target.alter_model_options("doris_steps", "part", {"doris": changed})
+        ((migration,),) = Command.autodetector(run.state, target)._detect_changes().values()
+        run(*migration.operations)
+        assert run.definition("part").properties["group_commit_interval_ms"] == "2000"
+        assert Command.autodetector(run.state, target)._detect_changes() == {}
 
 
 class TestIndexes:
