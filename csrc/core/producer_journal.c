@@ -85,6 +85,7 @@ typedef struct journal_duty {
     bool ready;   /* bound to the cluster */
     bool foreign; /* another cluster's */
     bool stuck;   /* holds what this version does not send */
+    bool ask;     /* the brokers about `topic` before it is tried again */
     bool probing; /* held: one message at a time until one is delivered */
     char why[256];
 } journal_duty;
@@ -861,8 +862,10 @@ static journal_handed hand_over_one(dbi__producer_journal *journal, journal_duty
             duty_hold(journal, duty, now, "message %llu in %.100s is of a layout that this version of dbint does not read",
                       (unsigned long long)record.sequence, journal->directory);
         } else if (code != RD_KAFKA_RESP_ERR_NO_ERROR && !is_deadly(code) && code != RD_KAFKA_RESP_ERR__FATAL &&
-                   rc != DBI_ECLOSED)
+                   rc != DBI_ECLOSED) {
             duty_hold(journal, duty, now, "%.250s", err.msg[0] != '\0' ? err.msg : rd_kafka_err2str(code));
+            duty->ask = duty->topic != NULL;
+        }
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR && flight->copy == NULL && is_deadly(code))
             flight->copy = body_copy(&record);
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR && (!is_deadly(code) || flight->copy == NULL)) {
@@ -1080,6 +1083,20 @@ static void cluster_ask(dbi__producer_journal *journal) {
     (void)pthread_mutex_unlock(&journal->lock);
 }
 
+/* What librdkafka knows of a refused topic is renewed by itself only after a long time. A lane is held meanwhile, and the
+ * question is short. */
+static void topic_ask(dbi__producer_journal *journal, const dbi_topic *topic) {
+    const struct rd_kafka_metadata *metadata = NULL;
+
+    if (dbi__kafka_enter(&journal->producer->kafka, NULL) != DBI_OK)
+        return;
+    (void)pthread_mutex_unlock(&journal->lock);
+    if (rd_kafka_metadata(journal->producer->kafka.rk, 0, topic->rkt, &metadata, LOOK_MS) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        rd_kafka_metadata_destroy(metadata);
+    (void)pthread_mutex_lock(&journal->lock);
+    dbi__kafka_leave(&journal->producer->kafka);
+}
+
 static void duties_look(dbi__producer_journal *journal, int64_t now) {
     bool waits = false;
 
@@ -1094,6 +1111,10 @@ static void duties_look(dbi__producer_journal *journal, int64_t now) {
             duty_prepare(journal, duty, now);
         else if (duty->foreign && duty->lane != NULL && dbi_chain_last(duty->chain) > duty->found_to)
             duty_prepare(journal, duty, now); /* what came since goes to a chain of its own */
+        if (duty->ask && duty->not_before <= now) {
+            duty->ask = false;
+            topic_ask(journal, duty->topic);
+        }
         waits = waits || (duty->released < duty->found_to && !duty->foreign && !duty->stuck);
     }
     journal->barrier = journal->barrier && waits;
