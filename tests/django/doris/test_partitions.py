@@ -3,9 +3,13 @@
 import datetime as dt
 
 import pytest
+from django.apps import apps
+from django.conf import settings
+from django.core.checks.commands import migrate_and_makemigrations_autodetector
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import get_commands
+from django.core.management.commands import makemigrations, migrate
 from django.db import DatabaseError, NotSupportedError, migrations, models
+from django.db.migrations.autodetector import MigrationAutodetector
 from django.db.migrations.serializer import serializer_factory
 from django.db.migrations.state import ModelState, ProjectState
 from django.db.migrations.writer import MigrationWriter, OperationWriter
@@ -28,6 +32,7 @@ from dbint.django.backends.doris import (
     Steps,
     checks,
 )
+from dbint.django.backends.doris.autodetector import DorisAutodetector, install
 from dbint.django.backends.doris.ddl import read_partitions
 from dbint.django.backends.doris.migrations import (
     AddPartition,
@@ -37,7 +42,6 @@ from dbint.django.backends.doris.migrations import (
     TruncatePartition,
 )
 from dbint.django.backends.doris.schema import DatabaseSchemaEditor
-from dbint.django.management.commands.makemigrations import Command
 from dbint.doris.show_create import PartitionShape, partition_shape
 
 from .conftest import ALIAS
@@ -747,7 +751,7 @@ class TestAlterTable:
 
 
 class TestMakemigrations:
-    """The command of this project writes an AlterTable, where Django's sees no change."""
+    """It writes an AlterTable, where Django by itself sees no change."""
 
     def detected(self, before, after, fields=(), gone=()):
         def state(table, more):
@@ -756,7 +760,7 @@ class TestMakemigrations:
             found.add_model(ModelState("doris_steps", "Part", columns, {"doris": table} if table else {}))
             return found
 
-        autodetector = Command.autodetector(state(before, gone), state(after, fields))
+        autodetector = DorisAutodetector(state(before, gone), state(after, fields))
         return [
             operation
             for migration in autodetector._detect_changes().get("doris_steps", [])
@@ -798,8 +802,24 @@ class TestMakemigrations:
             "AddField",
         ]
 
-    def test_it_is_the_command(self):
-        assert get_commands()["makemigrations"] == "dbint.django"
+    @pytest.mark.parametrize("engine", ["dbint.django.backends.doris", "django.db.backends.sqlite3"])
+    def test_the_commands_have_it_in_a_project_with_doris(self, monkeypatch, engine):
+        for command in (makemigrations.Command, migrate.Command):
+            monkeypatch.setattr(command, "autodetector", MigrationAutodetector)
+        monkeypatch.setattr(settings, "DATABASES", {"default": {"ENGINE": engine}})
+        apps.get_app_config("dbint").ready()
+        expected = DorisAutodetector if "doris" in engine else MigrationAutodetector
+        assert makemigrations.Command.autodetector is expected
+        assert migrate_and_makemigrations_autodetector() == []
+
+    def test_that_of_another_app_stays(self, monkeypatch):
+        class Other(MigrationAutodetector):
+            pass
+
+        monkeypatch.setattr(migrate.Command, "autodetector", Other)
+        monkeypatch.setattr(makemigrations.Command, "autodetector", MigrationAutodetector)
+        install()
+        assert makemigrations.Command.autodetector is MigrationAutodetector
 
     def test_what_is_written_can_run(self, run):
         before = partitioned(JANUARY, properties={"group_commit_interval_ms": "5000"})
@@ -808,10 +828,10 @@ class TestMakemigrations:
         changed = DorisTable(**{**table, "properties": {"group_commit_interval_ms": "2000"}})
         target = run.state.clone()
         target.alter_model_options("doris_steps", "part", {"doris": changed})
-        ((migration,),) = Command.autodetector(run.state, target)._detect_changes().values()
+        ((migration,),) = DorisAutodetector(run.state, target)._detect_changes().values()
         run(*migration.operations)
         assert run.definition("part").properties["group_commit_interval_ms"] == "2000"
-        assert Command.autodetector(run.state, target)._detect_changes() == {}
+        assert DorisAutodetector(run.state, target)._detect_changes() == {}
 
 
 class TestIndexes:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.core.management.commands import makemigrations, migrate
 from django.db.migrations.autodetector import MigrationAutodetector
 
 from dbint.django.backends.doris.migrations import AlterTable
@@ -26,3 +27,13 @@ class DorisAutodetector(MigrationAutodetector):
 
 def _table(model: Any) -> Any:
     return model.options.get("doris") or DorisTable()
+
+
+def install() -> None:
+    """Let makemigrations and migrate use it, and the commands that other apps derive from them; unless
+    somebody has given them another one.
+    """
+    commands = (makemigrations.Command, migrate.Command)
+    if all(command.autodetector is MigrationAutodetector for command in commands):
+        for command in commands:
+            command.autodetector = DorisAutodetector
