@@ -372,6 +372,10 @@ class Producer(KafkaClient):
         when_full: str = "block",
         block_timeout: float | None = None,
         topic_timeout: float | None = None,
+        journal_directory: str | None = None,
+        journal_bytes: int = 1073741824,
+        journal_durability: str = "process",
+        lanes: int = 1,
     ) -> None: ...
     @property
     def closed(self) -> bool: ...
@@ -395,6 +399,7 @@ class Producer(KafkaClient):
     def flush(self, timeout: float | None = None) -> int: ...
     def gave_up(self) -> None: ...
     def init_transactions(self, timeout: float | None = None) -> None: ...
+    def journal_status(self) -> dict[str, Any] | None: ...
     def metrics(self) -> dict[str, Any]: ...
     def purge(self) -> None: ...
     def send(
@@ -421,6 +426,7 @@ class Producer(KafkaClient):
         timestamp: int | None = None,
         timeout: float | None = None,
     ) -> Delivery: ...
+    def start(self) -> None: ...
     def try_send(
         self,
         topic: str,
@@ -597,6 +603,7 @@ class Capture:
         slot: str,
         publication: str,
         prefix: str,
+        version: str,
         dead_letter_topic: str | None = None,
         spool_directory: str | None = None,
         start: int = 0,

@@ -13,11 +13,11 @@ typedef struct capture_object {
 
 /* --- making one --- */
 
-enum { NAME, CONNINFO, SLOT, PUBLICATION, PREFIX, REQUIRED, DEAD_LETTER_TOPIC = REQUIRED, SPOOL_DIRECTORY, TEXTS };
+enum { NAME, CONNINFO, SLOT, PUBLICATION, PREFIX, VERSION, DEAD_LETTER_TOPIC, SPOOL_DIRECTORY, TEXTS };
 
 static bool read_texts(const dbi_state *state, PyObject *const *values, const char **texts) {
-    static const char *const names[] = {"name",   "conninfo",          "slot",           "publication",
-                                        "prefix", "dead_letter_topic", "spool_directory"};
+    static const char *const names[TEXTS] = {"name",   "conninfo", "slot",              "publication",
+                                             "prefix", "version",  "dead_letter_topic", "spool_directory"};
 
     for (int i = 0; i < TEXTS; i++) {
         texts[i] = NULL;
@@ -33,10 +33,10 @@ static bool read_time(const dbi_state *state, PyObject *value, const char *name,
 }
 
 static PyObject *capture_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"outlet",       "name",    "conninfo",          "slot",
-                            "publication",  "prefix",  "dead_letter_topic", "spool_directory",
-                            "start",        "streaming", "messages",        "spool_memory",
-                            "connect_timeout", "feedback", NULL};
+    static char *names[] = {"outlet",          "name",              "conninfo",        "slot",     "publication",
+                            "prefix",          "version",           "dead_letter_topic", "spool_directory",
+                            "start",           "streaming",         "messages",        "spool_memory",
+                            "connect_timeout", "feedback",          NULL};
     dbi_state *state = dbi_state_of(type);
     PyObject *outlet, *texts[TEXTS] = {NULL}, *start = NULL, *memory = NULL, *connect = NULL, *feedback = NULL;
     const char *given[TEXTS];
@@ -48,9 +48,9 @@ static PyObject *capture_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 
     dbi_capture_defaults(&config);
     if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "O!$OOOOO|OOOppOOO:Capture", names, state->outlet_type, &outlet,
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O!|$OOOOOOOOOppOOO:Capture", names, state->outlet_type, &outlet,
                                      &texts[NAME], &texts[CONNINFO], &texts[SLOT], &texts[PUBLICATION], &texts[PREFIX],
-                                     &texts[DEAD_LETTER_TOPIC], &texts[SPOOL_DIRECTORY], &start, &streaming, &messages,
+                                     &texts[VERSION], &texts[DEAD_LETTER_TOPIC], &texts[SPOOL_DIRECTORY], &start, &streaming, &messages,
                                      &memory, &connect, &feedback) ||
         !read_texts(state, texts, given) || !read_time(state, connect, "connect_timeout", &config.connect_timeout) ||
         !read_time(state, feedback, "feedback", &config.feedback))
@@ -70,6 +70,7 @@ static PyObject *capture_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     config.slot = given[SLOT];
     config.publication = given[PUBLICATION];
     config.prefix = given[PREFIX];
+    config.version = given[VERSION];
     config.dead_letter_topic = given[DEAD_LETTER_TOPIC];
     config.spool_directory = given[SPOOL_DIRECTORY];
     config.streaming = streaming != 0;
@@ -239,7 +240,7 @@ static PyMethodDef capture_methods[] = {
 };
 
 static PyType_Slot capture_slots[] = {
-    {Py_tp_doc, "Capture(outlet, *, name, conninfo, slot, publication, prefix, dead_letter_topic=None, "
+    {Py_tp_doc, "Capture(outlet, *, name, conninfo, slot, publication, prefix, version, dead_letter_topic=None, "
                 "spool_directory=None, start=0, streaming=False, messages=False, spool_memory=16777216, "
                 "connect_timeout=10.0, feedback=10.0)\n--\n\n"
                 "A thread that carries a logical replication slot's changes through an outlet to Kafka."},

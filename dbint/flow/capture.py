@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from dbint import _core, errors
+from dbint import __version__, _core, errors
 from dbint.errors import ConfigurationError
 from dbint.flow.config import FlowConfig
 from dbint.flow.positions import format_lsn, parse_lsn
@@ -257,6 +257,7 @@ class Capture:
             slot=config.slot,
             publication=config.publication,
             prefix=config.prefix,
+            version=f"dbint {__version__}",
             streaming=config.stream_transactions,
             dead_letter_topic=config.dead_letter_topic if config.too_large == "dead_letter" else None,
         )

@@ -181,7 +181,8 @@ static dbi_rc config_check(const dbi_capture_config *config, dbi_err *err) {
                  {"conninfo", config->conninfo},
                  {"slot", config->slot},
                  {"publication", config->publication},
-                 {"prefix", config->prefix}};
+                 {"prefix", config->prefix},
+                 {"version", config->version}};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (names[i].text == NULL || names[i].text[0] == '\0')

@@ -1,0 +1,118 @@
+"""The capture on a real PostgreSQL and a real Kafka: what is committed is what is read from the topics."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.flow_source import PARTITIONS, Source, sequence, source_database, table_rows
+
+
+@pytest.fixture
+def source(postgres, kafka) -> Iterator[Source]:
+    with source_database(postgres, kafka) as made:
+        yield made
+
+
+def ops(values: list[dict[str, Any]]) -> str:
+    return "".join(value["op"] for value in sorted(values, key=sequence))
+
+
+def test_changes_become_messages(source: Source) -> None:
+    with source.captured():
+        source("INSERT INTO t VALUES (1, 'one', 10), (2, NULL, 9007199254740993)")
+        source("UPDATE t SET n = 11 WHERE id = 1")
+        source("DELETE FROM t WHERE id = 2")
+    values = source.values()
+    assert ops(values) == "ccud"
+    assert source.rows() == table_rows(source) == {'{"id":1}': {"id": 1, "name": "one", "n": 11}}
+    for value in values:
+        about = value["source"]
+        assert (about["connector"], about["name"]) == ("postgresql", source.config.prefix)
+        assert (about["schema"], about["table"], about["snapshot"]) == ("public", "t", "false")
+        assert about["lsn"] == sequence(value)[1]
+    # Of one transaction: one commit position; of a later one: a higher one.
+    inserted = [sequence(value)[0] for value in values if value["op"] == "c"]
+    updated = [sequence(value)[0] for value in values if value["op"] == "u"]
+    assert inserted[0] == inserted[1] < updated[0]
+
+
+def test_a_changed_key_is_a_delete_and_a_create(source: Source) -> None:
+    with source.captured():
+        source("INSERT INTO t VALUES (1, 'one', 10)")
+        source("UPDATE t SET id = 7 WHERE id = 1")
+    messages = {message.key: dict(message.headers) for message in source.messages() if message.headers}
+    assert messages == {
+        b'{"id":1}': {"__debezium.newkey": b'{"id":7}'},
+        b'{"id":7}': {"__debezium.oldkey": b'{"id":1}'},
+    }
+    assert source.rows() == table_rows(source) == {'{"id":7}': {"id": 7, "name": "one", "n": 10}}
+
+
+def test_truncate_reaches_every_partition(source: Source) -> None:
+    with source.captured():
+        source("INSERT INTO t SELECT i, 'x', i FROM generate_series(1, 20) AS i")
+        source("TRUNCATE t")
+        source("INSERT INTO t VALUES (3, 'again', 1)")
+    messages = source.messages()
+    emptied = [message for message in messages if json.loads(message.value or b"{}")["op"] == "t"]
+    assert sorted(message.partition for message in emptied) == list(range(PARTITIONS))
+    assert all(message.key is None for message in emptied)
+    assert source.rows() == table_rows(source)
+    # In each partition it stands behind what it empties.
+    for message in emptied:
+        before = [m for m in messages if m.partition == message.partition and m.offset < message.offset]
+        assert all(json.loads(m.value or b"{}")["op"] == "c" for m in before)
+
+
+def test_a_value_that_the_server_does_not_send_is_named(source: Source) -> None:
+    source("ALTER TABLE t ALTER name SET STORAGE EXTERNAL")
+    with source.captured():
+        source("INSERT INTO t VALUES (1, %s, 0)", "long " * 2000)
+        source("UPDATE t SET n = 1 WHERE id = 1")
+    (updated,) = [m for m in source.messages() if json.loads(m.value or b"{}")["op"] == "u"]
+    assert dict(updated.headers) == {"dbint.unchanged": b"name"}
+    assert json.loads(updated.value or b"{}")["after"] == {
+        "id": 1,
+        "name": "__debezium_unavailable_value",
+        "n": 1,
+    }
+
+
+def test_what_was_rolled_back_is_not_sent(source: Source) -> None:
+    with source.captured():
+        with source.connection.transaction(force_rollback=True):
+            source("INSERT INTO t VALUES (1, 'never', 0)")
+        with source.connection.transaction():
+            source("INSERT INTO t VALUES (2, 'kept', 0)")
+            with source.connection.transaction(force_rollback=True):
+                source("INSERT INTO t VALUES (3, 'never', 0)")
+    assert list(source.rows()) == ['{"id":2}']
+
+
+def test_the_next_run_goes_on_where_the_last_one_was(source: Source) -> None:
+    with source.captured():
+        source("INSERT INTO t VALUES (1, 'first', 0)")
+    source("INSERT INTO t VALUES (2, 'between', 0)")
+    with source.captured():
+        source("INSERT INTO t VALUES (3, 'third', 0)")
+    values = source.values()
+    assert sorted(value["after"]["id"] for value in values) == [1, 2, 3]  # drained: nothing comes twice
+
+
+def test_what_other_tables_do_is_confirmed(source: Source) -> None:
+    source("CREATE TABLE other (id int)")
+    with source.captured(tables=("public.t",)) as capture:
+        source("INSERT INTO other SELECT generate_series(1, 10000)")
+        source.settle(capture)  # by keepalives alone: the publication's tables did not change
+    assert source.messages() == []
+
+
+def test_a_table_that_is_altered_goes_on(source: Source) -> None:
+    with source.captured():
+        source("INSERT INTO t VALUES (1, 'old', 0)")
+        source("ALTER TABLE t ADD COLUMN extra text DEFAULT 'd', DROP COLUMN n")
+        source("INSERT INTO t VALUES (2, 'new', 'e')")
+        source("UPDATE t SET extra = 'f' WHERE id = 1")
+    assert source.rows() == table_rows(source)
