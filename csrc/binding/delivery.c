@@ -42,9 +42,17 @@ PyObject *delivery_new(const dbi_state *state, PyObject *topic, const dbi_ticket
 }
 
 void delivery_error(const dbi_ticket *ticket, dbi_err *err) {
-    dbi_rc rc = dbi_kafka_err(err, ticket->error, "a message for topic \"%.200s\" was not delivered",
-                              dbi_topic_name(ticket->topic));
+    dbi_rc rc;
 
+    if (ticket->journaled) {
+        (void)dbi_err_set(err, DBI_ECLOSED,
+                          "the producer was closed before a message for topic \"%.200s\" was delivered: it is in the "
+                          "journal, and will be sent by the next process that opens it",
+                          dbi_topic_name(ticket->topic));
+        return;
+    }
+    rc = dbi_kafka_err(err, ticket->error, "a message for topic \"%.200s\" was not delivered",
+                       dbi_topic_name(ticket->topic));
     if (ticket->fatal && rc == DBI_EKAFKA)
         err->rc = DBI_EKAFKA_FATAL;
 }

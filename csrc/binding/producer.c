@@ -11,6 +11,8 @@ typedef struct producer_object {
     bool block; /* wait for room in a full queue, up to block_ns */
     int64_t block_ns;
     bool require_topics;
+    bool journaled;
+    bool sync; /* enqueue waits for the disk */
     Py_ssize_t waiting; /* sends that wait for room or a topic: later ones queue behind them */
     channels channels;
 } producer_object;
@@ -32,26 +34,48 @@ static bool when_full_read(const dbi_state *state, const char *text, producer_ob
         options->when_full = DBI_WHEN_FULL_REFUSE;
     } else if (strcmp(text, "drop_newest") == 0) {
         options->when_full = DBI_WHEN_FULL_DROP;
+    } else if (strcmp(text, "drop_oldest") == 0) {
+        options->when_full = DBI_WHEN_FULL_DROP_OLDEST;
     } else {
         (void)dbi_raise_as(state, DBI_ERROR_CONFIGURATION,
-                           "when_full must be 'block', 'reject' or 'drop_newest', not '%s'", text);
+                           "when_full must be 'block', 'reject', 'drop_newest' or, with a journal, 'drop_oldest', not "
+                           "'%s'",
+                           text);
         return false;
     }
     return true;
 }
 
+static bool durability_read(const dbi_state *state, const char *text, dbi_durability *durability) {
+    for (int i = 0; i < DBI_DURABILITY_COUNT; i++)
+        if (strcmp(text, dbi_durability_text((dbi_durability)i)) == 0) {
+            *durability = (dbi_durability)i;
+            return true;
+        }
+    (void)dbi_raise_as(state, DBI_ERROR_CONFIGURATION, "durability must be 'process', 'interval' or 'sync', not '%s'",
+                       text);
+    return false;
+}
+
 static int producer_init(producer_object *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"properties", "when_full", "block_timeout", "topic_timeout", NULL};
+    static char *names[] = {"properties",        "when_full",     "block_timeout",      "topic_timeout",
+                            "journal_directory", "journal_bytes", "journal_durability", "lanes",
+                            NULL};
     dbi_state *state = dbi_state_of(Py_TYPE(self));
     PyObject *mapping, *block_timeout = Py_None, *topic_timeout = Py_None;
-    const char *when_full = "block";
+    const char *when_full = "block", *durability = "process";
+    dbi_producer_journal_config journal;
+    unsigned long long journal_bytes;
     kafka_properties properties;
     dbi_producer_options options = {0};
     dbi_err err;
     dbi_rc rc;
 
-    if (state == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "O|$sOO:Producer", names, &mapping, &when_full,
-                                                      &block_timeout, &topic_timeout))
+    dbi_producer_journal_defaults(&journal);
+    journal_bytes = journal.journal.max_bytes;
+    if (state == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "O|$sOOzKsI:Producer", names, &mapping, &when_full,
+                                                      &block_timeout, &topic_timeout, &journal.journal.directory,
+                                                      &journal_bytes, &durability, &journal.lanes))
         return -1;
     if (self->producer != NULL) {
         (void)PyErr_SetString(PyExc_RuntimeError, "Producer.__init__() was called twice");
@@ -65,6 +89,13 @@ static int producer_init(producer_object *self, PyObject *args, PyObject *kwargs
             return -1;
         self->require_topics = options.require_topic_ns > 0;
     }
+    journal.journal.max_bytes = journal_bytes;
+    if (!durability_read(state, durability, &journal.durability))
+        return -1;
+    self->journaled = journal.journal.directory != NULL;
+    self->sync = self->journaled && journal.durability == DBI_DURABILITY_SYNC;
+    if (self->journaled)
+        options.journal = &journal;
     if (!channels_init(&self->channels) ||
         !kafka_properties_read(mapping, "properties", &properties))
         return -1;
@@ -89,7 +120,8 @@ static void producer_finalize(PyObject *object) {
     PyErr_Fetch(&type, &value, &traceback);
     dbi_producer_counts_get(self->producer, &counts);
     if (!dbi_producer_closed(self->producer) && counts.accepted > 0 &&
-        PyErr_ResourceWarning(object, 1, "a Kafka producer was not closed; messages in flight: %llu",
+        PyErr_ResourceWarning(object, 1, "a Kafka producer was not closed; messages %s: %llu",
+                              self->journaled ? "in its journal" : "in flight",
                               (unsigned long long)counts.in_flight) < 0)
         PyErr_WriteUnraisable(object);
     channels_detach(&self->channels);
@@ -312,8 +344,13 @@ static dbi_rc room_slice(void *arg, int64_t deadline, dbi_err *err) {
 /* Tries, and where the policy says so waits for room until the deadline. */
 static dbi_rc room_hand_over(producer_object *self, room_wait *wait, int64_t deadline, dbi_err *err) {
     int64_t patience;
-    dbi_rc rc = room_try(wait, err);
+    dbi_rc rc;
 
+    if (self->sync)
+        kafka_wait_begin();
+    rc = room_try(wait, err);
+    if (self->sync)
+        kafka_wait_end();
     if (rc != DBI_EFULL || !self->block)
         return rc;
     patience = self->block_ns == DBI_FOREVER ? DBI_FOREVER : dbi_clock_deadline(NULL, self->block_ns);
@@ -550,7 +587,8 @@ static dbi_rc flush_slice(void *arg, int64_t deadline, dbi_err *err) {
 
 PyDoc_STRVAR(flush_doc, "flush($self, timeout=None)\n--\n\n"
                         "Wait until every message is reported on, at most timeout seconds (None: as long as it takes).\n\n"
-                        "Returns how many messages are left in flight: 0 when all are reported on.");
+                        "Returns how many messages are left in flight: 0 when all are reported on. With a journal, waits for\n"
+                        "all that it held when flush was called.");
 
 static PyObject *producer_flush(producer_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     static const dbi_params params = {.func = "flush", .positional = 1, .names = {"timeout", NULL}};
@@ -591,7 +629,8 @@ static PyObject *producer_purge(producer_object *self, PyObject *Py_UNUSED(ignor
 
 PyDoc_STRVAR(close_doc, "close($self, timeout=10.0)\n--\n\n"
                         "Flush for at most timeout seconds, give up what is left, and end the client.\n\n"
-                        "Returns how many messages were given up; they are counted as purged. A second close returns 0.");
+                        "Returns how many messages were given up; they are counted as purged. With a journal none is: it\n"
+                        "returns how many stay there for the next process. A second close returns 0.");
 
 static PyObject *producer_close(producer_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     static const dbi_params params = {.func = "close", .positional = 1, .names = {"timeout", NULL}};
@@ -620,7 +659,25 @@ static PyObject *producer_close(producer_object *self, PyObject *const *args, Py
         return dbi_raise(state, &err);
     channels_detach(&self->channels);
     dbi_producer_counts_get(self->producer, &after);
-    return PyLong_FromUnsignedLongLong(after.purged - before.purged);
+    return PyLong_FromUnsignedLongLong(self->journaled ? after.journaled : after.purged - before.purged);
+}
+
+PyDoc_STRVAR(start_doc, "start($self, /)\n--\n\n"
+                        "Open the client now, and the journal: what an earlier process has left in it is sent.\n\n"
+                        "The first message does the same. JournalError when the journal cannot be opened.");
+
+static PyObject *producer_start(producer_object *self, PyObject *Py_UNUSED(ignored)) {
+    dbi_err err;
+    dbi_rc rc;
+
+    if (!producer_ready(self))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    rc = dbi_producer_start(self->producer, &err);
+    Py_END_ALLOW_THREADS
+    if (rc != DBI_OK)
+        return dbi_raise(dbi_state_of(Py_TYPE(self)), &err);
+    Py_RETURN_NONE;
 }
 
 /* -- transactions ------------------------------------------------------------------------------------------------- */
@@ -751,12 +808,14 @@ PyDoc_STRVAR(metrics_doc,
              "metrics($self, /)\n--\n\n"
              "The counters now, as a dict: accepted = delivered + failed + in_flight holds in every answer.\n\n"
              "purged is part of failed. refused (an error was raised) and dropped (a full queue under\n"
-             "'drop_newest') were never accepted. failed_by and refused_by count by Kafka's name of the reason.");
+             "'drop_newest') were never accepted. failed_by and refused_by count by Kafka's name of the reason.\n"
+             "With a journal: accepted + recovered = delivered + failed + journaled + dropped_oldest + damaged;\n"
+             "in_flight is journaled, and failed are the dead letters.");
 
 static PyObject *producer_metrics(producer_object *self, PyObject *Py_UNUSED(ignored)) {
     dbi_producer_reason reasons[REASONS_MAX];
     dbi_producer_counts counts;
-    PyObject *failed_by, *refused_by;
+    PyObject *failed_by, *refused_by, *metrics;
     size_t count;
 
     if (!producer_ready(self))
@@ -771,12 +830,56 @@ static PyObject *producer_metrics(producer_object *self, PyObject *Py_UNUSED(ign
         Py_XDECREF(failed_by);
         return NULL;
     }
-    return Py_BuildValue("{sKsKsKsKsKsKsKsKsNsN}", "accepted", (unsigned long long)counts.accepted, "delivered",
+    metrics = Py_BuildValue("{sKsKsKsKsKsKsKsKsNsN}", "accepted", (unsigned long long)counts.accepted, "delivered",
                          (unsigned long long)counts.delivered, "failed", (unsigned long long)counts.failed,
                          "in_flight", (unsigned long long)counts.in_flight, "purged",
                          (unsigned long long)counts.purged, "refused", (unsigned long long)counts.refused, "dropped",
                          (unsigned long long)counts.dropped, "accepted_bytes",
                          (unsigned long long)counts.accepted_bytes, "failed_by", failed_by, "refused_by", refused_by);
+    if (metrics != NULL && self->journaled) {
+        PyObject *more = Py_BuildValue("{sKsKsKsK}", "journaled", (unsigned long long)counts.journaled, "recovered",
+                                       (unsigned long long)counts.recovered, "dropped_oldest",
+                                       (unsigned long long)counts.dropped_oldest, "damaged",
+                                       (unsigned long long)counts.damaged);
+
+        if (more == NULL || PyDict_Update(metrics, more) < 0)
+            Py_CLEAR(metrics);
+        Py_XDECREF(more);
+    }
+    return metrics;
+}
+
+static const char *const journal_states[] = {"closed", "waiting", "running", "sorting", "held"};
+
+PyDoc_STRVAR(journal_status_doc,
+             "journal_status($self, /)\n--\n\n"
+             "What the journal does now, as a dict; None without a journal.\n\n"
+             "state is 'closed' (not opened yet, or closed), 'waiting' (no broker has answered yet), 'running',\n"
+             "'sorting' (a request was refused: finding out which message of it was) or 'held' (why says what must be\n"
+             "repaired). oldest is about when the oldest message that waits was taken, in seconds since 1970.");
+
+static PyObject *producer_journal_status(producer_object *self, PyObject *Py_UNUSED(ignored)) {
+    dbi_producer_journal_view view;
+    PyObject *oldest;
+    bool journaled;
+
+    if (!producer_ready(self))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    journaled = dbi_producer_journal_view_get(self->producer, &view);
+    Py_END_ALLOW_THREADS
+    if (!journaled)
+        Py_RETURN_NONE;
+    oldest = view.oldest_wall_us != 0 ? PyFloat_FromDouble((double)view.oldest_wall_us / 1e6) : Py_NewRef(Py_None);
+    if (oldest == NULL)
+        return NULL;
+    return Py_BuildValue("{sssssssIsKsKsIsKsKsKsssssN}", "state", journal_states[view.state], "why", view.why,
+                         "directory", view.journal.directory, "slot", view.journal.slot, "bytes",
+                         (unsigned long long)view.journal.bytes, "max_bytes",
+                         (unsigned long long)view.journal.max_bytes, "adopted", view.journal.adopted, "quarantined",
+                         (unsigned long long)view.journal.quarantined, "resent", (unsigned long long)view.resent,
+                         "renewed", (unsigned long long)view.renewed, "error", view.journal.error, "warning",
+                         view.journal.warning, "oldest", oldest);
 }
 
 static PyObject *producer_get_in_flight(producer_object *self, void *Py_UNUSED(closure)) {
@@ -807,11 +910,13 @@ static PyMethodDef producer_methods[] = {
     FAST(flush),
     PLAIN(gave_up, METH_NOARGS),
     FAST(init_transactions),
+    PLAIN(journal_status, METH_NOARGS),
     PLAIN(metrics, METH_NOARGS),
     PLAIN(purge, METH_NOARGS),
     FAST(send),
     FAST(send_offsets),
     FAST(send_sync),
+    PLAIN(start, METH_NOARGS),
     FAST(try_send),
     {NULL, NULL, 0, NULL},
 };
@@ -829,10 +934,14 @@ static PyGetSetDef producer_getset[] = {
 };
 
 static PyType_Slot producer_slots[] = {
-    {Py_tp_doc, "Producer(properties, *, when_full='block', block_timeout=None, topic_timeout=None)\n--\n\n"
+    {Py_tp_doc, "Producer(properties, *, when_full='block', block_timeout=None, topic_timeout=None,\n"
+                "         journal_directory=None, journal_bytes=1073741824, journal_durability='process', lanes=1)\n--\n\n"
                 "The core's Kafka producer. properties maps librdkafka's names to str.\n\n"
                 "when_full is 'block' (for at most block_timeout seconds), 'reject' or 'drop_newest'. With\n"
-                "topic_timeout, topics must exist: each is looked up on first use, within that many seconds."},
+                "topic_timeout, topics must exist: each is looked up on first use, within that many seconds.\n"
+                "With journal_directory, messages wait on disk: at most journal_bytes of them, as durable as\n"
+                "journal_durability says ('process', 'interval', 'sync'), in so many lanes; when_full is about them,\n"
+                "and may be 'drop_oldest'."},
     {Py_tp_init, producer_init},
     {Py_tp_dealloc, producer_dealloc},
     {Py_tp_finalize, producer_finalize},

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "dead_int.h"
+#include "ledger_int.h"
 #include "producer_record.h"
 #include "utf8_int.h"
 
@@ -83,7 +84,7 @@ static void text_message(dbi__text *text, const dbi_dead_letter *letter, int64_t
     const dbi__message_view *message = letter->kafka;
     const uint8_t *at = message->headers, *end = at + message->headers_length;
     size_t name_length, length;
-    char id[DBI__UUID_TEXT + 1];
+    char id[DBI__UUID_TEXT_SIZE];
     const void *value;
     const char *name;
 

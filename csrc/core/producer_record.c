@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bytes_int.h"
+#include "ledger_int.h"
 
 #define VERSION 1u
 #define HAS_KEY 1u
@@ -150,24 +151,11 @@ bool dbi__message_header(const uint8_t **at, const uint8_t *end, const char **na
     return true;
 }
 
-void dbi__uuid_text(const uint8_t id[16], char text[DBI__UUID_TEXT + 1]) {
-    static const char digits[] = "0123456789abcdef";
-    char *at = text;
-
-    for (unsigned i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *at++ = '-';
-        *at++ = digits[id[i] >> 4];
-        *at++ = digits[id[i] & 15];
-    }
-    *at = '\0';
-}
-
 rd_kafka_headers_t *dbi__message_headers(const dbi__message_view *view) {
     static const uint8_t none[16];
     rd_kafka_headers_t *headers = rd_kafka_headers_new(view->header_count + 1);
     const uint8_t *at = view->headers, *end = at + view->headers_length;
-    char id[DBI__UUID_TEXT + 1];
+    char id[DBI__UUID_TEXT_SIZE];
 
     if (headers == NULL)
         return NULL;
@@ -182,7 +170,7 @@ rd_kafka_headers_t *dbi__message_headers(const dbi__message_view *view) {
     }
     if (memcmp(view->id, none, sizeof none) != 0) {
         dbi__uuid_text(view->id, id);
-        (void)rd_kafka_header_add(headers, DBI__MESSAGE_ID, sizeof DBI__MESSAGE_ID - 1, id, DBI__UUID_TEXT);
+        (void)rd_kafka_header_add(headers, DBI__MESSAGE_ID, sizeof DBI__MESSAGE_ID - 1, id, DBI__UUID_TEXT_SIZE - 1);
     }
     return headers;
 }

@@ -8,7 +8,6 @@
 
 #define DBI__MESSAGE_FIXED 48u      /* bytes in front of the topic */
 #define DBI__MESSAGE_ID "dbint.id"  /* the header that an event id is sent in */
-#define DBI__UUID_TEXT 36u
 
 /* A message read from a record: pointers into its body. */
 typedef struct dbi__message_view {
@@ -43,8 +42,6 @@ bool dbi__message_header(const uint8_t **at, const uint8_t *end, const char **na
 
 /* The message's headers for librdkafka, event id included; the caller's to destroy. NULL without memory. */
 rd_kafka_headers_t *dbi__message_headers(const dbi__message_view *view);
-
-void dbi__uuid_text(const uint8_t id[16], char text[DBI__UUID_TEXT + 1]);
 
 /* Kafka's murmur2, as its Java clients' partitioner has it (sign bit not yet taken off). */
 uint32_t dbi__murmur2(const void *bytes, size_t length);
