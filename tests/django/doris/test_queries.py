@@ -228,6 +228,15 @@ class TestSubqueries:
         assert totals == {"a": 1, "b": 2}
 
 
+def test_explain(connection, table):
+    rows = table(Visit)
+    plan = rows.filter(page="a").order_by("count").explain()
+    assert len(plan.splitlines()) > 1
+    assert ("planner of its own" in plan) == connection.emulated
+    with pytest.raises(ValueError, match="JSON is not a recognized format"):
+        rows.explain(format="json")
+
+
 def test_flush_empties_the_tables_that_have_rows(connection, table, monkeypatch):
     rows = table(Visit, Note)
     rows.create(page="a")
