@@ -47,7 +47,7 @@ class IntegrationProbe(Probe):
             driver = type(link).__module__.partition(".")[0]
             if driver == "psycopg":
                 return advise(target_of(self.source), error)
-            if driver == "pymysql" and isinstance(self, FlowProbe):
+            if driver in ("pymysql", "MySQLdb") and isinstance(self, FlowProbe):
                 return advise(target_of(self.sink), error)
         return advise(self.access.target, error)
 
