@@ -1,4 +1,5 @@
 /* batch.c - _core.Batch: messages that become Python objects only when somebody looks */
+#include "glance.h"
 #include "consumer_binding.h"
 
 typedef struct batch_object {
@@ -125,47 +126,260 @@ static PyObject *batch_item(batch_object *self, Py_ssize_t index) {
     return state != NULL ? message_new(state, message) : NULL;
 }
 
+/* -- which messages are meant: topic=None, partition=None, start=None, end=None, only=None, without=None ----------- */
+
+#define SELECTION_NAMES "topic", "partition", "start", "end", "only", "without"
+#define SELECTION_COUNT 6
+
+/* Reads rising offsets into memory of PyMem; NULL with an exception set. */
+static int64_t *offsets_read(PyObject *value, const char *name, size_t *count) {
+    PyObject *items = PySequence_Fast(value, "only and without are sequences of offsets");
+    int64_t *offsets;
+
+    if (items == NULL)
+        return NULL;
+    *count = (size_t)PySequence_Fast_GET_SIZE(items);
+    offsets = PyMem_Calloc(*count + 1, sizeof *offsets);
+    if (offsets == NULL)
+        (void)PyErr_NoMemory();
+    for (size_t i = 0; offsets != NULL && i < *count; i++) {
+        offsets[i] = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(items, (Py_ssize_t)i));
+        if (!PyErr_Occurred() && i > 0 && offsets[i] <= offsets[i - 1])
+            (void)PyErr_Format(PyExc_ValueError, "%s: the offsets are to rise", name);
+        if (PyErr_Occurred()) {
+            PyMem_Free(offsets);
+            offsets = NULL;
+        }
+    }
+    Py_DECREF(items);
+    return offsets;
+}
+
+/* False with an exception set. selection->offsets is to be given to PyMem_Free. */
+static bool selection_read(const dbi_state *state, PyObject *const values[SELECTION_COUNT], dbi_selection *selection) {
+    PyObject *given[SELECTION_COUNT];
+    int64_t partition;
+
+    *selection = DBI_SELECT_ALL;
+    for (int i = 0; i < SELECTION_COUNT; i++)
+        given[i] = values[i] == Py_None ? NULL : values[i];
+    if ((given[0] == NULL) != (given[1] == NULL) || (given[4] != NULL && given[5] != NULL)) {
+        (void)PyErr_SetString(PyExc_TypeError, "topic and partition go together, only and without do not");
+        return false;
+    }
+    if (given[0] != NULL) {
+        selection->topic = dbi_arg_text(state, given[0], "topic", DBI_ERROR_CONFIGURATION);
+        if (selection->topic == NULL || !dbi_arg_int(state, given[1], "partition", 0, INT32_MAX, &partition))
+            return false;
+        selection->partition = (int32_t)partition;
+    }
+    if ((given[2] != NULL && !dbi_arg_int(state, given[2], "start", INT64_MIN, INT64_MAX, &selection->start)) ||
+        (given[3] != NULL && !dbi_arg_int(state, given[3], "end", INT64_MIN, INT64_MAX, &selection->end)))
+        return false;
+    if (given[4] != NULL || given[5] != NULL) {
+        selection->without = given[5] != NULL;
+        selection->offsets = selection->without ? offsets_read(given[5], "without", &selection->count)
+                                                : offsets_read(given[4], "only", &selection->count);
+        return selection->offsets != NULL;
+    }
+    return true;
+}
+
 PyDoc_STRVAR(concat_doc,
-             "concat($self, separator=b'', topic=None, partition=None)\n--\n\n"
+             "concat($self, separator=b'', topic=None, partition=None, start=None, end=None, only=None, without=None)\n"
+             "--\n\n"
              "The values, joined by the separator and not looked at, as one bytes object.\n\n"
-             "With topic and partition, only that partition's. Null values (tombstones) are left out.");
+             "With topic and partition, only that partition's; of these the offsets from start up to, not including,\n"
+             "end; of these only, or all but, the rising offsets given. Null values (tombstones) are left out.");
 
 static PyObject *batch_concat(batch_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     static const dbi_params params = {
-        .func = "concat", .positional = 3, .names = {"separator", "topic", "partition", NULL}};
+        .func = "concat", .positional = 3, .names = {"separator", SELECTION_NAMES, NULL}};
     dbi_state *state = dbi_state_of(Py_TYPE(self));
-    PyObject *values[3], *joined = NULL;
+    PyObject *values[1 + SELECTION_COUNT], *joined = NULL;
     Py_buffer separator = {0};
-    const char *topic = NULL;
-    int64_t partition = 0;
+    dbi_selection selection;
     size_t size;
 
-    if (state == NULL || !dbi_parse(&params, args, nargs, kwnames, values))
+    if (state == NULL || !dbi_parse(&params, args, nargs, kwnames, values) ||
+        !selection_read(state, values + 1, &selection))
         return NULL;
-    if (values[1] == Py_None)
-        values[1] = NULL;
-    if (values[2] == Py_None)
-        values[2] = NULL;
-    if ((values[1] == NULL) != (values[2] == NULL)) {
-        (void)PyErr_SetString(PyExc_TypeError, "concat(): topic and partition go together");
-        return NULL;
+    if (values[0] == NULL || PyObject_GetBuffer(values[0], &separator, PyBUF_SIMPLE) == 0) {
+        dbi_batch_concat(self->batch, &selection, separator.buf, (size_t)separator.len, NULL, &size);
+        if (size <= PY_SSIZE_T_MAX)
+            joined = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+        else
+            (void)PyErr_NoMemory();
+        if (joined != NULL)
+            dbi_batch_concat(self->batch, &selection, separator.buf, (size_t)separator.len, PyBytes_AS_STRING(joined),
+                             &size);
+        if (separator.obj != NULL)
+            PyBuffer_Release(&separator);
     }
-    if (values[1] != NULL && ((topic = dbi_arg_text(state, values[1], "topic", DBI_ERROR_CONFIGURATION)) == NULL ||
-                              !dbi_arg_int(state, values[2], "partition", 0, INT32_MAX, &partition)))
-        return NULL;
-    if (values[0] != NULL && PyObject_GetBuffer(values[0], &separator, PyBUF_SIMPLE) < 0)
-        return NULL;
-    dbi_batch_concat(self->batch, topic, (int32_t)partition, separator.buf, (size_t)separator.len, NULL, &size);
-    if (size <= PY_SSIZE_T_MAX)
-        joined = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-    else
-        (void)PyErr_NoMemory();
-    if (joined != NULL)
-        dbi_batch_concat(self->batch, topic, (int32_t)partition, separator.buf, (size_t)separator.len,
-                         PyBytes_AS_STRING(joined), &size);
-    if (separator.obj != NULL)
-        PyBuffer_Release(&separator);
+    PyMem_Free((void *)selection.offsets);
     return joined;
+}
+
+PyDoc_STRVAR(keys_doc, "keys($self, topic=None, partition=None, start=None, end=None, only=None, without=None)\n--\n\n"
+                       "[(offset, key)] of these messages; a key is bytes, or None.");
+
+static PyObject *batch_keys(batch_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+    static const dbi_params params = {.func = "keys", .positional = 2, .names = {SELECTION_NAMES, NULL}};
+    dbi_state *state = dbi_state_of(Py_TYPE(self));
+    PyObject *values[SELECTION_COUNT], *list;
+    const rd_kafka_message_t *message;
+    size_t index = 0, next = 0;
+    dbi_selection selection;
+
+    if (state == NULL || !dbi_parse(&params, args, nargs, kwnames, values) ||
+        !selection_read(state, values, &selection))
+        return NULL;
+    list = PyList_New(0);
+    while (list != NULL && (message = dbi_batch_next(self->batch, &selection, &index, &next)) != NULL) {
+        PyObject *key = bytes_or_none(message->key, message->key_len);
+        PyObject *item = key != NULL ? Py_BuildValue("(LN)", (long long)message->offset, key) : NULL;
+
+        if (item == NULL || PyList_Append(list, item) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    PyMem_Free((void *)selection.offsets);
+    return list;
+}
+
+/* -- what the changes are ------------------------------------------------------------------------------------------ */
+
+#define HEADER_UNCHANGED "dbint.unchanged"
+
+/* The change that a message is; dbint's own messages say by a header which values are missing. */
+static void change_of(const rd_kafka_message_t *message, const dbi_glance_text *placeholders, size_t count,
+                      dbi_glance *glance) {
+    rd_kafka_headers_t *headers;
+    const void *listed;
+    size_t size;
+
+    dbi_glance_read(glance, message->payload, message->len, placeholders, count);
+    if (!glance->own || (glance->kind != DBI_GLANCE_ROW && glance->kind != DBI_GLANCE_PARTIAL))
+        return;
+    if (rd_kafka_message_headers(message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+        rd_kafka_header_get_last(headers, HEADER_UNCHANGED, &listed, &size) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        glance->kind = DBI_GLANCE_PARTIAL;
+        glance->missing = dbi_glance_listed(listed, size);
+    } else {
+        glance->kind = DBI_GLANCE_ROW;
+    }
+}
+
+/* Appends a tuple made elsewhere (taken); false with an exception set. */
+static bool list_append(PyObject *list, PyObject *item) {
+    bool appended = item != NULL && PyList_Append(list, item) == 0;
+
+    Py_XDECREF(item);
+    return appended;
+}
+
+#define SHAPES_MAX 64 /* in one batch; a table has one or two */
+
+PyDoc_STRVAR(survey_doc,
+             "survey($self, placeholders, topic=None, partition=None, start=None, end=None, only=None, without=None)\n"
+             "--\n\n"
+             "What a sink has to know of these messages (envelopes as Debezium writes them), none of them parsed.\n\n"
+             "Returns (messages, bytes of values, shapes, special). shapes: [(hash of the names of a row's fields,\n"
+             "offset of the first message that has them)]. special: [(offset, kind, hash)] of what is no whole row: kind\n"
+             "'p' lacks the values of some columns (the hash stands for which), 't' empties the table, 'm' is a logical\n"
+             "message, '0' has no value, '?' is no envelope. placeholders: JSON texts that stand for missing values.");
+
+static PyObject *batch_survey(batch_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+    static const char kinds[] = {[DBI_GLANCE_ROW] = 'r',      [DBI_GLANCE_PARTIAL] = 'p', [DBI_GLANCE_TRUNCATE] = 't',
+                                 [DBI_GLANCE_LOGICAL] = 'm', [DBI_GLANCE_NULL] = '0',    [DBI_GLANCE_UNKNOWN] = '?'};
+    static const dbi_params params = {
+        .func = "survey", .required = 1, .positional = 3, .names = {"placeholders", SELECTION_NAMES, NULL}};
+    dbi_state *state = dbi_state_of(Py_TYPE(self));
+    PyObject *values[1 + SELECTION_COUNT], *texts = NULL, *shapes = NULL, *special = NULL, *result = NULL;
+    dbi_glance_text *placeholders = NULL;
+    uint64_t known[SHAPES_MAX];
+    size_t known_count = 0, count = 0, bytes = 0, index = 0, next = 0;
+    const rd_kafka_message_t *message;
+    dbi_selection selection = DBI_SELECT_ALL;
+    Py_ssize_t text_count;
+
+    if (state == NULL || !dbi_parse(&params, args, nargs, kwnames, values) ||
+        !selection_read(state, values + 1, &selection) ||
+        (texts = PySequence_Tuple(values[0])) == NULL)
+        goto done;
+    text_count = PyTuple_GET_SIZE(texts);
+    placeholders = PyMem_Calloc((size_t)text_count + 1, sizeof *placeholders);
+    if (placeholders == NULL) {
+        (void)PyErr_NoMemory();
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < text_count; i++) {
+        PyObject *text = PyTuple_GET_ITEM(texts, i);
+
+        if (!PyBytes_Check(text)) {
+            (void)PyErr_SetString(PyExc_TypeError, "placeholders are bytes");
+            goto done;
+        }
+        placeholders[i] = (dbi_glance_text){PyBytes_AS_STRING(text), (size_t)PyBytes_GET_SIZE(text)};
+    }
+    shapes = PyList_New(0);
+    special = PyList_New(0);
+    if (shapes == NULL || special == NULL)
+        goto done;
+    while ((message = dbi_batch_next(self->batch, &selection, &index, &next)) != NULL) {
+        dbi_glance glance;
+        size_t i = 0;
+
+        count++;
+        bytes += message->len;
+        change_of(message, placeholders, (size_t)text_count, &glance);
+        if (glance.kind != DBI_GLANCE_ROW &&
+            !list_append(special, Py_BuildValue("(LCK)", (long long)message->offset, (int)kinds[glance.kind],
+                                                (unsigned long long)glance.missing)))
+            goto done;
+        while (i < known_count && known[i] != glance.shape)
+            i++;
+        if (glance.shape == 0 || i < known_count)
+            continue;
+        if (known_count < SHAPES_MAX)
+            known[known_count++] = glance.shape;
+        if (!list_append(shapes, Py_BuildValue("(KL)", (unsigned long long)glance.shape, (long long)message->offset)))
+            goto done;
+    }
+    result = Py_BuildValue("(nnOO)", (Py_ssize_t)count, (Py_ssize_t)bytes, shapes, special);
+done:
+    Py_XDECREF(shapes);
+    Py_XDECREF(special);
+    Py_XDECREF(texts);
+    PyMem_Free(placeholders);
+    PyMem_Free((void *)selection.offsets);
+    return result;
+}
+
+PyDoc_STRVAR(at_doc, "at($self, topic, partition, offset)\n--\n\nThe message at this offset. Raises KeyError.");
+
+static PyObject *batch_at(batch_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+    static const dbi_params params = {
+        .func = "at", .required = 3, .positional = 3, .names = {"topic", "partition", "offset", NULL}};
+    dbi_state *state = dbi_state_of(Py_TYPE(self));
+    const rd_kafka_message_t *message;
+    dbi_selection selection = {.start = 0};
+    size_t index = 0, next = 0;
+    int64_t partition;
+    PyObject *values[3];
+
+    if (state == NULL || !dbi_parse(&params, args, nargs, kwnames, values) ||
+        (selection.topic = dbi_arg_text(state, values[0], "topic", DBI_ERROR_CONFIGURATION)) == NULL ||
+        !dbi_arg_int(state, values[1], "partition", 0, INT32_MAX, &partition) ||
+        !dbi_arg_int(state, values[2], "offset", 0, INT64_MAX - 1, &selection.start))
+        return NULL;
+    selection.partition = (int32_t)partition;
+    selection.end = selection.start + 1;
+    message = dbi_batch_next(self->batch, &selection, &index, &next);
+    if (message != NULL)
+        return message_new(state, message);
+    PyErr_SetObject(PyExc_KeyError, values[2]);
+    return NULL;
 }
 
 /* What the batch holds of one partition. */
@@ -236,9 +450,28 @@ static PyObject *batch_get_ends(batch_object *self, void *Py_UNUSED(closure)) {
     return kafka_partitions_list(dbi_batch_ends(self->batch));
 }
 
+static PyObject *places_or_empty(const rd_kafka_topic_partition_list_t *partitions) {
+    return partitions != NULL ? kafka_partitions_list(partitions) : PyList_New(0);
+}
+
+static PyObject *batch_get_assigned(batch_object *self, void *Py_UNUSED(closure)) {
+    return places_or_empty(dbi_batch_assigned(self->batch));
+}
+
+static PyObject *batch_get_revoked(batch_object *self, void *Py_UNUSED(closure)) {
+    return places_or_empty(dbi_batch_revoked(self->batch));
+}
+
+static PyObject *batch_get_lost(batch_object *self, void *Py_UNUSED(closure)) {
+    return PyBool_FromLong(dbi_batch_lost(self->batch));
+}
+
 static PyMethodDef batch_methods[] = {
+    {"at", (PyCFunction)(void *)batch_at, METH_FASTCALL | METH_KEYWORDS, at_doc},
     {"concat", (PyCFunction)(void *)batch_concat, METH_FASTCALL | METH_KEYWORDS, concat_doc},
+    {"keys", (PyCFunction)(void *)batch_keys, METH_FASTCALL | METH_KEYWORDS, keys_doc},
     {"ranges", (PyCFunction)batch_ranges, METH_NOARGS, ranges_doc},
+    {"survey", (PyCFunction)(void *)batch_survey, METH_FASTCALL | METH_KEYWORDS, survey_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -246,6 +479,12 @@ static PyGetSetDef batch_getset[] = {
     {"nbytes", (getter)batch_get_nbytes, NULL, "Bytes of keys and values.", NULL},
     {"ends", (getter)batch_get_ends, NULL,
      "Partitions whose end was reached: (topic, partition, next offset, None) each.", NULL},
+    {"assigned", (getter)batch_get_assigned, NULL,
+     "Partitions that a rebalance, after these messages, gave to the consumer.", NULL},
+    {"revoked", (getter)batch_get_revoked, NULL,
+     "Partitions that a rebalance, after these messages, took from the consumer.", NULL},
+    {"lost", (getter)batch_get_lost, NULL,
+     "Whether they were taken without asking: others may have them already.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -200,16 +200,19 @@ static PyObject *consumer_position(consumer_object *self, PyObject *partitions) 
 
 static dbi_rc fn_commit(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions, int64_t deadline,
                         dbi_err *err) {
-    (void)deadline;
-    return dbi_consumer_commit(consumer, partitions, err);
+    return dbi_consumer_commit(consumer, partitions, deadline, err);
 }
 
-PyDoc_STRVAR(commit_doc, "commit($self, offsets, /)\n--\n\n"
+PyDoc_STRVAR(commit_doc, "commit($self, offsets, timeout=None)\n--\n\n"
                          "Commit (topic, partition, offset[, metadata]) each for the group, and wait for the answer.\n\n"
-                         "The offset is the next one to be read. metadata is a str that committed() gives back.");
+                         "The offset is the next one to be read. metadata is a str that committed() gives back. After\n"
+                         "DeadlineError the offsets may be committed or not.");
 
-static PyObject *consumer_commit(consumer_object *self, PyObject *offsets) {
-    return partitions_run(self, fn_commit, offsets, NULL, false);
+static PyObject *consumer_commit(consumer_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+    static const dbi_params params = {
+        .func = "commit", .required = 1, .positional = 2, .names = {"offsets", "timeout", NULL}};
+
+    return partitions_run_timed(self, fn_commit, &params, args, nargs, kwnames, false);
 }
 
 PyDoc_STRVAR(committed_doc, "committed($self, partitions, timeout=None)\n--\n\n"
@@ -304,7 +307,8 @@ static dbi_rc poll_slice(void *arg, int64_t deadline, dbi_err *err) {
     poll_wait *wait = arg;
     dbi_rc rc = dbi_consumer_poll(wait->consumer, wait->max_messages, wait->max_bytes, deadline, &wait->batch, err);
 
-    if (rc != DBI_OK || dbi_batch_count(wait->batch) > 0 || dbi_batch_ends(wait->batch)->cnt > 0)
+    if (rc != DBI_OK || dbi_batch_count(wait->batch) > 0 || dbi_batch_ends(wait->batch)->cnt > 0 ||
+        dbi_batch_assigned(wait->batch) != NULL || dbi_batch_revoked(wait->batch) != NULL)
         return rc;
     if (dbi_clock_left(NULL, deadline) > 0)
         return DBI_OK;
@@ -318,7 +322,7 @@ PyDoc_STRVAR(poll_batch_doc,
              "Wait up to timeout seconds for a first message, then take what is there at once.\n\n"
              "At most max_messages, and no more after max_bytes of keys and values (0: no limit). Returns a Batch,\n"
              "or None when nothing came; a Batch without messages says in .ends which partitions are read to\n"
-             "their end. Raises UnreachableError and AuthenticationError once per trouble, KafkaError.");
+             "their end, and in .assigned and .revoked what a rebalance changed. Raises UnreachableError and AuthenticationError once per trouble, KafkaError.");
 
 static PyObject *consumer_poll_batch(consumer_object *self, PyObject *const *args, Py_ssize_t nargs,
                                      PyObject *kwnames) {
@@ -372,7 +376,7 @@ static PyObject *consumer_get_closed(consumer_object *self, void *Py_UNUSED(clos
 
 static PyMethodDef consumer_methods[] = {
     PLAIN(assign, METH_O),        PLAIN(assignment, METH_NOARGS), PLAIN(close, METH_NOARGS),
-    PLAIN(commit, METH_O),        FAST(committed),                PLAIN(pause, METH_O),
+    FAST(commit),                 FAST(committed),                PLAIN(pause, METH_O),
     FAST(poll_batch),             PLAIN(position, METH_O),        PLAIN(resume, METH_O),
     FAST(seek),                   PLAIN(subscribe, METH_O),       PLAIN(unassign, METH_NOARGS),
     FAST(watermarks),             {NULL, NULL, 0, NULL},

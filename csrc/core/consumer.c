@@ -2,11 +2,14 @@
 #include "consumer.h"
 
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "alloc.h"
 #include "clock.h"
 #include "consumer_int.h"
+
+_Static_assert(offsetof(dbi_consumer, kafka) == 0, "librdkafka's opaque is the client and the consumer");
 
 /* -- life --------------------------------------------------------------------------------------------------------- */
 
@@ -27,6 +30,48 @@ static dbi_rc consumer_collect(void *arg, dbi_snapshot *snapshot) {
     return rc;
 }
 
+static void rebalance_note(rd_kafka_topic_partition_list_t **list, const rd_kafka_topic_partition_list_t *partitions) {
+    if (*list == NULL)
+        *list = rd_kafka_topic_partition_list_new(partitions->cnt);
+    for (int i = 0; i < partitions->cnt; i++)
+        (void)rd_kafka_topic_partition_list_add(*list, partitions->elems[i].topic, partitions->elems[i].partition);
+}
+
+void dbi__consumer_rebalance(dbi_consumer *consumer, rd_kafka_resp_err_t code,
+                             rd_kafka_topic_partition_list_t *partitions) {
+    rd_kafka_t *rk = consumer->kafka.rk;
+    dbi_batch *batch = consumer->filling;
+    const char *protocol = rd_kafka_rebalance_protocol(rk);
+    bool by_parts = protocol != NULL && strcmp(protocol, "COOPERATIVE") == 0;
+    bool is_assign = code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    bool is_known = is_assign || code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS;
+    bool lost = rd_kafka_assignment_lost(rk);
+
+    if (is_known && by_parts) {
+        rd_kafka_error_t *error =
+            is_assign ? rd_kafka_incremental_assign(rk, partitions) : rd_kafka_incremental_unassign(rk, partitions);
+
+        code = error != NULL ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
+        if (error != NULL)
+            rd_kafka_error_destroy(error);
+    } else { /* what is neither is a rebalance that failed: nothing is assigned then */
+        code = rd_kafka_assign(rk, is_assign ? partitions : NULL);
+    }
+    consumer->rebalance_error = code;
+    rd_kafka_yield(rk); /* one rebalance a batch, or what was given could not be told from what was taken after it */
+    if (batch == NULL || !is_known)
+        return;
+    if (!is_assign)
+        batch->lost |= lost;
+    rebalance_note(is_assign ? &batch->assigned : &batch->revoked, partitions);
+}
+
+static void consumer_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code,
+                                  rd_kafka_topic_partition_list_t *partitions, void *opaque) {
+    (void)rk;
+    dbi__consumer_rebalance(opaque, code, partitions); /* `kafka`, which the opaque is, begins the consumer */
+}
+
 dbi_rc dbi_consumer_new(dbi_consumer **consumer_out, const dbi_kafka_property *properties, size_t count,
                         dbi_err *err) {
     static const dbi_kafka_property defaults[] = {
@@ -44,6 +89,7 @@ dbi_rc dbi_consumer_new(dbi_consumer **consumer_out, const dbi_kafka_property *p
         dbi_consumer_free(consumer);
         return rc;
     }
+    rd_kafka_conf_set_rebalance_cb(consumer->kafka.conf, consumer_on_rebalance);
     dbi_source_add(&consumer->kafka.source, consumer_collect, consumer);
     *consumer_out = consumer;
     return DBI_OK;
@@ -113,10 +159,14 @@ dbi_rc dbi_consumer_close(dbi_consumer *consumer, dbi_err *err) {
     while (rc == DBI_OK && !rd_kafka_consumer_closed(consumer->kafka.rk)) {
         rd_kafka_event_t *event = rd_kafka_queue_poll(queue, dbi__slice_ms(&slices));
 
-        if (event != NULL)
+        if (event != NULL) {
+            if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE)
+                dbi__consumer_rebalance(consumer, rd_kafka_event_error(event),
+                                        rd_kafka_event_topic_partition_list(event));
             rd_kafka_event_destroy(event);
-        else if (!rd_kafka_consumer_closed(consumer->kafka.rk))
+        } else if (!rd_kafka_consumer_closed(consumer->kafka.rk)) {
             rc = dbi__slice_next(&slices, err);
+        }
     }
     rd_kafka_queue_destroy(queue);
     return rc;
@@ -221,8 +271,9 @@ dbi_rc dbi_consumer_position(dbi_consumer *consumer, rd_kafka_topic_partition_li
     return consumer_call(consumer, rd_kafka_position, partitions, "asking for the position", err);
 }
 
-dbi_rc dbi_consumer_commit(dbi_consumer *consumer, const rd_kafka_topic_partition_list_t *offsets, dbi_err *err) {
-    dbi__slices slices = {.kafka = &consumer->kafka, .deadline = DBI_FOREVER, .length = DBI__KAFKA_SLICE};
+dbi_rc dbi_consumer_commit(dbi_consumer *consumer, const rd_kafka_topic_partition_list_t *offsets, int64_t deadline,
+                           dbi_err *err) {
+    dbi__slices slices = {.kafka = &consumer->kafka, .deadline = deadline, .length = DBI__KAFKA_SLICE};
     rd_kafka_event_t *event = NULL;
     rd_kafka_queue_t *queue;
     rd_kafka_resp_err_t code;
@@ -237,6 +288,8 @@ dbi_rc dbi_consumer_commit(dbi_consumer *consumer, const rd_kafka_topic_partitio
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
             code = partitions_error(rd_kafka_event_topic_partition_list(event));
         rd_kafka_event_destroy(event);
+    } else if (code == RD_KAFKA_RESP_ERR_NO_ERROR && rc == DBI_OK) {
+        rc = dbi_err_set(err, DBI_ETIMEOUT, "committing offsets: no answer before the deadline; they may be committed");
     }
     if (rc != DBI_OK)
         atomic_store(&consumer->lingers, true);

@@ -34,7 +34,9 @@ DBI_NODISCARD dbi_rc dbi_consumer_assignment(dbi_consumer *consumer, rd_kafka_to
 
 /* Waits for the first message until the deadline, then takes what is there at once: up to max_messages, and up to
  * max_bytes of keys and values (0 = no limit; one message always fits). An empty batch is not an error; an end of
- * partition ends the batch. *batch is the caller's: dbi_batch_free. @thread one at a time */
+ * partition ends the batch, and so does a rebalance: it happens within this call and dbi_consumer_close alone, so between
+ * two polls the assignment and the generation under which offsets are committed stay what they are, or commits fail.
+ * *batch is the caller's: dbi_batch_free. @thread one at a time */
 DBI_NODISCARD dbi_rc dbi_consumer_poll(dbi_consumer *consumer, size_t max_messages, size_t max_bytes,
                                        int64_t deadline, dbi_batch **batch, dbi_err *err);
 
@@ -46,9 +48,10 @@ DBI_NODISCARD dbi_rc dbi_consumer_pause(dbi_consumer *consumer, rd_kafka_topic_p
 DBI_NODISCARD dbi_rc dbi_consumer_resume(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions,
                                          dbi_err *err);
 
-/* Commits each partition's .offset (the next one to read) with its .metadata, and waits for the answer. @thread any */
+/* Commits each partition's .offset (the next one to read) with its .metadata, and waits for the answer until the deadline:
+ * after DBI_ETIMEOUT the offsets may be committed or not. @thread any */
 DBI_NODISCARD dbi_rc dbi_consumer_commit(dbi_consumer *consumer, const rd_kafka_topic_partition_list_t *offsets,
-                                         dbi_err *err);
+                                         int64_t deadline, dbi_err *err);
 
 /* Fills .offset (and .metadata) with what the group has committed; RD_KAFKA_OFFSET_INVALID = nothing. @thread any */
 DBI_NODISCARD dbi_rc dbi_consumer_committed(dbi_consumer *consumer, rd_kafka_topic_partition_list_t *partitions,
@@ -79,9 +82,32 @@ const rd_kafka_message_t *dbi_batch_message(const dbi_batch *batch, size_t index
 /* The partitions whose end this batch reached: topic, partition, and in .offset the next offset. */
 const rd_kafka_topic_partition_list_t *dbi_batch_ends(const dbi_batch *batch);
 
-/* The values of one partition (topic NULL = of all) joined by the separator; null values (tombstones) are left out.
- * The first call with out = NULL gives *size, the second writes exactly that many bytes. */
-void dbi_batch_concat(const dbi_batch *batch, const char *topic, int32_t partition, const void *separator,
+/* What a rebalance has given to this consumer and taken from it since the last batch; it came after the batch's messages.
+ * NULL = nothing of the kind. Lost: the group took them without asking, and others may have them already. */
+const rd_kafka_topic_partition_list_t *dbi_batch_assigned(const dbi_batch *batch);
+const rd_kafka_topic_partition_list_t *dbi_batch_revoked(const dbi_batch *batch);
+bool dbi_batch_lost(const dbi_batch *batch);
+
+/* Which messages are meant. */
+typedef struct dbi_selection {
+    const char *topic; /* NULL = all */
+    int32_t partition;
+    int64_t start, end;     /* offsets: start <= offset < end */
+    const int64_t *offsets; /* rising; NULL = all within start and end */
+    size_t count;
+    bool without; /* all but `offsets` */
+} dbi_selection;
+
+#define DBI_SELECT_ALL ((dbi_selection){.start = INT64_MIN, .end = INT64_MAX})
+
+/* Steps to the next message that is meant, from *index on; NULL after the last. `*next` is the selection's own place,
+ * 0 at first. */
+const rd_kafka_message_t *dbi_batch_next(const dbi_batch *batch, const dbi_selection *selection, size_t *index,
+                                         size_t *next);
+
+/* The values joined by the separator; null values (tombstones) are left out. The first call with out = NULL gives
+ * *size, the second writes exactly that many bytes. */
+void dbi_batch_concat(const dbi_batch *batch, const dbi_selection *selection, const void *separator,
                       size_t separator_len, void *out, size_t *size);
 
 #endif

@@ -26,9 +26,21 @@ void dbi_batch_free(dbi_batch *batch) {
         for (size_t i = 0; i < batch->count; i++)
             rd_kafka_message_destroy(batch->messages[i]);
     rd_kafka_topic_partition_list_destroy(batch->ends);
+    if (batch->assigned != NULL)
+        rd_kafka_topic_partition_list_destroy(batch->assigned);
+    if (batch->revoked != NULL)
+        rd_kafka_topic_partition_list_destroy(batch->revoked);
     dbi_free(batch->messages);
     dbi__consumer_release(batch->consumer);
     dbi_free(batch);
+}
+
+static bool batch_rebalanced(const dbi_batch *batch) {
+    return batch->assigned != NULL || batch->revoked != NULL;
+}
+
+static bool batch_has_news(const dbi_batch *batch) {
+    return batch->count > 0 || batch->ends->cnt > 0 || batch_rebalanced(batch);
 }
 
 /* Makes room for one more message. */
@@ -78,8 +90,12 @@ static dbi_rc batch_fill(dbi_batch *batch, size_t max_bytes, int wait_ms, bool *
     if (rc != DBI_OK)
         return rc;
     message = rd_kafka_consumer_poll(batch->consumer->kafka.rk, wait_ms);
-    if (message == NULL)
-        return DBI_OK;
+    if (message == NULL) {
+        rd_kafka_resp_err_t code = batch->consumer->rebalance_error;
+
+        batch->consumer->rebalance_error = RD_KAFKA_RESP_ERR_NO_ERROR;
+        return code != RD_KAFKA_RESP_ERR_NO_ERROR ? dbi_kafka_err(err, code, "taking part in a rebalance") : DBI_OK;
+    }
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         rc = batch_error(batch, message, err);
         rd_kafka_message_destroy(message);
@@ -87,7 +103,7 @@ static dbi_rc batch_fill(dbi_batch *batch, size_t max_bytes, int wait_ms, bool *
     }
     batch->messages[batch->count++] = message;
     batch->bytes += message->len + message->key_len;
-    *more = max_bytes == 0 || batch->bytes < max_bytes;
+    *more = (max_bytes == 0 || batch->bytes < max_bytes) && !batch_rebalanced(batch);
     return DBI_OK;
 }
 
@@ -101,12 +117,13 @@ dbi_rc dbi_consumer_poll(dbi_consumer *consumer, size_t max_messages, size_t max
     if (rc != DBI_OK)
         return rc;
     rc = batch_new(&batch, consumer, err);
+    consumer->filling = batch;
     /* Wait for the first in slices, so that a close is seen and trouble is told before the deadline. */
-    while (rc == DBI_OK && batch->count == 0 && batch->ends->cnt == 0) {
+    while (rc == DBI_OK && !batch_has_news(batch)) {
         int64_t slice = dbi_clock_deadline(NULL, DBI__KAFKA_SLICE);
         rc = batch_fill(batch, max_bytes, dbi__kafka_ms(deadline < slice ? deadline : slice), &more, err);
         dbi__kafka_serve(&consumer->kafka);
-        if (rc != DBI_OK || batch->count > 0 || batch->ends->cnt > 0)
+        if (rc != DBI_OK || batch_has_news(batch))
             break;
         if (dbi_consumer_closed(consumer))
             rc = dbi_err_set(err, DBI_ECLOSED, "the Kafka client is closed");
@@ -115,13 +132,15 @@ dbi_rc dbi_consumer_poll(dbi_consumer *consumer, size_t max_messages, size_t max
         if (dbi_clock_left(NULL, deadline) == 0)
             break;
     }
-    if (rc == DBI_OK && (batch->count > 0 || batch->ends->cnt > 0))
+    if (rc == DBI_OK && batch_has_news(batch))
         dbi__kafka_well(&consumer->kafka);
-    more = batch != NULL && batch->count > 0 && (max_bytes == 0 || batch->bytes < max_bytes);
+    more = batch != NULL && batch->count > 0 && (max_bytes == 0 || batch->bytes < max_bytes) &&
+           !batch_rebalanced(batch);
     while (rc == DBI_OK && more && batch->count < max_messages)
         rc = batch_fill(batch, max_bytes, 0, &more, err);
+    consumer->filling = NULL;
     /* What has been taken is not lost for an error that came after it: that one comes again. */
-    if (rc != DBI_OK && batch != NULL && batch->count > 0) {
+    if (rc != DBI_OK && batch != NULL && batch_has_news(batch)) {
         dbi_err_reset(err);
         rc = DBI_OK;
     }
@@ -153,19 +172,51 @@ const rd_kafka_topic_partition_list_t *dbi_batch_ends(const dbi_batch *batch) {
     return batch->ends;
 }
 
-void dbi_batch_concat(const dbi_batch *batch, const char *topic, int32_t partition, const void *separator,
+const rd_kafka_topic_partition_list_t *dbi_batch_assigned(const dbi_batch *batch) {
+    return batch->assigned;
+}
+
+const rd_kafka_topic_partition_list_t *dbi_batch_revoked(const dbi_batch *batch) {
+    return batch->revoked;
+}
+
+bool dbi_batch_lost(const dbi_batch *batch) {
+    return batch->lost;
+}
+
+/* Whether the offset stands in the list, which is walked along with the messages. */
+static bool selection_lists(const dbi_selection *selection, int64_t offset, size_t *next) {
+    while (*next < selection->count && selection->offsets[*next] < offset)
+        (*next)++;
+    return *next < selection->count && selection->offsets[*next] == offset;
+}
+
+const rd_kafka_message_t *dbi_batch_next(const dbi_batch *batch, const dbi_selection *selection, size_t *index,
+                                         size_t *next) {
+    while (*index < batch->count) {
+        const rd_kafka_message_t *message = batch->messages[(*index)++];
+
+        if (message->offset < selection->start || message->offset >= selection->end)
+            continue;
+        if (selection->topic != NULL && (message->partition != selection->partition ||
+                                         strcmp(rd_kafka_topic_name(message->rkt), selection->topic) != 0))
+            continue;
+        if (selection->offsets == NULL || selection_lists(selection, message->offset, next) != selection->without)
+            return message;
+    }
+    return NULL;
+}
+
+void dbi_batch_concat(const dbi_batch *batch, const dbi_selection *selection, const void *separator,
                       size_t separator_len, void *out, size_t *size) {
-    char *at = out;
+    const rd_kafka_message_t *message;
+    size_t index = 0, next = 0;
     bool first = true;
+    char *at = out;
 
     *size = 0;
-    for (size_t i = 0; i < batch->count; i++) {
-        const rd_kafka_message_t *message = batch->messages[i];
-
+    while ((message = dbi_batch_next(batch, selection, &index, &next)) != NULL) {
         if (message->payload == NULL)
-            continue;
-        if (topic != NULL &&
-            (message->partition != partition || strcmp(rd_kafka_topic_name(message->rkt), topic) != 0))
             continue;
         if (!first) {
             if (at != NULL && separator_len > 0) {

@@ -57,6 +57,7 @@ TEST(a_batch_holds_what_was_sent) {
     rd_kafka_topic_partition_list_t *at = partition(0, RD_KAFKA_OFFSET_BEGINNING);
     dbi_consumer *consumer = NULL;
     dbi_batch *batch = NULL;
+    dbi_selection chosen = DBI_SELECT_ALL;
     size_t total = 0, size = 0;
     bool ended = false;
     char text[64] = "";
@@ -77,13 +78,30 @@ TEST(a_batch_holds_what_was_sent) {
         CHECK(dbi_batch_message(batch, dbi_batch_count(batch)) == NULL);
         if (total == 7 && dbi_batch_count(batch) == 7) {
             CHECK_INT(dbi_batch_bytes(batch), 7 + 5 * 2);
-            dbi_batch_concat(batch, NULL, 0, ", ", 2, NULL, &size);
+            dbi_batch_concat(batch, &DBI_SELECT_ALL, ", ", 2, NULL, &size);
             CHECK_INT(size, 5 * 2 + 4 * 2);
-            dbi_batch_concat(batch, "t", 0, ", ", 2, text, &size);
+            chosen.topic = "t";
+            dbi_batch_concat(batch, &chosen, ", ", 2, text, &size);
             CHECK_STR(text, "v0, v1, v3, v4, v6");
-            dbi_batch_concat(batch, "t", 1, ", ", 2, NULL, &size);
+            chosen.start = 1;
+            chosen.end = 4;
+            dbi_batch_concat(batch, &chosen, "", 0, text, &size);
+            text[size] = '\0';
+            CHECK_STR(text, "v1v3");
+            chosen = (dbi_selection){
+                .topic = "t", .start = 0, .end = 7, .offsets = (const int64_t[]){0, 2, 4, 9}, .count = 4};
+            dbi_batch_concat(batch, &chosen, "", 0, text, &size);
+            text[size] = '\0';
+            CHECK_STR(text, "v0v4");
+            chosen.without = true;
+            dbi_batch_concat(batch, &chosen, "", 0, text, &size);
+            text[size] = '\0';
+            CHECK_STR(text, "v1v3v6");
+            chosen.partition = 1;
+            dbi_batch_concat(batch, &chosen, ", ", 2, NULL, &size);
             CHECK_INT(size, 0);
-            dbi_batch_concat(batch, "u", 0, ", ", 2, NULL, &size);
+            chosen.topic = "u";
+            dbi_batch_concat(batch, &chosen, ", ", 2, NULL, &size);
             CHECK_INT(size, 0);
         }
         ended = dbi_batch_ends(batch)->cnt == 1;
@@ -146,7 +164,7 @@ TEST(offsets_are_committed_with_their_metadata) {
     offsets->elems[0].metadata = strdup("to 9");
     offsets->elems[0].metadata_size = 4;
     TRY(make(&consumer, cluster.bootstrap, &err));
-    TRY(dbi_consumer_commit(consumer, offsets, &err));
+    TRY(dbi_consumer_commit(consumer, offsets, after_ms(10000), &err));
     TRY(dbi_consumer_committed(consumer, asked, after_ms(10000), &err));
     CHECK_INT(asked->elems[0].offset, 5);
     CHECK_INT(asked->elems[0].metadata_size, 4);
@@ -160,6 +178,69 @@ done:
     dbi_consumer_free(consumer);
     rd_kafka_topic_partition_list_destroy(offsets);
     rd_kafka_topic_partition_list_destroy(asked);
+    mock_down(&cluster);
+}
+
+TEST(a_commit_waits_no_longer_than_its_deadline) {
+    mock cluster = {0};
+    rd_kafka_topic_partition_list_t *offsets = partition(0, 5);
+    dbi_consumer *consumer = NULL;
+    int64_t start;
+    dbi_err err;
+
+    mock_up(&cluster);
+    TRY(make(&consumer, cluster.bootstrap, &err));
+    TRY(dbi_consumer_commit(consumer, offsets, after_ms(10000), &err));
+    rd_kafka_mock_broker_set_rtt(cluster.cluster, 1, 3000);
+    start = dbi_clock_now(NULL);
+    offsets->elems[0].offset = 6;
+    TRY_RC(dbi_consumer_commit(consumer, offsets, after_ms(300), &err), DBI_ETIMEOUT);
+    CHECK_HAS(err.msg, "may be committed");
+    CHECK_WITHIN((dbi_clock_now(NULL) - start) / DBI_NS_PER_MS, 250, 2000);
+    rd_kafka_mock_broker_set_rtt(cluster.cluster, 1, 0);
+done:
+    if (consumer != NULL)
+        CHECK_RC(dbi_consumer_close(consumer, NULL), DBI_OK);
+    dbi_consumer_free(consumer);
+    for (int i = 0; dbi_alloc_live() > 0 && i < 100; i++) /* librdkafka keeps it until the commit is answered */
+        sleep_ms(100);
+    rd_kafka_topic_partition_list_destroy(offsets);
+    mock_down(&cluster);
+}
+
+TEST(what_the_group_gives_and_takes_is_told) {
+    mock cluster = {0};
+    const dbi_kafka_property properties[] = {{"bootstrap.servers", NULL}, {"group.id", "shared"}};
+    dbi_kafka_property own[COUNT_OF(properties)];
+    const rd_kafka_topic_partition_list_t *given = NULL;
+    const char *topic = "t";
+    dbi_consumer *consumer = NULL;
+    dbi_batch *batch = NULL;
+    int64_t deadline = after_ms(15000);
+    dbi_err err;
+
+    mock_up(&cluster);
+    memcpy(own, properties, sizeof own);
+    own[0].value = cluster.bootstrap;
+    TRY(dbi_consumer_new(&consumer, own, COUNT_OF(own), &err));
+    TRY(dbi_consumer_subscribe(consumer, &topic, 1, &err));
+    while (given == NULL) {
+        CHECK(dbi_clock_left(NULL, deadline) > 0);
+        dbi_batch_free(batch);
+        batch = NULL;
+        TRY(dbi_consumer_poll(consumer, 100, 0, after_ms(1000), &batch, &err));
+        CHECK(dbi_batch_revoked(batch) == NULL);
+        CHECK_INT(dbi_batch_count(batch), 0); /* a rebalance ends the batch */
+        given = dbi_batch_assigned(batch);
+    }
+    CHECK_INT(given->cnt, 2);
+    CHECK_STR(given->elems[0].topic, "t");
+    CHECK(!dbi_batch_lost(batch));
+done:
+    dbi_batch_free(batch);
+    if (consumer != NULL)
+        CHECK_RC(dbi_consumer_close(consumer, NULL), DBI_OK);
+    dbi_consumer_free(consumer);
     mock_down(&cluster);
 }
 

@@ -82,14 +82,17 @@ class KafkaConsumer(Consumer, Client):
         """Go to each partition's offset; they must be assigned."""
         super().seek([_place(partition) for partition in partitions], timeout)
 
-    def commit(self, offsets: Iterable[Place], /) -> None:
+    def commit(self, offsets: Iterable[Place], timeout: float | None = None) -> None:
         """Commit each partition's offset (the next one to be read) with its metadata, and wait for it.
 
-        Raises ConfigurationError without a group; KafkaError when the group has moved on.
+        A rebalance takes effect in ``poll_batch`` alone, so what was assigned at the last poll is still under
+        the same generation of the group here, or the brokers refuse. Raises ConfigurationError without a
+        group; KafkaError when the group has moved on; DeadlineError after ``timeout`` seconds, and then the
+        offsets may be committed or not.
         """
         if self.group is None:
             raise ConfigurationError("committing offsets needs a group")
-        super().commit([_place(offset) for offset in offsets])
+        super().commit([_place(offset) for offset in offsets], timeout)
 
     def committed(  # type: ignore[override]  # answers in terms of this module
         self, partitions: Iterable[Place], timeout: float | None = None
