@@ -104,10 +104,14 @@ class Capture:
         way on the server.
         """
         with closing(self.config.source.connect()) as connection:
-            _check_server(connection, self.config)
-            self._check_tables(connection)
-            self._publish(connection)
+            self.check(connection)
+            self.publish(connection)
             return self._take_slot(connection, resync=resync)
+
+    def check(self, connection: psycopg.Connection[Any]) -> None:
+        """Raise ConfigurationError for what of server and tables keeps changes from being read."""
+        _check_server(connection, self.config)
+        self._check_tables(connection)
 
     def _check_tables(self, connection: psycopg.Connection[Any]) -> None:
         found = {row[0]: row[1:] for row in connection.execute(_TABLES, [list(self.config.tables)])}
@@ -127,7 +131,8 @@ class Capture:
                     + ("; for each partition, too" if kind == "p" else "")
                 )
 
-    def _publish(self, connection: psycopg.Connection[Any]) -> None:
+    def publish(self, connection: psycopg.Connection[Any]) -> None:
+        """Make the publication, or give it the flow's tables. Raises ConfigurationError."""
         config, name = self.config, sql.Identifier(self.config.publication)
         row = connection.execute(_PUBLICATION, [config.publication]).fetchone()
         try:
