@@ -8,7 +8,7 @@ from dbint._core import Batch, Delivery, Message
 from dbint.kafka.admin import Broker, Cluster, KafkaAdmin, Partition, Topic
 from dbint.kafka.client import BrokerStatistics, ClientOptions, OAuthToken, Statistics
 from dbint.kafka.consumer import KafkaConsumer, TopicPartition
-from dbint.kafka.producer import KafkaProducer, Transaction
+from dbint.kafka.producer import KafkaProducer, ProducerJournal, Transaction
 
 __all__ = [
     "Batch",
@@ -23,6 +23,7 @@ __all__ = [
     "Message",
     "OAuthToken",
     "Partition",
+    "ProducerJournal",
     "Statistics",
     "Topic",
     "TopicPartition",

@@ -3,18 +3,58 @@
 import asyncio
 import atexit
 import logging
+import os
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 from dbint._core import Delivery, Producer
 from dbint.errors import ConfigurationError, InterfaceError, KafkaAbortError, QueueFullError
 from dbint.kafka.client import Client, ClientOptions, Property, client_properties, milliseconds
+from dbint.state import state_directory
 
 logger = logging.getLogger(__name__)
 
-WhenFull = Literal["block", "reject", "drop_newest"]
+WhenFull = Literal["block", "reject", "drop_newest", "drop_oldest"]
+Durability = Literal["process", "interval", "sync"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerJournal:
+    """Where a producer's messages wait on disk while the brokers are away, and how.
+
+    ``directory``: of this journal alone, one for each cluster; None: ``@kafka`` below ``DBINT_JOURNAL_DIR``,
+    or below the directory that events are kept in. ``max_bytes``: at most so much, from 4 MiB on.
+    ``durability``: what a message survives when ``enqueue`` has returned: "process" the death of the process,
+    "interval" also that of the machine, but for the last 100 ms, "sync" that, too (``enqueue`` then waits for
+    the disk). ``lanes``: 1 to 64; a key's messages are in one of them, which is sent in order, and lanes do
+    not wait for each other.
+    """
+
+    directory: str | os.PathLike[str] | None = None
+    max_bytes: int = 1 << 30
+    durability: Durability = "process"
+    lanes: int = 1
+
+    @property
+    def path(self) -> Path:
+        """The directory that is used."""
+        if self.directory is not None:
+            return Path(self.directory)
+        # No database's journal has a name with this sign.
+        return Path(os.environ.get("DBINT_JOURNAL_DIR") or state_directory("journal")) / "@kafka"
+
+    @classmethod
+    def of(cls, journal: "bool | str | os.PathLike[str] | ProducerJournal") -> "ProducerJournal | None":
+        """What the option ``journal`` of a producer stands for."""
+        if isinstance(journal, cls):
+            return journal
+        if isinstance(journal, bool):
+            return cls() if journal else None
+        return cls(journal)  # type: ignore[arg-type]  # a path, or what Path() will refuse
 
 
 class KafkaProducer(Producer, Client):
@@ -38,6 +78,12 @@ class KafkaProducer(Producer, Client):
     :param topic_timeout: with it topics must exist: each is looked up on its first use, within that many
         seconds, and a missing one raises KafkaError at once rather than after the delivery timeout.
     :param exit_timeout: seconds that the interpreter's exit waits for messages of a producer left open.
+    :param journal: True, a directory or a ProducerJournal: messages wait on disk while the brokers are away,
+        also at the start, and are sent in order per key, by this process or by the next one that opens the
+        journal (docs/kafka.md). When ``enqueue`` has returned, the message is there; the report of ``send``
+        says that it is delivered.
+        ``when_full`` is then about the journal, and may be "drop_oldest". Excludes transactional_id,
+        topic_timeout, idempotence=False and a delivery_timeout.
 
     Raises ConfigurationError for options that cannot work; those that only librdkafka can judge together are
     judged on first use.
@@ -59,15 +105,24 @@ class KafkaProducer(Producer, Client):
         block_timeout: float | None = 60.0,
         topic_timeout: float | None = None,
         exit_timeout: float = 10.0,
+        journal: bool | str | os.PathLike[str] | ProducerJournal = False,
         **options: Unpack[ClientOptions],
     ) -> None:
+        kept = ProducerJournal.of(journal)
         if idempotence and acks != "all":
             raise ConfigurationError(
                 f"acks={acks!r} gives up what idempotence promises: set idempotence=False"
             )
         if transactional_id is not None and not idempotence:
             raise ConfigurationError("a transactional producer is idempotent: leave idempotence=True")
-        if delivery_timeout is None and transactional_id is None:
+        if kept is not None:
+            if delivery_timeout:
+                raise ConfigurationError(
+                    "a producer with a journal delivers its messages as late as it takes: "
+                    "leave delivery_timeout out"
+                )
+            delivery_timeout = 0
+        elif delivery_timeout is None and transactional_id is None:
             delivery_timeout = 120.0
         own: dict[str, Property] = {
             "acks": acks,
@@ -82,9 +137,22 @@ class KafkaProducer(Producer, Client):
             "queue.buffering.max.kbytes": max(1, queue_bytes // 1024),
         }
         properties = client_properties(bootstrap, own, options)
+        kept_as: dict[str, Any] = {}
+        if kept is not None:
+            kept_as = {
+                "journal_directory": os.fspath(kept.path),
+                "journal_bytes": kept.max_bytes,
+                "journal_durability": kept.durability,
+                "lanes": kept.lanes,
+            }
         super().__init__(
-            properties, when_full=when_full, block_timeout=block_timeout, topic_timeout=topic_timeout
+            properties,
+            when_full=when_full,
+            block_timeout=block_timeout,
+            topic_timeout=topic_timeout,
+            **kept_as,
         )
+        self.journal = kept
         self.bootstrap = properties.get("bootstrap.servers", "")
         self.exit_timeout = exit_timeout
         self._block_timeout = block_timeout
@@ -98,7 +166,8 @@ class KafkaProducer(Producer, Client):
         self._serve_tokens(options)
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{self.in_flight} in flight"
+        where = "in flight" if self.journal is None else "in the journal"
+        state = "closed" if self.closed else f"{self.in_flight} {where}"
         return f"<KafkaProducer {self.bootstrap} ({state})>"
 
     async def __aenter__(self) -> Self:
@@ -229,5 +298,9 @@ def _close_open_producers() -> None:
             lost = producer.close(producer.exit_timeout)
         except InterfaceError:
             continue  # inherited over a fork: the parent's
-        if lost:
+        if lost and producer.journal is not None:
+            logger.warning(
+                "%d messages to Kafka wait in %s for the next process", lost, producer.journal.path
+            )
+        elif lost:
             logger.error("%d messages to Kafka were not delivered before the exit", lost)

@@ -59,8 +59,21 @@ CATALOGUE: dict[str, Entry] = {
     "dbint_kafka_producer_in_flight_messages": Entry(
         "gauge", _CLIENT, "Messages taken and not yet reported on."
     ),
+    "dbint_kafka_producer_damaged_messages_total": Entry(
+        "counter", _CLIENT, "Messages in the producer's journal that could not be read."
+    ),
+    "dbint_kafka_producer_held": Entry(
+        "gauge", _CLIENT, "1 while messages in the producer's journal wait for a repair, else 0."
+    ),
+    "dbint_kafka_producer_journal_bytes": Entry("gauge", _CLIENT, "Size of the producer's own journal."),
+    "dbint_kafka_producer_recovered_messages_total": Entry(
+        "counter", _CLIENT, "Messages found in the journal, left by earlier processes."
+    ),
     "dbint_kafka_producer_refused_messages_total": Entry(
         "counter", _CLIENT, "Messages that the producer did not take."
+    ),
+    "dbint_kafka_producer_resent_messages_total": Entry(
+        "counter", _CLIENT, "Messages of a journal that were sent again, after one of them was refused."
     ),
     "dbint_pool_acquire_duration_seconds": Entry("histogram", _POOL, "Time until a connection was had."),
     "dbint_pool_acquired_total": Entry("counter", _POOL, "Connections given out."),
