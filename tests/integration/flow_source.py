@@ -105,7 +105,7 @@ class Source:
     def settle(self, capture: Capture, timeout: float = 60.0) -> None:
         """Wait until all that has been committed is confirmed."""
         wanted, deadline = self.position(), time.monotonic() + timeout
-        core = capture._core  # noqa: SLF001 - positions as numbers
+        core = capture._core
         assert core is not None
         while core.status()["confirmed"] < wanted:
             assert not capture.wait(0.05), "it has ended"
