@@ -207,6 +207,7 @@ array_contains(a, x) AS CASE WHEN a IS NOT NULL THEN CASE WHEN x IS NULL THEN le
 arrays_overlap(a, b) AS CASE WHEN len(list_filter(list_concat(a, b), lambda v: v IS NULL)) > 0 THEN error('[dbint emulator] ARRAYS_OVERLAP of arrays with NULL in them is not emulated; Doris itself supports it') ELSE list_has_any(a, b) END
 array_size(a) AS len(a)
 cardinality(a) AS len(a)
+conv(x, a, b) AS CASE WHEN a = 16 AND b = 10 THEN CAST(CAST('0x' || fn__text(x) AS UBIGINT) AS VARCHAR) WHEN a IS NOT NULL AND b IS NOT NULL THEN error('[dbint emulator] CONV of other bases than from 16 to 10 is not emulated; Doris itself supports it') END
 element_at(a, n) AS CASE WHEN n <> 0 THEN list_extract(a, n) END
 json_contains(j, x) AS CAST(json_contains(CAST(j AS JSON), CAST(x AS JSON)) AS BOOLEAN)
 """  # noqa: E501 - one function, one line
