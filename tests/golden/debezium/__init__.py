@@ -1,8 +1,9 @@
 """What Debezium's connector for PostgreSQL 3.7.0.Final makes of ``workload``, recorded by ``record``.
 
-``messages.jsonl``: one Kafka message a line, in the order of the log, ``{"topic", "partition", "key", "value",
-"headers"}``: key and value byte for byte as they came (so that numbers keep their form). ``stream.jsonl``: the same
-changes as pgoutput (protocol 1) sent them to another slot, ``{"lsn", "xid", "data": hexadecimal}``.
+``messages.jsonl``: one Kafka message a line, in the order of the log, ``{"topic", "partition", "key",
+"value", "headers"}``: key and value byte for byte as they came (so that numbers keep their form).
+``stream.jsonl``: the same changes as pgoutput (protocol 1) sent them to another slot, ``{"lsn", "xid",
+"data": hexadecimal}``.
 ``catalog.json``: what the catalog said of the tables then, and the positions of the log around each step.
 """
 
@@ -34,7 +35,8 @@ def line(sample: Sample) -> str:
     """A message as a line of ``messages.jsonl``."""
     head = json.dumps({"topic": sample.topic, "partition": sample.partition}, ensure_ascii=False)
     headers = json.dumps(sample.headers, ensure_ascii=False)
-    return f'{head[:-1]}, "key": {sample.key or "null"}, "value": {sample.value or "null"}, "headers": {headers}}}'
+    key, value = sample.key or "null", sample.value or "null"
+    return f'{head[:-1]}, "key": {key}, "value": {value}, "headers": {headers}}}'
 
 
 def samples(path: Path = DIRECTORY / "messages.jsonl") -> list[Sample]:

@@ -1,4 +1,5 @@
-"""Record the samples anew: ``python -m tests.golden.debezium.record`` (PostgreSQL, Kafka and Kafka Connect of its own)."""
+"""Record the samples anew: ``python -m tests.golden.debezium.record`` (PostgreSQL, Kafka and Kafka Connect of
+its own)."""
 
 import argparse
 import json
@@ -165,7 +166,8 @@ def _place(sample: Sample) -> tuple[int, int, int]:
 def stream(connection: psycopg.Connection[Any]) -> Iterator[dict[str, Any]]:
     """What pgoutput has sent to the witness."""
     rows = connection.execute(
-        "SELECT lsn::text, xid::text, encode(data, 'hex') FROM pg_logical_slot_get_binary_changes(%s, NULL, NULL,"
+        "SELECT lsn::text, xid::text, encode(data, 'hex') FROM pg_logical_slot_get_binary_changes(%s, NULL, "
+        "NULL,"
         " 'proto_version', '1', 'publication_names', %s, 'messages', 'true')",
         [WITNESS, PUBLICATION],
     ).fetchall()
@@ -175,7 +177,8 @@ def stream(connection: psycopg.Connection[Any]) -> Iterator[dict[str, Any]]:
 
 _CATALOG = """
 SELECT c.oid::int8, n.nspname, c.relname, c.relreplident::text, json_agg(json_build_object(
-    'name', a.attname, 'type', a.atttypid::int8, 'typmod', a.atttypmod, 'type_name', format_type(a.atttypid, a.atttypmod),
+    'name', a.attname, 'type', a.atttypid::int8, 'typmod', a.atttypmod,
+    'type_name', format_type(a.atttypid, a.atttypmod),
     'in_key', coalesce(a.attnum = ANY (k.conkey), false)) ORDER BY a.attnum)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -216,7 +219,7 @@ def record(directory: Path) -> None:
     (directory / "catalog.json").write_text(
         json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    print(f"{len(found)} messages, {len(changes)} changes in {directory}")
+    sys.stdout.write(f"{len(found)} messages, {len(changes)} changes in {directory}\n")
 
 
 def main() -> None:
