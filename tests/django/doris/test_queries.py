@@ -19,9 +19,10 @@ from django.db.models import (
     Sum,
     Value,
     When,
+    Window,
 )
 from django.db.models.fields.json import KT
-from django.db.models.functions import SHA256, Cast, JSONObject
+from django.db.models.functions import SHA256, Cast, JSONObject, RowNumber
 
 from .conftest import ALIAS
 from .models import Everything, Note, Visit
@@ -213,11 +214,18 @@ class TestSubqueries:
             (same.order_by("-number", "id"), "id"),
             (same.order_by("-real"), "id"),  # NaN
             (same.order_by("?"), "id"),
+            (same.order_by(OuterRef("number")), "id"),
             (same.order_by(F("number") + 1), "id"),
             (same.order_by("-number").distinct(), "number"),
+            (same.annotate(n=Window(RowNumber())).filter(n__gt=1).order_by("-number"), "id"),
         ):
             with pytest.raises(NotSupportedError, match="does not look at the order"):
                 list(rows.annotate(first=Subquery(ordered.values(wanted)[:1])))
+        count = Subquery(
+            same.order_by("id").values("id")[:1], template="(SELECT COUNT(*) FROM (%(subquery)s) s)"
+        )
+        with pytest.raises(NotSupportedError, match="does not look at the order"):
+            list(rows.annotate(count=count))
         with pytest.raises(NotSupportedError, match="compare by ="):
             list(rows.filter(number__in=Subquery(same.order_by("-number").values("number")[:1])))
 

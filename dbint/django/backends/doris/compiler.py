@@ -119,7 +119,9 @@ def _subquery(node: Any, compiler: Any, connection: Any) -> Any:
     query = getattr(node, "query", node)
     if not _is_first_of_correlated(query):
         return node.as_sql(compiler, connection)
-    extreme = _extreme(query, connection)
+    # In a template of its own it may be asked whether there is a row.
+    plain = node is query or (node.template == Subquery.template and "template" not in node.extra)
+    extreme = _extreme(query, connection) if plain else None
     if extreme is None:
         raise NotSupportedError(
             "Doris does not look at the order of a subquery that refers to the query around it, and would "
@@ -159,7 +161,7 @@ def _extreme(query: Any, connection: Any) -> Any:
     """
     if (query.low_mark, query.high_mark) != (0, 1) or query.distinct or query.combinator:
         return None
-    if query.group_by is not None or query.extra_order_by:
+    if query.group_by is not None or query.extra_order_by or query.where.contains_over_clause:
         return None
     query = query.clone()
     inner = query.get_compiler(connection=connection)
@@ -206,8 +208,8 @@ def _is_of(column: Any, connection: Any, types: tuple[str, ...]) -> bool:
 
 
 def _never_null(column: Any, query: Any) -> bool:
-    join_type = getattr(query.alias_map[column.alias], "join_type", None)
-    return not column.target.null and join_type != LOUTER
+    table = query.alias_map.get(column.alias)  # None for a column of the query around
+    return table is not None and not column.target.null and table.join_type != LOUTER
 
 
 # Expressions that Django writes in another way for each vendor.
