@@ -140,8 +140,9 @@ def source_database(postgres: Endpoint, kafka: Endpoint, *statements: LiteralStr
             try:
                 yield Source(connection, config, bootstrap)
             finally:
-                if read_slot(connection, config.slot) is not None:
-                    drop_slot(connection, config.slot)
+                with closing(config.source.connect()) as last:  # the other one may have been lost
+                    if read_slot(last, config.slot) is not None:
+                        drop_slot(last, config.slot)
         with KafkaAdmin(bootstrap) as admin:
             for topic in admin.topics():
                 if topic.startswith(f"{name}."):
