@@ -214,7 +214,6 @@ class TestSubqueries:
             (same.order_by("-number", "id"), "id"),
             (same.order_by("-real"), "id"),  # NaN
             (same.order_by("?"), "id"),
-            (same.order_by(OuterRef("number")), "id"),
             (same.order_by(F("number") + 1), "id"),
             (same.order_by("-number").distinct(), "number"),
             (same.annotate(n=Window(RowNumber())).filter(n__gt=1).order_by("-number"), "id"),
