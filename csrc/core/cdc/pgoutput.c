@@ -112,7 +112,9 @@ static uint8_t read_byte(pg_reader *reader, const char *what) {
 static uint16_t read_16(pg_reader *reader, const char *what) {
     const uint8_t *at = read_bytes(reader, 2, what);
 
-    return at != NULL ? (uint16_t)(at[0] << 8 | at[1]) : 0;
+    if (at == NULL)
+        return 0;
+    return (uint16_t)(at[0] << 8 | at[1]);
 }
 
 static uint32_t get_32(const uint8_t *at) {
