@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
@@ -11,6 +12,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from dbint.django.flows import flow_config, flow_names
 from dbint.errors import ConfigurationError, Error
 from dbint.flow.config import FlowConfig
+from dbint.metrics import Metric
+from dbint.metrics.openmetrics import as_openmetrics
 
 COULD_NOT_RUN = 2
 EPILOG = (
@@ -19,8 +22,20 @@ EPILOG = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What there is to say about a flow, in each form, and whether all is well."""
+
+    lines: list[str]
+    document: dict[str, Any]
+    well: bool
+    metrics: Iterable[Metric] = field(default=())
+
+
 class FlowCommand(BaseCommand):
     """A command about one flow, or all of them. A subclass says what about it, in :meth:`report`."""
+
+    formats: tuple[str, ...] = ("text", "json")
 
     # Nothing here depends on the project's models being sound, and an operator may need it when they are not.
     requires_system_checks = ()
@@ -38,22 +53,25 @@ class FlowCommand(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("flow", nargs="?", help='a key of DBINT["FLOWS"] (default: all of them)')
         parser.add_argument(
-            "--format", choices=("text", "json"), default="text", help="the report's format (default: text)"
+            "--format", choices=self.formats, default="text", help="the report's format (default: text)"
         )
 
-    def report(self, config: FlowConfig, options: dict[str, Any]) -> tuple[list[str], dict[str, Any], bool]:
-        """What there is to say about a flow: lines of text, the same for JSON, and whether all is well."""
+    def report(self, config: FlowConfig, options: dict[str, Any]) -> Report:
+        """What there is to say about a flow."""
         raise NotImplementedError
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        documents, well = [], True
+        documents: list[dict[str, Any]] = []
+        metrics: list[Metric] = []
+        well = True
         try:
             for config in self._configs(options["flow"]):
-                lines, document, fine = self.report(config, options)
-                well = well and fine
-                documents.append(document)
+                report = self.report(config, options)
+                well = well and report.well
+                documents.append(report.document)
+                metrics += report.metrics
                 if options["format"] == "text":
-                    self.stdout.write("\n".join(lines))
+                    self.stdout.write("\n".join(report.lines))
         except (Error, ImproperlyConfigured) as error:
             if options["traceback"]:
                 raise
@@ -61,6 +79,8 @@ class FlowCommand(BaseCommand):
             sys.exit(COULD_NOT_RUN)
         if options["format"] == "json":
             self.stdout.write(json.dumps({"flows": documents, "ok": well}, indent=2, default=str))
+        if options["format"] == "openmetrics":
+            self.stdout.write(as_openmetrics(metrics))
         if not well:
             sys.exit(1)
 

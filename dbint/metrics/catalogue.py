@@ -15,6 +15,8 @@ class Entry(NamedTuple):
 
 _BREAKER = ("breaker",)
 _CLIENT = ("client_id", "client")
+_FLOW = ("flow",)
+_LEG = (*_FLOW, "leg")
 _POOL = ("pool",)
 _WRITER = ("writer",)
 _STREAM = (*_WRITER, "stream")
@@ -36,6 +38,40 @@ CATALOGUE: dict[str, Entry] = {
     "dbint_breaker_state": Entry(
         "gauge", (*_BREAKER, "state"), "1 for the state that the breaker is in, else 0."
     ),
+    "dbint_flow_capture_changes_total": Entry(
+        "counter", _FLOW, "Changes of rows read from PostgreSQL's log."
+    ),
+    "dbint_flow_capture_connects_total": Entry("counter", _FLOW, "Times that the capture connected."),
+    "dbint_flow_capture_dead_letters_total": Entry("counter", _FLOW, "Changes that no message can hold."),
+    "dbint_flow_capture_delivered_messages_total": Entry("counter", _FLOW, "Messages that Kafka confirmed."),
+    "dbint_flow_capture_lag_bytes": Entry(
+        "gauge", _FLOW, "Log of PostgreSQL that is not confirmed yet, as the capture sees it."
+    ),
+    "dbint_flow_capture_read_bytes_total": Entry("counter", _FLOW, "Bytes of changes read from PostgreSQL."),
+    "dbint_flow_capture_spooled_bytes": Entry("gauge", _FLOW, "Size of open transactions that are spooled."),
+    "dbint_flow_capture_stalls_total": Entry("counter", _FLOW, "Times that reading waited for Kafka."),
+    "dbint_flow_capture_streaming": Entry("gauge", _FLOW, "1 while changes are being read, else 0."),
+    "dbint_flow_capture_transactions_total": Entry("counter", _FLOW, "Transactions read from PostgreSQL."),
+    "dbint_flow_capture_undelivered_messages": Entry("gauge", _FLOW, "Messages on their way to Kafka."),
+    "dbint_flow_dead_letters": Entry("gauge", _FLOW, "Messages in the flow's topic of dead letters."),
+    "dbint_flow_freshness_p50_seconds": Entry(
+        "gauge", _FLOW, "From commit to visible in Doris: half of the latest changes took less."
+    ),
+    "dbint_flow_freshness_p99_seconds": Entry(
+        "gauge", _FLOW, "From commit to visible in Doris: 99 % of the latest changes took less."
+    ),
+    "dbint_flow_lag_bytes": Entry("gauge", _LEG, "Log of PostgreSQL that a leg of the flow has yet to read."),
+    "dbint_flow_lag_rows": Entry("gauge", _LEG, "Rows that a leg of the flow has yet to carry."),
+    "dbint_flow_lag_seconds": Entry("gauge", _LEG, "Age of the newest commit that a leg has carried."),
+    "dbint_flow_slot_retained_bytes": Entry("gauge", _FLOW, "Log that PostgreSQL keeps for the flow's slot."),
+    "dbint_flow_status": Entry("gauge", (*_FLOW, "status"), "1 for the health that the flow has, else 0."),
+    "dbint_flow_verification_differences": Entry(
+        "gauge", (*_FLOW, "table"), "Rows that differ between PostgreSQL and Doris."
+    ),
+    "dbint_flow_verification_rows": Entry(
+        "gauge", (*_FLOW, "table", "side"), "Rows that were compared, on each side."
+    ),
+    "dbint_flow_verification_timestamp_seconds": Entry("gauge", _FLOW, "When the flow was verified last."),
     "dbint_kafka_consumer_read_bytes_total": Entry(
         "counter", _CLIENT, "Bytes of the messages read from Kafka."
     ),

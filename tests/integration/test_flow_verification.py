@@ -129,8 +129,8 @@ def delete(region: str, n: int, sequence: int = 2) -> dict[str, Any]:
 
 
 def test_ranges_are_the_same_on_both_sides(stack, source, target, orders):
-    (found,) = verify(config(stack, source, target, "orders"), settle=0, chunk_rows=7)
-    assert (found.rows_source, found.rows_target, found.ranges) == (200, 200, 29)
+    (found,) = verify(config(stack, source, target, "orders"), settle=0, chunk_rows=40)
+    assert (found.rows_source, found.rows_target, found.ranges) == (200, 200, 6)
     assert (found.suspicious_ranges, found.differences, found.same) == (0, (), True)
 
 
@@ -146,7 +146,7 @@ def test_missing_extra_and_different_rows_are_told_apart(stack, source, target, 
             order("", -1000, "1.00"),
         ),
     )
-    (found,) = verify(config(stack, source, target, "orders"), settle=0, chunk_rows=7)
+    (found,) = verify(config(stack, source, target, "orders"), settle=0, chunk_rows=40)
     assert set(found.differences) == {
         Difference(("a", "-20"), "missing"),
         Difference(("_", "19"), "missing"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from dbint.django.flow_command import FlowCommand
+from dbint.django.flow_command import FlowCommand, Report
 from dbint.flow.config import FlowConfig
 from dbint.flow.plan import Plan, TablePlan, apply_plan, plan
 
@@ -29,12 +29,12 @@ class Command(FlowCommand):
             help="how long --apply waits for Doris (default: 600)",
         )
 
-    def report(self, config: FlowConfig, options: dict[str, Any]) -> tuple[list[str], dict[str, Any], bool]:
+    def report(self, config: FlowConfig, options: dict[str, Any]) -> Report:
         made = plan(config)
         done = []
         if options["apply"] and not made.errors:
             done = apply_plan(config, made, timeout=options["timeout"])
-        return (
+        return Report(
             _text(config, made, done, applying=options["apply"]),
             _json(config, made, done),
             not made.errors,
