@@ -84,6 +84,16 @@ class KafkaAdmin(Admin, Client):
         """Delete a topic. KafkaError has kafka_code 3 when there is none."""
         super().delete_topic(topic, timeout)
 
+    def delete_if_there(self, topic: str, timeout: float | None = 15.0) -> bool:
+        """Delete the topic; False when there is none, any more or yet."""
+        try:
+            self.delete_topic(topic, timeout)
+        except KafkaError as error:
+            if error.kafka_code != UNKNOWN_TOPIC:
+                raise
+            return False
+        return True
+
     def describe_cluster(self, timeout: float | None = 10.0) -> Cluster:
         """The cluster's id, controller and brokers."""
         cluster_id, controller, brokers, _ = self.describe(None, timeout)

@@ -12,7 +12,7 @@ from typing import Any
 
 from dbint.errors import DeadlineError, KafkaError, KafkaRetriableError, UnreachableError
 from dbint.kafka import KafkaAdmin, KafkaConsumer, KafkaProducer
-from dbint.kafka.admin import UNKNOWN_TOPIC, Broker
+from dbint.kafka.admin import Broker
 from dbint.verify.advice import Target, advise
 from dbint.verify.diagnosis import Kind, classify, one_line
 from dbint.verify.kafka_port import diagnose_port, find_release
@@ -82,7 +82,7 @@ def scratch_topic(
 
     def delete() -> None:
         with access.admin() as admin:
-            delete_if_there(admin, topic)
+            admin.delete_if_there(topic, timeout=5)
 
     scope.doing(f"topic {topic} to be created")
     scope.defer(f"topic {topic}", delete)
@@ -91,22 +91,13 @@ def scratch_topic(
     yield topic
 
 
-def delete_if_there(admin: KafkaAdmin, topic: str) -> bool:
-    """Deletes the topic; False when there is none, any more or yet."""
-    try:
-        admin.delete_topic(topic, timeout=5)
-    except KafkaError as error:
-        if error.kafka_code != UNKNOWN_TOPIC:
-            raise
-        return False
-    return True
-
-
 def remove_leftovers(access: KafkaAccess, prefix: str) -> list[str]:
-    """Deletes what killed runs left: topics of exactly our shape that are more than an hour old."""
+    """Deletes what killed runs left: topics of exactly our shape, or a flow's of such a prefix, that are more
+    than an hour old.
+    """
     with access.admin() as admin:
-        stale = [topic for topic in admin.topics(timeout=5) if is_stale(topic, prefix)]
-        return [topic for topic in stale if delete_if_there(admin, topic)]
+        stale = [topic for topic in admin.topics(timeout=5) if is_stale(topic.partition(".")[0], prefix)]
+        return [topic for topic in stale if admin.delete_if_there(topic, timeout=5)]
 
 
 def read_messages(

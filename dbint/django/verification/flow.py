@@ -1,31 +1,39 @@
 """Rows on their way PostgreSQL -> Kafka -> Doris, compared value by value at the end.
 
-What travels are rows that a transaction has committed, as JSON, through the C producer and consumer; batches
-of them go into Doris by Stream Load under labels, unparsed. Sent again under the same labels nothing is
-loaded twice.
+What a transaction commits is sent to Kafka when it has, and not otherwise; and a flow of the probe's own
+carries a table as `manage.py run_flow` would: its first load, then its changes.
 """
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from django.db import connections, models, transaction
+from django.db import models, transaction
 
-from dbint import errors
-from dbint.django.backends.doris.bulk import DEFAULT_HTTP_PORT, stream_load_client
 from dbint.django.conf import get_settings
-from dbint.django.verification.access import private_connection, target_of
+from dbint.django.flows import make_config
+from dbint.django.verification import scratch_model
+from dbint.django.verification.access import clean_up_connection, private_connection, target_of
 from dbint.django.verification.scratch_model import columns, project_rows, scratch_table
-from dbint.flow import StreamLoadClient, json_lines, make_label
-from dbint.verify.advice import Target, advise
-from dbint.verify.diagnosis import causes, one_line
-from dbint.verify.kafka import KafkaAccess, read_batches, read_messages, scratch_topic
-from dbint.verify.probe import Probe, ProbeFailed, Scope
+from dbint.flow import json_lines
+from dbint.flow.config import FlowConfig
+from dbint.flow.plan import apply_plan, plan
+from dbint.flow.removal import remove_flow
+from dbint.flow.runner import PARTS, Runner
+from dbint.verify.advice import advise
+from dbint.verify.diagnosis import causes
+from dbint.verify.kafka import KafkaAccess, read_messages, scratch_topic
+from dbint.verify.probe import Probe, ProbeFailed, ProbeNotConfigured, Scope
+from dbint.verify.scratch import is_stale
 from dbint.verify.values import difference
 
 _PARTITIONS = 2
+_LOOK = 0.1  # seconds between two looks at Doris
+_DRAIN = 5.0  # seconds that the flow has for its end
+_LAST_WORDS = 3.0  # seconds before the deadline in which the probe still says what is missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +116,9 @@ class CommitProbe(IntegrationProbe):
 
 @dataclass(frozen=True, kw_only=True)
 class FlowProbe(IntegrationProbe):
-    """The whole way, ending in Doris (alias ``sink``)."""
+    """The whole way, ending in Doris (alias ``sink``), by a flow of its own: a first load, then changes."""
 
+    deadline: float = 60.0
     sink: str
     rows: int
 
@@ -117,139 +126,163 @@ class FlowProbe(IntegrationProbe):
         with (
             private_connection(self.source, scope) as postgres,
             private_connection(self.sink, scope) as doris,
-            scratch_table(postgres, scope, self.table_prefix, "source") as source,
-            scratch_table(doris, scope, self.table_prefix, "sink") as sink,
-            scratch_topic(self.access, scope, self.topic_prefix, "flow", _PARTITIONS) as topic,
+            scratch_table(postgres, scope, self.table_prefix, "flow") as model,
         ):
-            began = time.monotonic()
-            written = self.commit_and_send(scope, source, topic)
-            loads = self.load(scope, sink, topic)
-            self.compare(scope, sink, written)
-            seconds = time.monotonic() - began
-            self.load_again(scope, sink, loads)
+            self.require_log(postgres)
+            config = self.scratch_flow(scope, postgres, model)
+            self.make_target(scope, config, doris)
+            rows: Any = model._default_manager
+            templates = project_rows(postgres)
+            wanted = [
+                model(**template | {"name": f"{template['name']} {number}"})
+                for number in range(self.rows)
+                for template in (templates[number % len(templates)],)
+            ]
+            scope.doing(f"{self.rows} rows to be committed in PostgreSQL")
+            rows.using(self.source).bulk_create(wanted[::2])
+            with self.running(scope, config) as runner:
+                loaded = self.arrival(scope, runner, model, "the first load")
+                scope.doing("changes to be committed in PostgreSQL")
+                with transaction.atomic(using=self.source):
+                    rows.using(self.source).bulk_create(wanted[1::2])
+                    self.change(model, wanted[::2])
+                changed = self.arrival(scope, runner, model, "the changes")
+                status = runner.status()["sink"]
         scope.details.update(
-            rows=len(written),
-            loads=len(loads),
-            labels=sorted(loads),
-            bytes=sum(map(len, loads.values())),
-            commit_to_visible_seconds=round(seconds, 3),
+            rows=self.rows,
+            first_load_seconds=round(loaded, 3),
+            commit_to_visible_seconds=round(changed, 3),
+            sink=status,
         )
         return (
-            f"{len(written)} rows, {len(written) * len(columns())} values, in Doris {seconds:.1f} s after "
-            f"their commit; {len(loads)} loads repeated under their labels loaded nothing new"
+            f"{self.rows} rows of {len(columns()) + 2} values are the same in Doris: first load "
+            f"{loaded:.1f} s, inserts, updates, deletes and a changed key {changed:.1f} s after their commit"
         )
 
-    def commit_and_send(
-        self, scope: Scope, model: type[models.Model], topic: str
-    ) -> dict[int, dict[str, Any]]:
-        """Commits the rows, reads them back as PostgreSQL holds them, and sends those. Returns them by id."""
-        scope.doing(f"{self.rows} rows to be committed in PostgreSQL")
-        templates = project_rows(connections[self.source])
-        wanted = [
-            template | {"name": f"{template['name']} {number}"}
-            for number in range(self.rows)
-            for template in (templates[number % len(templates)],)
-        ]
-        committed: list[dict[str, Any]] = []
-        stored: Any = model._default_manager.using(self.source)
-
-        def send() -> None:
-            committed.extend(stored.order_by("pk").values())
-            scope.doing(f"{len(committed)} rows to be acknowledged by Kafka, topic {topic}")
-            self.send(scope, topic, [self.as_stored(model, row) for row in committed])
-
-        with transaction.atomic(using=self.source):
-            stored.bulk_create([model(**row) for row in wanted])
-            transaction.on_commit(send, using=self.source)
-        return {row["id"]: row for row in committed}
-
-    def as_stored(self, model: type[models.Model], row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row in the form in which Doris' columns hold its values, a UUID for one."""
-        sink = connections[self.sink]
-        return {
-            field.column: field.get_db_prep_save(row[field.attname], sink)
-            for field in model._meta.concrete_fields
-        }
-
-    def load(self, scope: Scope, model: type[models.Model], topic: str) -> dict[str, bytes]:
-        """Reads the topic and loads each partition's range as one body. Returns the bodies by label."""
-        loads: dict[str, bytes] = {}
-        with self.client(scope) as client:
-            scope.doing(f"messages of topic {topic}")
-            for batch in read_batches(self.access, scope, topic, _PARTITIONS):
-                for _, partition, first, last, *_ in batch.ranges():
-                    label = make_label("dbint-verify", topic, partition, first, last)
-                    loads[label] = batch.concat(b"\n", topic, partition)
-                    result = self.load_one(scope, client, model, label, loads[label])
-                    if result.already:
-                        raise ProbeFailed(f"Doris says that the new label {label} was loaded before")
-        return loads
-
-    def load_again(self, scope: Scope, model: type[models.Model], loads: Mapping[str, bytes]) -> None:
-        stored: Any = model._default_manager.using(self.sink)
-        before = stored.count()
-        with self.client(scope) as client:
-            for label, body in loads.items():
-                if not self.load_one(scope, client, model, label, body).already:
-                    raise ProbeFailed(
-                        f"Doris took the label {label} twice: a retry would load its rows twice"
-                    )
-        if (after := stored.count()) != before:
-            raise ProbeFailed(f"loading again under the same labels made {after} rows of {before}")
-
-    def load_one(
-        self, scope: Scope, client: StreamLoadClient, model: type[models.Model], label: str, body: bytes
-    ) -> Any:
-        scope.doing(f"Stream Load {label}")
-        target = self.load_target()
-        try:
-            return client.load(
-                str(target.database),
-                model._meta.db_table,
-                body,
-                label=label,
-                format="json",
-                read_json_by_line=True,
-                timezone="UTC",
-                error_lines=0,
-                deadline=scope.remaining(),
+    def require_log(self, postgres: Any) -> None:
+        """A project that has no flow need not be ready for one."""
+        with postgres.cursor() as cursor:
+            cursor.execute("SHOW wal_level")
+            (level,) = cursor.fetchone()
+        if level != "logical" and not get_settings().flows:
+            raise ProbeNotConfigured(
+                f"PostgreSQL has wal_level = {level}: its log holds no changes that a flow could read",
+                ["To use flows, set wal_level = logical in postgresql.conf and restart the server."],
             )
-        except errors.Error as error:
-            raise ProbeFailed(one_line(error), advise(target, error)) from error
 
-    def load_target(self) -> Target:
-        """Doris' HTTP side, where loads go."""
-        options = connections[self.sink].settings_dict.get("OPTIONS", {})
-        return replace(target_of(self.sink), port=int(options.get("http_port", DEFAULT_HTTP_PORT)))
+    def scratch_flow(self, scope: Scope, postgres: Any, model: type[models.Model]) -> FlowConfig:
+        """A flow of this probe's own; its removal is left to the scope's clean-up."""
+        scope.doing("old flows to be removed")
+        removed = remove_leftovers(postgres, self.source, self.sink, self.table_prefix)
+        scope.details["leftovers_removed"] += removed
+        with postgres.cursor() as cursor:
+            cursor.execute("SELECT current_schema()")
+            (schema,) = cursor.fetchone()
+        name = model._meta.db_table
+        table = f"{schema}.{name}"
+        # UUIDs as the Doris backend reads them; some chunks, so that a first load has a middle.
+        options = {"types": {"code": "VARCHAR(32)"}, "buckets": 1, "properties": {"replication_num": "1"}}
+        entry = scratch_entry(self.source, self.sink, name) | {
+            "TABLES": {table: options},
+            "PREFIX": name.replace("_", "-"),
+            "CHUNK_ROWS": max(1, self.rows // 4),
+        }
+        config = make_config(name, entry)
+        scope.defer(f"flow {name} (slot, publication, topics)", lambda: remove_flow(config, topics=True))
+        return config
+
+    def make_target(self, scope: Scope, config: FlowConfig, doris: Any) -> None:
+        """The flow's table in Doris, as `manage.py flow_plan --apply` makes it."""
+        scope.doing(f"CREATE TABLE {config.name} on {self.sink}")
+
+        def drop() -> None:
+            with clean_up_connection(self.sink) as fresh, fresh.cursor() as cursor:
+                cursor.execute(f"DROP TABLE IF EXISTS {fresh.ops.quote_name(config.name)} FORCE")
+
+        scratch_model.remove_leftovers(doris, self.table_prefix)
+        scope.defer(f"table {config.name} on {self.sink}", drop)
+        apply_plan(config, plan(config), timeout=scope.remaining())
 
     @contextmanager
-    def client(self, scope: Scope) -> Iterator[StreamLoadClient]:
-        """The client that the alias' own bulk loads have; without such, as ``DBINT["DORIS"]`` says."""
-        sink, doris = connections[self.sink], get_settings().doris
-        options = sink.settings_dict["OPTIONS"].get("stream_load")
-        if options is None:
-            options = {"address_map": doris.address_map, "allowed_hosts": doris.allowed_hosts}
-        with stream_load_client(sink, options) as client, scope.abortable(client.close):
-            yield client
+    def running(self, scope: Scope, config: FlowConfig) -> Iterator[Runner]:
+        """The flow, in threads of this process, as `manage.py run_flow` runs it."""
+        runner = Runner(config)
+        thread = threading.Thread(target=runner.run, name=config.name, daemon=True)
+        thread.start()
+        try:
+            with scope.abortable(runner.stop):
+                yield runner
+        finally:
+            runner.stop()
+            thread.join(_DRAIN + 10)
 
-    def compare(self, scope: Scope, model: type[models.Model], written: Mapping[int, dict[str, Any]]) -> None:
-        scope.doing("rows to be read from Doris")
+    def change(self, model: type[models.Model], present: Sequence[models.Model]) -> None:
+        """Something of each kind to rows that have been loaded."""
+        rows: Any = model._default_manager.using(self.source)
+        third = max(1, len(present) // 3)
+        rows.filter(pk__in=[row.pk for row in present[:third]]).update(small=7, words="changed", big=None)
+        rows.filter(pk__in=[row.pk for row in present[third : 2 * third]]).delete()
+        # Another key for the last one: it leaves its old place and takes a new one.
+        rows.filter(pk=present[-1].pk).update(id=present[-1].pk + 1_000_000)
+
+    def arrival(self, scope: Scope, runner: Runner, model: type[models.Model], what: str) -> float:
+        """Waits until Doris has what PostgreSQL has; how many seconds that took."""
+        scope.doing(f"{what} to be visible in Doris")
+        began = time.monotonic()
+        source: Any = model._default_manager.using(self.source)
+        written = {row["id"]: row for row in source.values()}
+        while problems := self.differences(model, written):
+            for part in PARTS:
+                trouble = runner.status()[part]["trouble"]
+                if trouble and (trouble["retry_in"] is None or scope.remaining() < _LAST_WORDS):
+                    raise ProbeFailed(f"{what}: the flow's {part} cannot work: {trouble['text']}")
+            if scope.remaining() < _LAST_WORDS:
+                scope.details["differences"] = problems
+                more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+                raise ProbeFailed(
+                    f"{what} did not arrive within {time.monotonic() - began:.0f} s: "
+                    f"{'; '.join(problems[:3])}{more}",
+                    ["What Doris refused is in the flow's dead-letter topic, with the reason."],
+                )
+            scope.sleep(_LOOK)
+        return time.monotonic() - began
+
+    def differences(self, model: type[models.Model], written: Mapping[int, dict[str, Any]]) -> list[str]:
+        """What is not in Doris as it is in PostgreSQL."""
         stored: Any = model._default_manager.using(self.sink)
         read = {row["id"]: row for row in stored.values()}
         problems = [f"row {key} is missing in Doris" for key in written.keys() - read.keys()]
-        problems += [f"Doris has a row {key} that nobody sent" for key in read.keys() - written.keys()]
+        problems += [f"Doris has a row {key} that PostgreSQL has not" for key in read.keys() - written.keys()]
         for key in written.keys() & read.keys():
             for column in ("name", *columns()):
                 line = difference(written[key]["name"], column, written[key][column], read[key][column])
                 if line:
                     problems.append(line)
-        if problems:
-            scope.details["differences"] = problems
-            more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-            raise ProbeFailed(
-                "; ".join(problems[:3]) + more,
-                [
-                    "Compare the columns in both databases: python manage.py inspectdb --database ALIAS",
-                    "Rows that Doris filtered are listed under the load's ErrorURL.",
-                ],
-            )
+        return problems
+
+
+def scratch_entry(source: str, sink: str, name: str) -> dict[str, Any]:
+    """What every flow of this probe has in common, as an entry of ``DBINT["FLOWS"]``."""
+    return {
+        "SOURCE": source,
+        "TARGET": sink,
+        "SLOT": name,
+        "PUBLICATION": name,
+        "PARTITIONS": _PARTITIONS,
+        "BATCH_SECONDS": _LOOK,
+        "DRAIN_TIMEOUT": _DRAIN,
+    }
+
+
+def remove_leftovers(postgres: Any, source: str, sink: str, prefix: str) -> list[str]:
+    """Removes slots and publications of exactly our shape that killed runs left more than an hour ago: a slot
+    that nobody reads fills the server's disk.
+    """
+    with postgres.cursor() as cursor:
+        cursor.execute("SELECT slot_name FROM pg_replication_slots UNION SELECT pubname FROM pg_publication")
+        stale = [name for (name,) in cursor.fetchall() if is_stale(name, prefix)]
+    removed = []
+    for name in stale:
+        entry = scratch_entry(source, sink, name) | {"TABLES": {f"public.{name}": {}}}
+        removed += remove_flow(make_config(name, entry))
+    return removed

@@ -10,10 +10,7 @@ from django.db import DataError, NotSupportedError, OperationalError
 from django.db.models import F, Sum, Value
 from django.utils import timezone
 
-from dbint.django.verification.flow import FlowProbe
-from dbint.verify.advice import Target
-from dbint.verify.kafka import KafkaAccess
-from dbint.verify.probe import Scope
+from dbint.django.flows import target_access
 
 from .conftest import ALIAS
 from .models import Daily, Event, Everything, Note, Visit
@@ -125,19 +122,9 @@ def test_settings_are_checked(make_connection, options):
     ("stream_load", "scheme"),
     [({"https": True, "address_map": {"be:8040": "far:9"}}, "https"), ({"allowed_hosts": ["far"]}, "http")],
 )
-def test_the_verification_loads_with_the_client_that_these_options_make(make_connection, stream_load, scheme):
+def test_a_flow_loads_with_the_client_that_these_options_make(make_connection, stream_load, scheme):
     connection = make_connection(OPTIONS={"stream_load": stream_load})
-    target = Target(service="kafka", host="none", port=1, address_from="")
-    probe = FlowProbe(
-        name="flow",
-        sink=ALIAS,
-        source=ALIAS,
-        rows=1,
-        access=KafkaAccess(target=target, options=lambda role: {}),
-        table_prefix="t",
-        topic_prefix="t",
-    )
-    with probe.client(Scope(5)) as client:
+    with target_access(ALIAS).stream_load_client() as client:
         assert repr(client) == repr(connection.bulk_loader._client)
         assert repr(client).startswith(f"<StreamLoadClient {scheme}://")
         frontend = repr(client).split()[1].rstrip(">")
