@@ -18,9 +18,10 @@ from dbint.events.config import DatabaseConfig
 from dbint.journal import repair, resubmit
 from dbint.journal.check import check_slot
 from dbint.journal.damage import DamageError
-from dbint.journal.dead import Letter, letters
+from dbint.journal.dead import DeadMessage, Letter, letters
 from dbint.journal.directory import Journal
 from dbint.journal.listing import as_text, describe, unanswered
+from dbint.journal.messages import json_lines, resend
 from dbint.journal.rows import Row, Selection, copy_binary, copy_command, csv, rows
 from dbint.journal.salvage import salvaged
 from dbint.journal.segment import Broken
@@ -98,22 +99,37 @@ def add_commands(parser: argparse.ArgumentParser, *, standalone: bool) -> None:
 
     command("ls", _ls, "show slots, chains, what waits in them, dead letters and what is in quarantine")
     command("check", _check, "look at every record and say what is damaged; changes nothing")
-    sub = command("dump", _dump, "print the rows that have not landed")
+    sub = command("dump", _dump, "print the rows and messages that have not landed")
     choosing(sub)
     sub.add_argument("--limit", type=_count, help="no more than so many")
     which_rows(sub)
     sub.add_argument(
         "--dead", action="store_true", help="print the dead letters that wait for somebody instead"
     )
-    sub = command("export", _export, "write the rows that have not landed into a file for COPY")
+    sub = command(
+        "export", _export, "write what has not landed into a file: rows for COPY, messages for Kafka as JSON"
+    )
     choosing(sub)
     which_rows(sub)
-    sub.add_argument("--as", dest="form", choices=("csv", "binary"), default="csv", help="default: csv")
+    sub.add_argument(
+        "--as",
+        dest="form",
+        choices=("csv", "binary", "json"),
+        default="csv",
+        help="json: messages for Kafka, one a line, keys and values in base64 (default: csv)",
+    )
     sub.add_argument("--output", required=True, metavar="FILE", help="a new file, or - for stdout")
     sub = command("repair", _repair, "put what is damaged into quarantine, so that the rest can be shipped")
     sub.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    sub = command("resubmit", _resubmit, "insert dead letters into their tables, each once")
+    sub = command(
+        "resubmit",
+        _resubmit,
+        "insert dead rows into their tables, each once, and send dead messages to their topics",
+    )
     choosing(sub)
+    sub.add_argument(
+        "--bootstrap", help="the Kafka brokers (default: KAFKA_BOOTSTRAP_SERVERS, … or the stack)"
+    )
     sub.add_argument("--dry-run", action="store_true", help="only say what would be done")
     connecting(sub)
     sub = command("retarget", _retarget, "give events that have not landed to another server, after a move")
@@ -260,7 +276,9 @@ def _dump(options: argparse.Namespace, connect: Connect) -> int:
     code = OK
     journal, selection = _journal(options), _selection(options)
     if options.dead:
-        found: Iterator[Row | Broken | Letter] = (one for one in unanswered(journal) if selection.has(one))
+        found: Iterator[Row | Broken | Letter | DeadMessage] = (
+            one for one in unanswered(journal) if selection.has(one)
+        )
     else:
         found = _found(options)
     left = options.limit
@@ -280,8 +298,9 @@ def _dump(options: argparse.Namespace, connect: Connect) -> int:
         else:
             what = json.dumps(described.get("row", described.get("error")), ensure_ascii=False)
             refused = ""
-            if isinstance(one, Letter):
-                refused = f" refused by {one.sqlstate}: {' '.join(one.message.split())}"
+            if not isinstance(one, Row):
+                code_of = one.sqlstate if isinstance(one, Letter) else one.error
+                refused = f" refused by {code_of}: {' '.join(one.message.split())}"
             _write(options, f"{one.chain.hex[:8]} {one.sequence} {one.stream}{refused} {what}\n")
     return code
 
@@ -293,7 +312,7 @@ def _found(options: argparse.Namespace) -> Iterator[Row | Broken]:
     return rows(journal, selection, landed=options.landed)
 
 
-def _describe_row(one: Row | Letter) -> dict[str, Any]:
+def _describe_row(one: Row | Letter | DeadMessage) -> dict[str, Any]:
     described: dict[str, Any] = {"chain": one.chain.hex, "sequence": one.sequence, "stream": one.stream}
     if isinstance(one, Letter):
         described |= {
@@ -302,6 +321,8 @@ def _describe_row(one: Row | Letter) -> dict[str, Any]:
             "message": one.message,
             "at": one.at.isoformat(),
         }
+    elif isinstance(one, DeadMessage):
+        described |= {"refused_by": one.error, "message": one.message, "at": one.at.isoformat()}
     else:
         described |= {"lane": one.lane, "kind": one.kind, "table": one.schema.table if one.schema else None}
     try:
@@ -326,7 +347,14 @@ def _export(options: argparse.Namespace, connect: Connect) -> int:
                 yield found
 
     with _output(options.output) as file:
-        file.writelines((csv if options.form == "csv" else copy_binary)(chosen()))
+        if options.form == "json":
+            file.writelines(json_lines(row.message() for row in chosen()))
+        else:
+            file.writelines((csv if options.form == "csv" else copy_binary)(chosen()))
+    if options.form == "json":
+        if last is None:
+            _fail(options, "no message was chosen: the file is empty")
+        return FOUND if last is None else code
     if last is None or last.schema is None:
         _fail(options, "no row was chosen: the file is empty")
         return FOUND
@@ -394,12 +422,10 @@ def _resubmit(options: argparse.Namespace, connect: Connect) -> int:
     chosen = [letter for letter in letters(journal.dead) if selection.has(letter)]
     outcomes: list[resubmit.Outcome] = []
     try:
-        if chosen:
-            with connect(options) as connection:
-                for outcome in resubmit.resubmit(journal.dead, chosen, connection, dry_run=options.dry_run):
-                    outcomes.append(outcome)
-                    if options.format == "text":
-                        _write(options, f"{outcome}\n")
+        for outcome in _resubmitted(options, connect, journal, chosen):
+            outcomes.append(outcome)
+            if options.format == "text":
+                _write(options, f"{outcome}\n")
     finally:
         if options.format == "json":
             described = [outcome.describe() for outcome in outcomes]
@@ -407,6 +433,27 @@ def _resubmit(options: argparse.Namespace, connect: Connect) -> int:
         else:
             _write(options, f"{resubmit.summary(outcomes)}\n")
     return FOUND if any(outcome.refused for outcome in outcomes) else OK
+
+
+def _resubmitted(
+    options: argparse.Namespace, connect: Connect, journal: Journal, chosen: Sequence[Letter | DeadMessage]
+) -> Iterator[resubmit.Outcome]:
+    """Rows to PostgreSQL, messages to Kafka; each side is asked only where it has something to do."""
+    dead_rows = [letter for letter in chosen if isinstance(letter, Letter)]
+    dead_messages = [letter for letter in chosen if isinstance(letter, DeadMessage)]
+    if dead_rows:
+        with connect(options) as connection:
+            yield from resubmit.resubmit(journal.dead, dead_rows, connection, dry_run=options.dry_run)
+    if dead_messages:
+        landed = {chain.id: chain.landed for slot in journal.slots() for chain in slot.read().chains}
+        waiting = {
+            (letter.chain, letter.sequence)
+            for letter in dead_messages
+            if letter.sequence > landed.get(letter.chain, letter.sequence)
+        }
+        sent = resend(journal.dead, dead_messages, waiting, options.bootstrap, dry_run=options.dry_run)
+        for letter, state, why in sent:
+            yield resubmit.Outcome(letter, state, why)
 
 
 # Output

@@ -1,4 +1,4 @@
-"""Dead letters: the rows that a server refused (csrc/core/dead.h)."""
+"""Dead letters: the rows and messages that a server refused (csrc/core/dead.h)."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from uuid import UUID
 
 from dbint.errors import JournalError
 from dbint.journal.damage import DamageError
+from dbint.journal.messages import Message
 from dbint.journal.schema import TYPES, Column, Schema
 from dbint.journal.values import Value, decode
 
@@ -53,6 +54,23 @@ class Letter:
         return Schema(*self.table, tuple(_column(name, sql_type) for name, sql_type in self.columns))
 
 
+@dataclass(frozen=True, slots=True)
+class DeadMessage:
+    """One refused message. ``error`` is Kafka's name of the reason, ``message`` its text."""
+
+    chain: UUID
+    sequence: int
+    stream: str
+    error: str
+    message: str
+    at: datetime
+    content: Message
+
+    def values(self) -> dict[str, Any]:
+        """What the message consists of."""
+        return self.content.shown()
+
+
 def _column(name: str, sql_type: str) -> Column:
     array = sql_type.endswith("[]")
     plain = re.sub(r"\(.*?\)", "", sql_type.removesuffix("[]")).strip()
@@ -62,7 +80,7 @@ def _column(name: str, sql_type: str) -> Column:
     return Column(name, kind, sql_type, 0, 0, 0, -1, array, nullable=True, fill="none")
 
 
-def letters(directory: Path) -> Iterator[Letter]:
+def letters(directory: Path) -> Iterator[Letter | DeadMessage]:
     """The letters of all chains that were not withdrawn, oldest sequence first within a chain.
 
     Whether the row is still in the journal, too, is not known here: a letter counts once its chain has landed
@@ -72,7 +90,7 @@ def letters(directory: Path) -> Iterator[Letter]:
         named = _FILE.fullmatch(path.name)
         if not named:
             continue
-        found: dict[int, Letter | None] = {}
+        found: dict[int, Letter | DeadMessage | None] = {}
         try:
             with path.open("rb") as file:
                 for line in file:
@@ -84,7 +102,7 @@ def letters(directory: Path) -> Iterator[Letter]:
         yield from (letter for _, letter in sorted(found.items()) if letter is not None)
 
 
-def _read_line(line: bytes, chain: UUID) -> tuple[int, Letter | None]:
+def _read_line(line: bytes, chain: UUID) -> tuple[int, Letter | DeadMessage | None]:
     """Sequence and letter, None for a withdrawal. Raises DamageError for a line that is not whole."""
     try:
         content = json.loads(line)
@@ -93,6 +111,8 @@ def _read_line(line: bytes, chain: UUID) -> tuple[int, Letter | None]:
         sequence: int = content["sequence"]
         if content.get("withdrawn") is True:
             return sequence, None
+        if "topic" in content:
+            return sequence, _read_message(content, chain)
         nspname, relname = map(str, content["table"])
         return sequence, Letter(
             chain,
@@ -107,6 +127,31 @@ def _read_line(line: bytes, chain: UUID) -> tuple[int, Letter | None]:
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamageError(f"not a whole line ({type(error).__name__})") from None
+
+
+def _read_message(content: dict[str, Any], chain: UUID) -> DeadMessage:
+    partition, identity = int(content["partition"]), content["id"]
+    return DeadMessage(
+        chain,
+        content["sequence"],
+        str(content["stream"]),
+        str(content["error"]),
+        str(content["message"]),
+        _time(content["at"]),
+        Message(
+            str(content["topic"]),
+            None if partition < 0 else partition,
+            int(content["timestamp"]),
+            None if identity is None else UUID(identity),
+            _bytes(content["key"]),
+            _bytes(content["value"]),
+            tuple((str(name), _bytes(value)) for name, value in content["headers"]),
+        ),
+    )
+
+
+def _bytes(text: Any) -> bytes | None:
+    return None if text is None else b64decode(text, validate=True)
 
 
 def _time(text: Any) -> datetime:

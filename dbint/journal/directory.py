@@ -81,8 +81,16 @@ class Chain:
     def lane(self) -> int:
         return self.newest.lane
 
+    @property
+    def of_messages(self) -> bool:
+        """Whether it holds messages for Kafka: these have no meta, and rows always have one."""
+        return not self.newest.meta
+
     @cached_property
-    def meta(self) -> Meta | DamageError:
+    def meta(self) -> Meta | DamageError | None:
+        """What its rows are; None where it holds messages."""
+        if self.of_messages:
+            return None
         try:
             return read_meta(self.newest.meta)
         except DamageError as error:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from dbint.journal.dead import Done, Letter, letters
+from dbint.journal.dead import DeadMessage, Done, Letter, letters
 from dbint.journal.directory import Chain, Journal
 
 _COLUMNS: Final = (
@@ -41,7 +41,7 @@ def describe(journal: Journal) -> dict[str, Any]:
     }
 
 
-def unanswered(journal: Journal) -> Iterator[Letter]:
+def unanswered(journal: Journal) -> Iterator[Letter | DeadMessage]:
     """The dead letters that wait for somebody: not resubmitted, and their row is not in the journal, too."""
     landed = {chain.id: chain.landed for slot in journal.slots() for chain in slot.read().chains}
     done: dict[UUID, Done] = {}
@@ -58,6 +58,7 @@ def _describe_chain(chain: Chain) -> dict[str, Any]:
         "id": chain.id.hex,
         "stream": chain.stream,
         "lane": chain.lane,
+        "holds": "messages" if chain.of_messages else "rows",
         "table": chain.table,
         "durability": chain.newest.durability,
         "segments": len(chain.pieces),
@@ -94,7 +95,7 @@ def _headline(journal: Mapping[str, Any]) -> str:
     damaged = sum(slot["damaged_files"] for slot in journal["slots"])
     newer = sum(slot["newer_version"] for slot in journal["slots"])
     parts = [
-        f"{journal['directory']}: {journal['waiting']:,} rows wait",
+        f"{journal['directory']}: {journal['waiting']:,} {_what(journal)} wait",
         size(journal["bytes"]),
         f"{journal['dead_letters']:,} dead letters" if journal["dead_letters"] else "",
         f"{journal['quarantined']:,} files in quarantine" if journal["quarantined"] else "",
@@ -104,13 +105,18 @@ def _headline(journal: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, parts)) + "\n"
 
 
+def _what(journal: Mapping[str, Any]) -> str:
+    held = {chain["holds"] for slot in journal["slots"] for chain in slot["chains"]}
+    return "messages" if held == {"messages"} else "rows"
+
+
 def _cells(chain: Mapping[str, Any]) -> tuple[str, ...]:
     oldest = chain["oldest"]
     return (
         chain["id"][:8],
         chain["stream"],
         str(chain["lane"]),
-        chain["table"] or "?",
+        chain["table"] or ("(Kafka)" if chain["holds"] == "messages" else "?"),
         chain["durability"],
         f"{chain['waiting']:,}",
         f"{chain['landed_to']:,}",

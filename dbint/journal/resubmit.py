@@ -21,7 +21,7 @@ from psycopg import pq
 
 from dbint.errors import JournalError
 from dbint.journal.damage import DamageError
-from dbint.journal.dead import Done, Letter
+from dbint.journal.dead import DeadMessage, Done, Letter
 from dbint.journal.rows import quoted
 from dbint.journal.values import split
 
@@ -34,7 +34,7 @@ _OF_THE_ROW: Final = ("21", "22", "23", "27", "40", "42", "44", "54", "55", "P0"
 class Outcome:
     """What became of one letter: ``state`` is landed, earlier, done, waits, would or refused."""
 
-    letter: Letter
+    letter: Letter | DeadMessage
     state: str
     why: str = ""
 

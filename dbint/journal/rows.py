@@ -3,15 +3,16 @@
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from dbint.errors import JournalError
 from dbint.journal.damage import DamageError
 from dbint.journal.directory import Chain, Journal
+from dbint.journal.messages import Message, read_message
 from dbint.journal.schema import Meta, Schema, read_meta
 from dbint.journal.segment import KINDS, VOID, Broken, Record
-from dbint.journal.values import Value, csv_line, decode, split, text
+from dbint.journal.values import csv_line, decode, split, text
 
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_TRAILER: Final = struct.pack(">h", -1)
@@ -50,7 +51,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record of a chain. ``schema`` is None for other kinds than rows, and where it cannot be read."""
+    """One record of a chain: a row, or a message for Kafka.
+
+    ``schema`` is None for a message, and where it cannot be read.
+    """
 
     chain: UUID
     lane: int
@@ -60,9 +64,15 @@ class Row:
     schema: Schema | None
     data: bytes
 
-    def values(self) -> dict[str, Value]:
-        """The fields by name. Raises DamageError."""
-        return decode(self.readable(), self.data)
+    def values(self) -> dict[str, Any]:
+        """The fields by name, or what a message consists of. Raises DamageError."""
+        return self.message().shown() if self.kind == "kafka" else decode(self.readable(), self.data)
+
+    def message(self) -> Message:
+        """The message that the record is. Raises DamageError."""
+        if self.kind != "kafka":
+            raise DamageError(f"sequence {self.sequence} is a {self.kind}, and no message")
+        return read_message(self.data)
 
     def texts(self) -> Iterator[str | None]:
         """The fields as PostgreSQL reads them. Raises DamageError."""
