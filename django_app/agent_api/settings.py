@@ -14,6 +14,7 @@ from dbint.discovery import is_running_in_kubernetes
 from dbint.django.conf import DbintDict
 
 from .database_config_doris import DORIS
+from .database_config_flow import FLOWS
 from .database_config_kafka import KAFKA
 from .database_config_postgres import POSTGRES
 from .vault import VaultNotConfiguredError, database_secrets
@@ -86,6 +87,7 @@ DBINT: DbintDict = {
     "SERVICES": {"postgres": POSTGRES},
     "KAFKA": KAFKA,
     "DORIS": DORIS,
+    "FLOWS": FLOWS,
 }
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
