@@ -159,7 +159,8 @@ static bool truncated(decode_run *decoding, const dbi_pgoutput_message *message)
         dbi_err err = {0};
 
         if (relation == NULL ||
-            failed(decoding, dbi_envelope_truncate(decoding->envelope, relation, &decoding->origin, &sent, &err), &err) ||
+            failed(decoding, dbi_envelope_truncate(decoding->envelope, relation, &decoding->origin, &sent, &err),
+                   &err) ||
             !message_add(decoding, relation, &sent))
             return false;
     }
@@ -234,9 +235,9 @@ static bool decode_pair(decode_run *decoding, PyObject *pair) {
         PyObject_GetBuffer(PyTuple_GET_ITEM(pair, 1), &bytes, PyBUF_SIMPLE) < 0)
         return false;
     decoding->origin.lo = lsn;
-    decoded = !failed(decoding, dbi_pgoutput_read(decoding->decoder, bytes.buf, (size_t)bytes.len, &message, &err),
-                      &err) &&
-              decode(decoding, &message);
+    decoded =
+        !failed(decoding, dbi_pgoutput_read(decoding->decoder, bytes.buf, (size_t)bytes.len, &message, &err), &err) &&
+        decode(decoding, &message);
     PyBuffer_Release(&bytes);
     return decoded;
 }
@@ -244,8 +245,10 @@ static bool decode_pair(decode_run *decoding, PyObject *pair) {
 const char dbi_decode_changes_doc[] =
     "decode_changes(changes, *, name, database, version, catalogue=None, captured_us=0)\n--\n\n"
     "The messages that a capture sends for messages of pgoutput (protocol 1).\n\n"
-    "changes: pairs (LSN as int, message as bytes), as pg_logical_slot_peek_binary_changes gives them to a session with\n"
-    "capture_settings(). catalogue(sql) answers the question to the catalogue with rows of str or None; without it the\n"
+    "changes: pairs (LSN as int, message as bytes), as pg_logical_slot_peek_binary_changes gives them to a session "
+    "with\n"
+    "capture_settings(). catalogue(sql) answers the question to the catalogue with rows of str or None; without it "
+    "the\n"
     "replica identity stands for the key. Returns tuples (\"schema.table\", key, value, headers).";
 
 PyObject *dbi_decode_changes(PyObject *module, PyObject *args, PyObject *kwargs) {

@@ -131,10 +131,9 @@ static void put_relation_alone(pg_wire *wire) {
     put_relation(wire, 0);
 }
 
-static void (*const messages[])(pg_wire *) = {put_begin,         put_commit,       put_relation_alone,  put_insert_alone,
-                                           put_update_with_key, put_delete,     put_truncate,        put_message,
-                                           put_type,          put_origin,       put_stream_start,    put_stream_commit,
-                                           put_stream_abort};
+static void (*const messages[])(pg_wire *) = {
+    put_begin,   put_commit, put_relation_alone, put_insert_alone, put_update_with_key, put_delete,      put_truncate,
+    put_message, put_type,   put_origin,         put_stream_start, put_stream_commit,   put_stream_abort};
 
 /* Reads a message out of memory of exactly its length, so that a sanitizer sees each byte too far. */
 static dbi_rc read_exactly(dbi_pgoutput *decoder, const uint8_t *bytes, size_t length, dbi_pgoutput_message *message,

@@ -165,10 +165,10 @@ TEST(relation_sql_fits_and_names_the_table) {
 }
 
 TEST(relation_learns_its_key_and_types) {
-    static const dbi_pgoutput_column said[] = {{false, "a", 23, -1},     {true, "b", 16500, -1},   {true, "mood", 16501, -1},
-                                               {false, "tags", 16502, -1}, {false, "h", 16503, -1},  {false, "gone", 16504, -1},
-                                               {false, "pair", 16505, -1}, {false, "bit", 1560, 1},  {false, "bits", 1560, 8},
-                                               {false, "deep", 16506, -1}, {false, "ints", 1007, -1}};
+    static const dbi_pgoutput_column said[] = {
+        {false, "a", 23, -1},     {true, "b", 16500, -1},     {true, "mood", 16501, -1},  {false, "tags", 16502, -1},
+        {false, "h", 16503, -1},  {false, "gone", 16504, -1}, {false, "pair", 16505, -1}, {false, "bit", 1560, 1},
+        {false, "bits", 1560, 8}, {false, "deep", 16506, -1}, {false, "ints", 1007, -1}};
     static const answer_column known[] = {
         {.name = "a", .type = "23", .key = "1"},
         {.name = "b", .type = "16500", .in_identity = "t", .key = "0", .base = "1700", .base_typmod = "655366"},
@@ -227,15 +227,15 @@ done:
 TEST(relation_keeps_the_identity_when_the_key_is_not_in_the_message) {
     static const answer_column renamed[] = {{.name = "number", .type = "23", .in_identity = "t", .key = "0"},
                                             {.name = "name", .type = "25"}};
-    static const answer_column half[] = {{.name = "id", .type = "23", .key = "0"}, {.name = "new", .type = "23", .key = "1"}};
+    static const answer_column half[] = {{.name = "id", .type = "23", .key = "0"},
+                                         {.name = "new", .type = "23", .key = "1"}};
     static const answer_column none[] = {{.name = "id", .type = "23"}, {.name = "name", .type = "25"}};
     dbi_relations *relations = NULL;
     dbi_relation *relation;
     dbi_pgoutput_relation message = two();
-    PGresult *answers[] = {answer_make("16400", "public", "t", "d", renamed, 2),
-                           answer_make("16400", "public", "t", "d", half, 2),
-                           answer_make("16400", "public", "t", "d", none, 2),
-                           answer_make("16400", "public", "t", "d", none, 0)};
+    PGresult *answers[] = {
+        answer_make("16400", "public", "t", "d", renamed, 2), answer_make("16400", "public", "t", "d", half, 2),
+        answer_make("16400", "public", "t", "d", none, 2), answer_make("16400", "public", "t", "d", none, 0)};
     dbi_err err = {0};
 
     TRY(dbi_relations_new(&relations, &err));

@@ -20,7 +20,6 @@
 #include "pgvalue.h"
 #include "utf8_int.h"
 
-
 #define PART_MAX 8192u /* of a part that is kept */
 #define NAME_MAX_LENGTH 1024u
 
@@ -52,7 +51,7 @@ static bool put_name(dbi__out *out, const char *name) {
 
 dbi_rc dbi_envelope_new(dbi_envelope **envelope, const dbi_envelope_options *options, dbi_err *err) {
     dbi_envelope *made = NULL;
-    
+
     const char *names[] = {options->version, options->name, options->database};
     dbi_rc rc = DBI_OK;
 
@@ -60,7 +59,8 @@ dbi_rc dbi_envelope_new(dbi_envelope **envelope, const dbi_envelope_options *opt
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (names[i] == NULL || names[i][0] == '\0' || strlen(names[i]) > NAME_MAX_LENGTH ||
             !dbi__utf8_valid((const uint8_t *)names[i], strlen(names[i])))
-            return dbi_err_set(err, DBI_EINVAL, "the version, topic prefix or database of a flow is empty, too long or no UTF-8");
+            return dbi_err_set(err, DBI_EINVAL,
+                               "the version, topic prefix or database of a flow is empty, too long or no UTF-8");
     made = dbi_calloc(1, sizeof *made);
     if (made == NULL)
         goto no_memory;
@@ -375,8 +375,7 @@ static dbi_rc begin(dbi_envelope *envelope, const dbi_origin *origin, dbi_err *e
 
 static bool part_same(const dbi_envelope *envelope, const msg_part *a, const msg_part *b) {
     return a->length == b->length &&
-           (a->length == 0 ||
-            memcmp(envelope->out.bytes + a->at, envelope->out.bytes + b->at, a->length) == 0);
+           (a->length == 0 || memcmp(envelope->out.bytes + a->at, envelope->out.bytes + b->at, a->length) == 0);
 }
 
 static dbi_rc change_width(const dbi_relation *relation, unsigned count, dbi_err *err) {

@@ -18,10 +18,10 @@
 #include "relation.h"
 
 #define DBI_ENVELOPE_UNAVAILABLE "__debezium_unavailable_value"
-#define DBI_ENVELOPE_HEADER_UNCHANGED "dbint.unchanged"    /* names of columns, comma-separated */
-#define DBI_ENVELOPE_HEADER_NEWKEY "__debezium.newkey"     /* of the delete of a changed key: the new key as JSON */
-#define DBI_ENVELOPE_HEADER_OLDKEY "__debezium.oldkey"     /* of the create that follows it */
-#define DBI_ENVELOPE_MAX_DEFAULT (UINT32_C(256) << 20)     /* bytes of a value */
+#define DBI_ENVELOPE_HEADER_UNCHANGED "dbint.unchanged" /* names of columns, comma-separated */
+#define DBI_ENVELOPE_HEADER_NEWKEY "__debezium.newkey"  /* of the delete of a changed key: the new key as JSON */
+#define DBI_ENVELOPE_HEADER_OLDKEY "__debezium.oldkey"  /* of the create that follows it */
+#define DBI_ENVELOPE_MAX_DEFAULT (UINT32_C(256) << 20)  /* bytes of a value */
 
 typedef struct dbi_envelope_options {
     const char *name;     /* topic prefix: source.name */
@@ -32,10 +32,10 @@ typedef struct dbi_envelope_options {
 
 /* What a message says of its origin. */
 typedef struct dbi_origin {
-    uint64_t hi;         /* sequence: the transaction's final LSN (begin.final_lsn); of a snapshot the consistent point */
-    uint64_t lo;         /* sequence and source.lsn: the change's LSN; of a snapshot the same as hi */
-    uint32_t xid;        /* 0 = null */
-    int64_t commit_us;   /* source.ts_*: commit time; of a snapshot when it was read; since 1970 */
+    uint64_t hi;       /* sequence: the transaction's final LSN (begin.final_lsn); of a snapshot the consistent point */
+    uint64_t lo;       /* sequence and source.lsn: the change's LSN; of a snapshot the same as hi */
+    uint32_t xid;      /* 0 = null */
+    int64_t commit_us; /* source.ts_*: commit time; of a snapshot when it was read; since 1970 */
     int64_t captured_us; /* ts_*: now */
     bool snapshot;
 } dbi_origin;
@@ -64,8 +64,9 @@ DBI_NODISCARD dbi_rc dbi_envelope_new(dbi_envelope **envelope, const dbi_envelop
 void dbi_envelope_free(dbi_envelope *envelope);
 
 /* Writes one change as one message, or two: an update that changes the key is a delete of the old key, then a create of
- * the new one. kind is DBI_PGOUTPUT_INSERT, _UPDATE or _DELETE; the rows have as many cells as the relation has columns.
- * DBI_OK; DBI_EINVAL (a row of another width, a value that is not what its type says); DBI_ETOOBIG; DBI_ENOMEM. */
+ * the new one. kind is DBI_PGOUTPUT_INSERT, _UPDATE or _DELETE; the rows have as many cells as the relation has
+ * columns. DBI_OK; DBI_EINVAL (a row of another width, a value that is not what its type says); DBI_ETOOBIG;
+ * DBI_ENOMEM. */
 DBI_NODISCARD dbi_rc dbi_envelope_change(dbi_envelope *envelope, const dbi_relation *relation, dbi_pgoutput_kind kind,
                                          const dbi_pgoutput_change *change, const dbi_origin *origin,
                                          dbi_envelope_message messages[DBI_ENVELOPE_MESSAGES_MAX], unsigned *count,

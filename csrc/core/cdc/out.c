@@ -59,14 +59,15 @@ void dbi__out_signed(dbi__out *out, int64_t value) {
 #define ONES UINT64_C(0x0101010101010101)
 #define HIGHS UINT64_C(0x8080808080808080)
 
-/* The high bit of each byte that cannot be copied as it is (control, quote, backslash, above 127); bytes after the first
- * such one may be marked without being one. */
+/* The high bit of each byte that cannot be copied as it is (control, quote, backslash, above 127); bytes after the
+ * first such one may be marked without being one. */
 static inline uint64_t special_bytes(uint64_t eight) {
     uint64_t control = eight - ONES * 0x20;
     uint64_t quote = (eight ^ ONES * '"') - ONES;
     uint64_t backslash = (eight ^ ONES * '\\') - ONES;
 
-    return (((control & ~eight) | (quote & ~(eight ^ ONES * '"')) | (backslash & ~(eight ^ ONES * '\\'))) | eight) & HIGHS;
+    return (((control & ~eight) | (quote & ~(eight ^ ONES * '"')) | (backslash & ~(eight ^ ONES * '\\'))) | eight) &
+           HIGHS;
 }
 
 static inline bool is_special(uint8_t byte) {

@@ -82,9 +82,9 @@ typedef struct pg_reader {
 
 static void reader_fail(pg_reader *reader, const char *what) {
     if (reader->rc == DBI_OK)
-        reader->rc = dbi_err_set(reader->err, DBI_ECORRUPT, "a replication message of kind '%c' (%zu bytes): %s at byte %zu",
-                                 reader->kind, (size_t)(reader->end - reader->begin), what,
-                                 (size_t)(reader->at - reader->begin));
+        reader->rc = dbi_err_set(reader->err, DBI_ECORRUPT,
+                                 "a replication message of kind '%c' (%zu bytes): %s at byte %zu", reader->kind,
+                                 (size_t)(reader->end - reader->begin), what, (size_t)(reader->at - reader->begin));
     reader->at = reader->end;
 }
 
@@ -168,7 +168,8 @@ static bool array_room(pg_reader *reader, void **array, unsigned *capacity, unsi
     grown = dbi_realloc(*array, count * size);
     if (grown == NULL) {
         if (reader->rc == DBI_OK)
-            reader->rc = dbi_err_set(reader->err, DBI_ENOMEM, "out of memory for a replication message of %u entries", count);
+            reader->rc =
+                dbi_err_set(reader->err, DBI_ENOMEM, "out of memory for a replication message of %u entries", count);
         reader->at = reader->end;
         return false;
     }

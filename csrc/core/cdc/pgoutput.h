@@ -1,9 +1,9 @@
 /* pgoutput.h - reads the messages of PostgreSQL's logical replication plugin, protocol versions 1 and 2
  *
- * One call reads one message: what a CopyData message of kind 'w' holds after its header of 25 bytes. Nothing is copied:
- * names and values point into the bytes given, and are valid as long as those are; arrays are the decoder's, and valid
- * until its next call. No byte past the end is looked at; a message that is cut short, too long, or says what cannot be
- * is refused whole (DBI_ECORRUPT), with what was expected and at which byte.
+ * One call reads one message: what a CopyData message of kind 'w' holds after its header of 25 bytes. Nothing is
+ * copied: names and values point into the bytes given, and are valid as long as those are; arrays are the decoder's,
+ * and valid until its next call. No byte past the end is looked at; a message that is cut short, too long, or says what
+ * cannot be is refused whole (DBI_ECORRUPT), with what was expected and at which byte.
  *
  * Streamed transactions (version 2): between Stream Start and Stream Stop, messages of changes, relations and types
  * begin with the (sub)transaction's id. The decoder follows that by itself in the order of the wire. Who puts the bytes
@@ -75,7 +75,7 @@ typedef struct dbi_pgoutput_message {
             uint64_t final_lsn; /* start of the commit record */
             int64_t commit_us;
         } begin;
-        struct { /* commit and stream commit */
+        struct {              /* commit and stream commit */
             uint64_t lsn;     /* start of the commit record */
             uint64_t end_lsn; /* what may be confirmed */
             int64_t commit_us;
@@ -123,8 +123,8 @@ void dbi_pgoutput_reset(dbi_pgoutput *decoder);
 /* Says that the messages that follow were sent inside a stream (true), or were not (false). */
 void dbi_pgoutput_streamed(dbi_pgoutput *decoder, bool streamed);
 
-/* DBI_OK; DBI_ECORRUPT; DBI_ENOMEM. Allocates only for a table with more columns, or a TRUNCATE or Relation message with
- * more entries, than any before. */
+/* DBI_OK; DBI_ECORRUPT; DBI_ENOMEM. Allocates only for a table with more columns, or a TRUNCATE or Relation message
+ * with more entries, than any before. */
 DBI_NODISCARD dbi_rc dbi_pgoutput_read(dbi_pgoutput *decoder, const uint8_t *bytes, size_t length,
                                        dbi_pgoutput_message *message, dbi_err *err);
 

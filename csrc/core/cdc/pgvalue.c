@@ -37,30 +37,30 @@ typedef struct builtin {
 
 /* pg_type.dat; types that are missing here are unknown ones. */
 static const builtin builtins[] = {
-    {16, 1000, DBI_PGKIND_BOOL},         {17, 1001, DBI_PGKIND_BYTEA},     {18, 1002, DBI_PGKIND_STRING},
-    {19, 1003, DBI_PGKIND_STRING},       {20, 1016, DBI_PGKIND_INT},       {21, 1005, DBI_PGKIND_INT},
-    {23, 1007, DBI_PGKIND_INT},          {25, 1009, DBI_PGKIND_STRING},    {26, 1028, DBI_PGKIND_INT},
-    {114, 199, DBI_PGKIND_STRING},       {142, 143, DBI_PGKIND_STRING},    {600, 1017, DBI_PGKIND_POINT},
-    {601, 1018, DBI_PGKIND_LSEG},        {602, 1019, DBI_PGKIND_PATH},      {603, 1020, DBI_PGKIND_BOX},
-    {604, 1027, DBI_PGKIND_POLYGON},     {628, 629, DBI_PGKIND_LINE},       {718, 719, DBI_PGKIND_CIRCLE},
-    {700, 1021, DBI_PGKIND_FLOAT},       {701, 1022, DBI_PGKIND_FLOAT},    {790, 791, DBI_PGKIND_MONEY},
-    {829, 1040, DBI_PGKIND_STRING},      {869, 1041, DBI_PGKIND_STRING},   {650, 651, DBI_PGKIND_STRING},
-    {774, 775, DBI_PGKIND_STRING},       {1042, 1014, DBI_PGKIND_STRING},  {1043, 1015, DBI_PGKIND_STRING},
-    {1082, 1182, DBI_PGKIND_DATE},       {1083, 1183, DBI_PGKIND_TIME},    {1114, 1115, DBI_PGKIND_TIMESTAMP},
+    {16, 1000, DBI_PGKIND_BOOL},          {17, 1001, DBI_PGKIND_BYTEA},      {18, 1002, DBI_PGKIND_STRING},
+    {19, 1003, DBI_PGKIND_STRING},        {20, 1016, DBI_PGKIND_INT},        {21, 1005, DBI_PGKIND_INT},
+    {23, 1007, DBI_PGKIND_INT},           {25, 1009, DBI_PGKIND_STRING},     {26, 1028, DBI_PGKIND_INT},
+    {114, 199, DBI_PGKIND_STRING},        {142, 143, DBI_PGKIND_STRING},     {600, 1017, DBI_PGKIND_POINT},
+    {601, 1018, DBI_PGKIND_LSEG},         {602, 1019, DBI_PGKIND_PATH},      {603, 1020, DBI_PGKIND_BOX},
+    {604, 1027, DBI_PGKIND_POLYGON},      {628, 629, DBI_PGKIND_LINE},       {718, 719, DBI_PGKIND_CIRCLE},
+    {700, 1021, DBI_PGKIND_FLOAT},        {701, 1022, DBI_PGKIND_FLOAT},     {790, 791, DBI_PGKIND_MONEY},
+    {829, 1040, DBI_PGKIND_STRING},       {869, 1041, DBI_PGKIND_STRING},    {650, 651, DBI_PGKIND_STRING},
+    {774, 775, DBI_PGKIND_STRING},        {1042, 1014, DBI_PGKIND_STRING},   {1043, 1015, DBI_PGKIND_STRING},
+    {1082, 1182, DBI_PGKIND_DATE},        {1083, 1183, DBI_PGKIND_TIME},     {1114, 1115, DBI_PGKIND_TIMESTAMP},
     {1184, 1185, DBI_PGKIND_TIMESTAMPTZ}, {1186, 1187, DBI_PGKIND_INTERVAL}, {1266, 1270, DBI_PGKIND_TIMETZ},
-    {1560, 1561, DBI_PGKIND_BITS},       {1562, 1563, DBI_PGKIND_BITS},    {1700, 1231, DBI_PGKIND_NUMERIC},
-    {2950, 2951, DBI_PGKIND_STRING},     {3614, 3643, DBI_PGKIND_STRING},  {3802, 3807, DBI_PGKIND_STRING},
-    {3904, 3905, DBI_PGKIND_STRING},     {3906, 3907, DBI_PGKIND_STRING},  {3908, 3909, DBI_PGKIND_STRING},
-    {3910, 3911, DBI_PGKIND_STRING},     {3912, 3913, DBI_PGKIND_STRING},  {3926, 3927, DBI_PGKIND_STRING},
+    {1560, 1561, DBI_PGKIND_BITS},        {1562, 1563, DBI_PGKIND_BITS},     {1700, 1231, DBI_PGKIND_NUMERIC},
+    {2950, 2951, DBI_PGKIND_STRING},      {3614, 3643, DBI_PGKIND_STRING},   {3802, 3807, DBI_PGKIND_STRING},
+    {3904, 3905, DBI_PGKIND_STRING},      {3906, 3907, DBI_PGKIND_STRING},   {3908, 3909, DBI_PGKIND_STRING},
+    {3910, 3911, DBI_PGKIND_STRING},      {3912, 3913, DBI_PGKIND_STRING},   {3926, 3927, DBI_PGKIND_STRING},
 };
 
 static const struct {
     const char *name;
     dbi_pgkind kind;
 } extensions[] = {
-    {"citext", DBI_PGKIND_STRING},    {"ltree", DBI_PGKIND_STRING},      {"isbn", DBI_PGKIND_STRING},
-    {"hstore", DBI_PGKIND_HSTORE},    {"geometry", DBI_PGKIND_GEOMETRY}, {"geography", DBI_PGKIND_GEOMETRY},
-    {"vector", DBI_PGKIND_VECTOR},    {"halfvec", DBI_PGKIND_VECTOR},
+    {"citext", DBI_PGKIND_STRING}, {"ltree", DBI_PGKIND_STRING},      {"isbn", DBI_PGKIND_STRING},
+    {"hstore", DBI_PGKIND_HSTORE}, {"geometry", DBI_PGKIND_GEOMETRY}, {"geography", DBI_PGKIND_GEOMETRY},
+    {"vector", DBI_PGKIND_VECTOR}, {"halfvec", DBI_PGKIND_VECTOR},
 };
 
 dbi_pgkind dbi__pgkind_of(uint32_t oid, char typtype, const char *typname, bool *array, uint32_t *base) {
@@ -159,7 +159,8 @@ bool dbi__put_float(dbi__out *out, const uint8_t *text, size_t length) {
     return false;
 }
 
-/* A string, for a number of JSON may be read as one of few digits; Debezium has names of its own for the special ones. */
+/* A string, for a number of JSON may be read as one of few digits; Debezium has names of its own for the special ones.
+ */
 static bool put_numeric(dbi__out *out, const uint8_t *text, size_t length) {
     if (is_number(text, length))
         return put_quoted(out, text, length);
@@ -476,11 +477,11 @@ static bool put_array(dbi__pgvalues *values, dbi__out *out, const dbi_relation_c
 
 bool dbi__pgvalue_put(dbi__pgvalues *values, dbi__out *out, const dbi_relation_column *column, const uint8_t *text,
                       size_t length) {
-    return column->array ? put_array(values, out, column, text, length)
-                         : put_scalar(values, out, column, text, length);
+    return column->array ? put_array(values, out, column, text, length) : put_scalar(values, out, column, text, length);
 }
 
-/* In the form that Debezium gives it, where that has a form: a list of the text, of its bytes as numbers, a map of it. */
+/* In the form that Debezium gives it, where that has a form: a list of the text, of its bytes as numbers, a map of it.
+ */
 void dbi__pgvalue_put_unavailable(dbi__out *out, const dbi_relation_column *column) {
     static const char unavailable[] = DBI_ENVELOPE_UNAVAILABLE;
 

@@ -6,8 +6,8 @@
  *   polygon  ((x,y),…)                          vector  [n,n,…]
  *   PostGIS  EWKB in hexadecimal: byte order, type with a flag for the SRID, the SRID where the flag says so
  *
- * Shapes become well-known binary, as Debezium makes them of these: a box and a polygon a ring that ends where it began,
- * a line segment and a path a string of points; what that leaves out stands in "extensions".
+ * Shapes become well-known binary, as Debezium makes them of these: a box and a polygon a ring that ends where it
+ * began, a line segment and a path a string of points; what that leaves out stands in "extensions".
  */
 #include <stdlib.h>
 
@@ -200,7 +200,7 @@ bool dbi__put_shape(dbi__pgvalues *values, dbi__out *out, dbi_pgkind kind, const
     bool ring = kind == DBI_PGKIND_BOX || kind == DBI_PGKIND_POLYGON, open = length > 0 && *text == '[';
     const uint8_t *begin = text, *end = text + length;
     dbi__out *wkb = &values->object;
-    pg_point corners[2];
+    pg_point corners[2] = {{0, 0}, {0, 0}};
     size_t counted;
     uint32_t count;
 

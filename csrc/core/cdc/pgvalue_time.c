@@ -126,8 +126,8 @@ static bool read_offset(const uint8_t *text, size_t length, int *seconds) {
     if (length < 3 || (text[0] != '+' && text[0] != '-'))
         return false;
     for (size_t at = 1; at < length; at += 3, unit /= 60) {
-        if (unit == 0 || length - at < 2 || dbi__digits(text + at, 2) != 2 || (at + 2 < length && text[at + 2] != ':') ||
-            at + 3 == length)
+        if (unit == 0 || length - at < 2 || dbi__digits(text + at, 2) != 2 ||
+            (at + 2 < length && text[at + 2] != ':') || at + 3 == length)
             return false;
         sum += (int)two_digits(text + at) * unit;
     }

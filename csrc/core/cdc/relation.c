@@ -212,7 +212,8 @@ static dbi_relation *relation_make(const dbi_pgoutput_relation *message) {
 
     if (!put_texts(NULL, &area, &json, message))
         goto done;
-    relation = dbi_calloc(1, sizeof *relation + count * (sizeof *relation->columns + sizeof *relation->key) + area.length);
+    relation =
+        dbi_calloc(1, sizeof *relation + count * (sizeof *relation->columns + sizeof *relation->key) + area.length);
     if (relation == NULL)
         goto done;
     relation->columns = (dbi_relation_column *)(void *)(relation + 1);
@@ -268,8 +269,9 @@ dbi_rc dbi_relations_put(dbi_relations *relations, const dbi_pgoutput_relation *
                            message->oid);
     for (unsigned i = 0; i < message->column_count; i++)
         if (!name_good(message->columns[i].name))
-            return dbi_err_set(err, DBI_EINVAL, "column %u of table %s.%s has a name that is empty, too long or no UTF-8",
-                               i + 1, message->nspname, message->relname);
+            return dbi_err_set(err, DBI_EINVAL,
+                               "column %u of table %s.%s has a name that is empty, too long or no UTF-8", i + 1,
+                               message->nspname, message->relname);
     slot = slot_take(relations, message->oid);
     if (slot == NULL)
         goto no_memory;
@@ -312,9 +314,10 @@ enum {
     ANSWER_FIELDS
 };
 
-/* The key: the primary key; but with replica identity USING INDEX that index, unless it holds the whole primary key, for
- * a delete says no more than its columns. Where there is neither, the first by name of the unique indexes that say as
- * much: no null, no condition, no expression, checked at once. Types are followed down: a domain to what it is of, an array to its element. */
+/* The key: the primary key; but with replica identity USING INDEX that index, unless it holds the whole primary key,
+ * for a delete says no more than its columns. Where there is neither, the first by name of the unique indexes that say
+ * as much: no null, no condition, no expression, checked at once. Types are followed down: a domain to what it is of,
+ * an array to its element. */
 void dbi_relation_sql(uint32_t oid, char sql[DBI_RELATION_SQL_SIZE]) {
     (void)snprintf(
         sql, DBI_RELATION_SQL_SIZE,
@@ -325,7 +328,8 @@ void dbi_relation_sql(uint32_t oid, char sql[DBI_RELATION_SQL_SIZE]) {
         " CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE c.typmod END,"
         " c.arrays + CASE t.typtype WHEN 'd' THEN 0 ELSE 1 END"
         " FROM chain c JOIN pg_catalog.pg_type t ON t.oid = c.oid"
-        " WHERE t.typtype = 'd' OR (t.typcategory = 'A' AND t.typelem <> 0 AND t.typlen = -1 AND t.oid NOT IN (22, 30))),"
+        " WHERE t.typtype = 'd'"
+        " OR (t.typcategory = 'A' AND t.typelem <> 0 AND t.typlen = -1 AND t.oid NOT IN (22, 30))),"
         " base AS (SELECT DISTINCT ON (attnum) * FROM chain ORDER BY attnum, step DESC)"
         " SELECT r.oid, n.nspname, r.relname, r.relreplident, a.attname, a.atttypid, a.atttypmod, a.attgenerated <> '',"
         " CASE r.relreplident WHEN 'f' THEN true WHEN 'n' THEN false ELSE EXISTS (SELECT FROM pg_catalog.pg_index i"
@@ -371,7 +375,8 @@ static dbi_rc answer_check(const PGresult *answer, dbi_err *err) {
     for (int row = 0; row < PQntuples(answer); row++)
         for (int field = 0; field < ANSWER_FIELDS; field++)
             if (PQgetisnull(answer, row, field) && field != ANSWER_KEY)
-                return dbi_err_set(err, DBI_ESERVER, "the catalogue says nothing in field %d of a table's column", field);
+                return dbi_err_set(err, DBI_ESERVER, "the catalogue says nothing in field %d of a table's column",
+                                   field);
     return DBI_OK;
 }
 

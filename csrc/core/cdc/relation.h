@@ -37,32 +37,32 @@
 
 /* How a value is written in JSON; docs/flow.md has the table. */
 typedef enum dbi_pgkind {
-    DBI_PGKIND_UNKNOWN,     /* base64 of its text */
-    DBI_PGKIND_STRING,      /* a string: text, varchar, bpchar, uuid, json, xml, inet, ranges, enums ... */
-    DBI_PGKIND_BOOL,        /* true, false */
-    DBI_PGKIND_INT,         /* a number: int2, int4, int8, oid */
-    DBI_PGKIND_FLOAT,       /* a number; "NaN", "Infinity", "-Infinity" as strings */
-    DBI_PGKIND_NUMERIC,     /* a string; "NAN", "POSITIVE_INFINITY", "NEGATIVE_INFINITY" */
-    DBI_PGKIND_MONEY,       /* a string without currency and separators */
-    DBI_PGKIND_DATE,        /* the temporal types: strings in ISO 8601, in UTC */
+    DBI_PGKIND_UNKNOWN, /* base64 of its text */
+    DBI_PGKIND_STRING,  /* a string: text, varchar, bpchar, uuid, json, xml, inet, ranges, enums ... */
+    DBI_PGKIND_BOOL,    /* true, false */
+    DBI_PGKIND_INT,     /* a number: int2, int4, int8, oid */
+    DBI_PGKIND_FLOAT,   /* a number; "NaN", "Infinity", "-Infinity" as strings */
+    DBI_PGKIND_NUMERIC, /* a string; "NAN", "POSITIVE_INFINITY", "NEGATIVE_INFINITY" */
+    DBI_PGKIND_MONEY,   /* a string without currency and separators */
+    DBI_PGKIND_DATE,    /* the temporal types: strings in ISO 8601, in UTC */
     DBI_PGKIND_TIME,
     DBI_PGKIND_TIMETZ,
     DBI_PGKIND_TIMESTAMP,
     DBI_PGKIND_TIMESTAMPTZ,
-    DBI_PGKIND_INTERVAL,    /* P1Y2M3DT4H5M6.789S */
-    DBI_PGKIND_BYTEA,       /* base64 */
-    DBI_PGKIND_BIT,         /* bit(1): true, false */
-    DBI_PGKIND_BITS,        /* base64 of the bits, little-endian */
-    DBI_PGKIND_HSTORE,      /* a string that holds a JSON object */
-    DBI_PGKIND_POINT,       /* {"x":, "y":, "wkb":, "srid":} */
-    DBI_PGKIND_LINE,        /* {"a":, "b":, "c":} */
-    DBI_PGKIND_CIRCLE,      /* {"center": point, "radius":} */
-    DBI_PGKIND_LSEG,        /* these four: {"wkb":, "srid":, "extensions": {"type":}} */
+    DBI_PGKIND_INTERVAL, /* P1Y2M3DT4H5M6.789S */
+    DBI_PGKIND_BYTEA,    /* base64 */
+    DBI_PGKIND_BIT,      /* bit(1): true, false */
+    DBI_PGKIND_BITS,     /* base64 of the bits, little-endian */
+    DBI_PGKIND_HSTORE,   /* a string that holds a JSON object */
+    DBI_PGKIND_POINT,    /* {"x":, "y":, "wkb":, "srid":} */
+    DBI_PGKIND_LINE,     /* {"a":, "b":, "c":} */
+    DBI_PGKIND_CIRCLE,   /* {"center": point, "radius":} */
+    DBI_PGKIND_LSEG,     /* these four: {"wkb":, "srid":, "extensions": {"type":}} */
     DBI_PGKIND_BOX,
     DBI_PGKIND_PATH,
     DBI_PGKIND_POLYGON,
-    DBI_PGKIND_GEOMETRY,    /* PostGIS: {"wkb":, "srid":} */
-    DBI_PGKIND_VECTOR,      /* pgvector: an array of numbers */
+    DBI_PGKIND_GEOMETRY, /* PostGIS: {"wkb":, "srid":} */
+    DBI_PGKIND_VECTOR,   /* pgvector: an array of numbers */
 } dbi_pgkind;
 
 typedef struct dbi_relation_column {
@@ -73,7 +73,7 @@ typedef struct dbi_relation_column {
     bool in_key;      /* is part of the message's key */
     bool array;       /* the value is an array whose elements are of `kind` */
     dbi_pgkind kind;
-    uint32_t base;    /* OID that decided on the kind: of the element, and under the domains */
+    uint32_t base; /* OID that decided on the kind: of the element, and under the domains */
     int32_t base_typmod;
     char delimiter;   /* between elements of an array */
     const char *json; /* "name": as it stands in JSON, with the quotes and the colon */
@@ -85,8 +85,8 @@ typedef struct dbi_relation {
     uint32_t version;    /* from 1 on; one more for each change of what stands here */
     const char *nspname; /* NUL-terminated UTF-8 */
     const char *relname;
-    char identity;       /* pg_class.relreplident: d, n, f, i */
-    bool described;      /* the catalogue's answer is in; cleared by each Relation message */
+    char identity;  /* pg_class.relreplident: d, n, f, i */
+    bool described; /* the catalogue's answer is in; cleared by each Relation message */
     unsigned column_count;
     dbi_relation_column *columns; /* in the order of a change's values */
     unsigned key_count;           /* 0 = no key: messages have none */
@@ -124,9 +124,9 @@ dbi_relation *dbi_relations_find(dbi_relations *relations, uint32_t oid);
 /* Forgets all tables (a new session sends its Relation messages again), but not their versions. */
 void dbi_relations_clear(dbi_relations *relations);
 
-/* Takes a Relation message in. With the same columns as before, the relation stays what it is but for `described`, which
- * is false after each message: a key or a type may have changed without a trace in the message.
- * DBI_OK, DBI_ENOMEM, DBI_EINVAL (text that is not UTF-8). */
+/* Takes a Relation message in. With the same columns as before, the relation stays what it is but for `described`,
+ * which is false after each message: a key or a type may have changed without a trace in the message. DBI_OK,
+ * DBI_ENOMEM, DBI_EINVAL (text that is not UTF-8). */
 DBI_NODISCARD dbi_rc dbi_relations_put(dbi_relations *relations, const dbi_pgoutput_relation *message,
                                        dbi_relation **relation, dbi_err *err);
 
@@ -142,9 +142,9 @@ void dbi_relation_sql(uint32_t oid, char sql[DBI_RELATION_SQL_SIZE]);
 DBI_NODISCARD dbi_rc dbi_relations_describe(dbi_relations *relations, dbi_relation *relation, const PGresult *answer,
                                             dbi_err *err);
 
-/* Makes a relation from the answer alone, for rows that hold the named columns in that order (count 0 and names NULL: all
- * columns that are not generated, in the table's order).
- * DBI_OK, DBI_ENOMEM, DBI_ESERVER (no such table, no such column, not an answer to that question). */
+/* Makes a relation from the answer alone, for rows that hold the named columns in that order (count 0 and names NULL:
+ * all columns that are not generated, in the table's order). DBI_OK, DBI_ENOMEM, DBI_ESERVER (no such table, no such
+ * column, not an answer to that question). */
 DBI_NODISCARD dbi_rc dbi_relations_load(dbi_relations *relations, const PGresult *answer, const char *const *names,
                                         unsigned count, dbi_relation **relation, dbi_err *err);
 
