@@ -91,7 +91,8 @@ class SourceTable:
     identity: ReplicaIdentity
     identity_index: tuple[str, ...]
     partitioned: bool
-    rows: int
+    rows: int = 0
+    oid: int = 0
 
     @property
     def full_name(self) -> str:
@@ -170,6 +171,7 @@ def read_table(connection: _Connection, table: str) -> SourceTable:
         _index(connection, oid, "i.indisreplident"),
         kind == "p",
         max(0, rows),
+        oid,
     )
 
 

@@ -24,7 +24,7 @@ from dbint.flow.comparison import Compared, TableComparison
 from dbint.flow.config import FlowConfig
 from dbint.flow.mapping import TableMapping
 from dbint.flow.plan import load_mappings
-from dbint.flow.source import read_table
+from dbint.flow.source import SourceTable, read_table
 
 logger = logging.getLogger("dbint.flow")
 
@@ -185,7 +185,9 @@ class _Verifier:
             self._compare_ranges()
             differences = self._look_again(list(self._suspects.keys), self._settle)
             if repair and differences:
-                repaired = _Repair(self._config, self._mapping, self._table).send(self._postgres, differences)
+                repaired = _Repair(self._config, self._mapping, self._source, self._table).send(
+                    self._postgres, differences
+                )
                 self._say(f"{self._mapping.source}: {repaired} rows sent anew")
                 self._result = replace(self._result, repaired=repaired)
                 differences = self._look_again([d.key for d in differences], self._settle)
@@ -319,8 +321,10 @@ def _batches(keys: Iterable[Key], size: int) -> Iterator[list[Key]]:
 class _Repair:
     """Sends rows anew through the flow's topics, so that whoever loads Doris mends it."""
 
-    def __init__(self, config: FlowConfig, mapping: TableMapping, table: TableComparison) -> None:
-        self._config, self._mapping, self._table = config, mapping, table
+    def __init__(
+        self, config: FlowConfig, mapping: TableMapping, source: SourceTable, table: TableComparison
+    ) -> None:
+        self._config, self._mapping, self._source, self._table = config, mapping, source, table
 
     def send(self, postgres: psycopg.Connection[Any], differences: Sequence[Difference]) -> int:
         """Send what is different, and return how many rows that were. Raises what dbint.errors has."""
@@ -338,13 +342,6 @@ class _Repair:
 
         config, mapping = self._config, self._mapping
         schema, _, name = mapping.source.partition(".")
-        row = postgres.execute(
-            "SELECT c.oid::bigint, c.relkind = 'p' FROM pg_class c JOIN pg_namespace n "
-            "ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
-            (schema, name),
-        ).fetchone()
-        if row is None:
-            raise errors.ConfigurationError(f"{mapping.source}: PostgreSQL has no such table")
         outlet = Outlet(
             {key: _text(value) for key, value in config.kafka("producer").items()},
             max_messages=config.window_messages,
@@ -360,13 +357,14 @@ class _Repair:
                     outlet,
                     schema,
                     name,
-                    row[0],
+                    self._source.oid,
                     topic=mapping.topic,
                     prefix=config.prefix,
                     database=postgres.info.dbname,
                     version=f"dbint {dbint.__version__}",
                     point=point,
-                    only=not row[1],
+                    only=not self._source.partitioned,
+                    columns=self._columns(),
                     filter=f"({self._table.postgres_keys(some)})",
                 )
                 changed, _, rows, *_ = reader.chunk(pool, rows=len(some) + 1)
@@ -374,6 +372,9 @@ class _Repair:
                     raise errors.OperationalError(f"{mapping.source} was altered while rows were sent anew")
                 sent += rows
         return sent
+
+    def _columns(self) -> list[str]:
+        return [column.name for column in self._source.columns if not column.generated]
 
     def _send_deletes(self, postgres: psycopg.Connection[Any], keys: Sequence[Key], point: int) -> int:
         """Rows that the source has not: op d."""
