@@ -116,3 +116,11 @@ def test_a_table_that_is_altered_goes_on(source: Source) -> None:
         source("INSERT INTO t VALUES (2, 'new', 'e')")
         source("UPDATE t SET extra = 'f' WHERE id = 1")
     assert source.rows() == table_rows(source)
+
+
+def test_names_that_topics_cannot_hold(source: Source) -> None:
+    source('CREATE TABLE "Odd Näme" (id int PRIMARY KEY)')
+    with source.captured(tables=("public.t", "public.Odd Näme")):
+        source('INSERT INTO "Odd Näme" VALUES (1)')
+    assert source.config.topic("public.Odd Näme").endswith(".public.Odd_N_me")
+    assert [value["source"]["table"] for value in source.values("public.Odd Näme")] == ["Odd Näme"]

@@ -578,18 +578,27 @@ static dbi_rc table_get(dbi_capture *capture, uint32_t oid, capture_table **tabl
                        ", which it has not described", oid);
 }
 
-/* <prefix>.<schema>.<table>, with what Kafka does not allow replaced as Debezium does. */
-static dbi_rc topic_name(const dbi_capture *capture, const dbi_relation *relation, char name[TOPIC_MAX + 1],
-                         dbi_err *err) {
-    int length = snprintf(name, TOPIC_MAX + 1, "%s.%s.%s", capture->prefix, relation->nspname, relation->relname);
+static bool fits_topics(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+}
 
-    if (length < 0 || length > (int)TOPIC_MAX)
-        return dbi_err_set(err, DBI_ECONFIG, "the topic of table %.100s.%.100s would have a name of %d characters; "
-                           "Kafka allows %u", relation->nspname, relation->relname, length, TOPIC_MAX);
-    for (char *at = name; *at != '\0'; at++)
-        if (!((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || *at == '.' ||
-              *at == '_' || *at == '-'))
-            *at = '_';
+/* <prefix>.<schema>.<table>; each character that Kafka does not allow becomes "_", as with Debezium. */
+static dbi_rc topic_name(const dbi_capture *capture, const dbi_relation *relation, char name[TOPIC_MAX + 2],
+                         dbi_err *err) {
+    char full[1024]; /* a prefix and two names of PostgreSQL's, of 63 bytes each */
+    int length = snprintf(full, sizeof full, "%s.%s.%s", capture->prefix, relation->nspname, relation->relname);
+    size_t used = 0;
+
+    for (const char *at = full; *at != '\0' && used <= TOPIC_MAX; at++)
+        if (((unsigned char)*at & 0xC0u) != 0x80u) /* of a character in UTF-8 the first byte */
+            name[used++] = fits_topics(*at) ? *at : '_';
+    if (length < 0 || length >= (int)sizeof full || used > TOPIC_MAX)
+        return dbi_err_set(err, DBI_ECONFIG,
+                           "the topic of table %.100s.%.100s would have a name of more than %u characters, which is "
+                           "all that Kafka allows",
+                           relation->nspname, relation->relname, TOPIC_MAX);
+    name[used] = '\0';
     return DBI_OK;
 }
 
@@ -629,7 +638,7 @@ static dbi_rc relation_describe(dbi_capture *capture, dbi_relation *relation, db
 }
 
 static dbi_rc relation_take(dbi_capture *capture, const dbi_pgoutput_relation *message, dbi_err *err) {
-    char name[TOPIC_MAX + 1];
+    char name[TOPIC_MAX + 2];
     dbi_relation *relation;
     capture_table *table;
     dbi_rc rc = dbi_relations_put(capture->relations, message, &relation, err);
