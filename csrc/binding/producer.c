@@ -38,7 +38,7 @@ static bool when_full_read(const dbi_state *state, const char *text, producer_ob
         options->when_full = DBI_WHEN_FULL_DROP_OLDEST;
     } else {
         (void)dbi_raise_as(state, DBI_ERROR_CONFIGURATION,
-                           "when_full must be 'block', 'reject', 'drop_newest' or, with a journal, 'drop_oldest', not "
+                           "when_full must be 'block', 'reject' or 'drop_newest' (with a journal also 'drop_oldest'), not "
                            "'%s'",
                            text);
         return false;

@@ -351,20 +351,41 @@ TEST_WITH(with_no_broker_messages_wait, .unswept = LEAVES) {
     place_remove(&at);
 }
 
-/* A process that writes messages and is killed. */
-static void leave(const setup *with, int from, int to) {
-    pid_t pid = fork();
-    int status;
+/* A process that waits to be told, writes messages and is killed. It is forked before there is any thread. */
+typedef struct victim {
+    pid_t pid;
+    int go;
+} victim;
 
-    if (pid == 0) {
+static victim victim_make(const setup *with, int from, int to) {
+    int ends[2];
+    victim made;
+
+    CHECK_INT(pipe(ends), 0);
+    made.pid = fork();
+    made.go = ends[1];
+    if (made.pid == 0) {
         dbi_producer *producer;
         dbi_err err;
+        char byte;
 
+        (void)close(ends[1]);
+        if (read(ends[0], &byte, 1) != 1)
+            _exit(1);
         CHECK_RC(make(&producer, with, &err), DBI_OK);
         say_many(producer, "t", from, to);
         (void)kill(getpid(), SIGKILL);
     }
-    CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    (void)close(ends[0]);
+    return made;
+}
+
+static void victim_go(const victim *one) {
+    int status;
+
+    CHECK_INT(write(one->go, "", 1), 1);
+    CHECK(waitpid(one->pid, &status, 0) == one->pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    (void)close(one->go);
 }
 
 TEST_WITH(what_killed_processes_left_goes_first, .timeout_s = 60, .unswept = LEAVES) {
@@ -372,14 +393,17 @@ TEST_WITH(what_killed_processes_left_goes_first, .timeout_s = 60, .unswept = LEA
     dbi_producer *producer, *neighbour;
     dbi_producer_counts counts;
     setup with, away;
+    victim first, second;
     place at;
     dbi_err err;
 
     place_make(&at);
     away = setup_at(&at, NOWHERE);
+    first = victim_make(&away, 0, 100);
+    second = victim_make(&away, 200, 300);
     CHECK_RC(make(&neighbour, &away, &err), DBI_OK); /* has slot 0 while another one has slot 1 */
     CHECK_RC(dbi_producer_start(neighbour, &err), DBI_OK);
-    leave(&away, 0, 100);
+    victim_go(&first);
     put_away(neighbour);
     mock_up(&cluster);
     with = setup_at(&at, cluster.bootstrap);
@@ -389,7 +413,7 @@ TEST_WITH(what_killed_processes_left_goes_first, .timeout_s = 60, .unswept = LEA
     counts = counts_of(producer);
     CHECK(counts.accepted == 100 && counts.recovered == 100 && counts.delivered == 200);
     /* and a live process takes over who dies later */
-    leave(&away, 200, 300);
+    victim_go(&second);
     for (int i = 0; counts_of(producer).delivered < 300; i++) {
         CHECK(i < 1000);
         sleep_ms(10);
@@ -798,10 +822,49 @@ TEST_WITH(messages_for_another_cluster_are_held, .timeout_s = 60, .unswept = LEA
 }
 
 TEST_WITH(a_child_of_fork_is_told_and_keeps_no_lock, .timeout_s = 60, .unswept = LEAVES) {
-    mock cluster = {0};
-    dbi_producer *producer, *unused;
-    setup with, away;
+    dbi_producer *producer;
     dbi_topic *topic;
+    setup away;
+    int status, ends[2];
+    pid_t pid;
+    char byte;
+    place at;
+    dbi_err err;
+
+    place_make(&at);
+    away = setup_at(&at, NOWHERE);
+    CHECK_RC(make(&producer, &away, &err), DBI_OK);
+    say_many(producer, "t", 0, 10);
+    CHECK_INT(pipe(ends), 0);
+    pid = fork();
+    if (pid == 0) {
+        dbi_producer_counts counts;
+        uint64_t left;
+
+        CHECK_RC(dbi_producer_topic(producer, "t", &topic, &err), DBI_EFORK);
+        CHECK_RC(dbi_producer_flush(producer, after_ms(10), &left, &err), DBI_EFORK);
+        dbi_producer_counts_get(producer, &counts);
+        CHECK_INT(counts.accepted, 0);
+        dbi_producer_free(producer);
+        CHECK_INT(write(ends[1], "", 1), 1);
+        sleep_ms(30000);
+        _exit(1);
+    }
+    CHECK_INT(read(ends[0], &byte, 1), 1);
+    put_away(producer); /* the child lives: were the lock shared with it, nobody could take the slot */
+    CHECK_RC(make(&producer, &away, &err), DBI_OK);
+    CHECK_RC(dbi_producer_start(producer, &err), DBI_OK);
+    CHECK_INT(counts_of(producer).recovered, 10);
+    CHECK_INT(place_count(&at, "slot-*"), 1);
+    put_away(producer);
+    CHECK_INT(kill(pid, SIGKILL), 0);
+    CHECK_INT(waitpid(pid, &status, 0), pid);
+    place_remove(&at);
+}
+
+TEST_WITH(a_producer_that_was_made_before_a_fork_is_used_after_it, .unswept = LEAVES) {
+    dbi_producer *producer;
+    setup away;
     int status;
     pid_t pid;
     place at;
@@ -810,35 +873,16 @@ TEST_WITH(a_child_of_fork_is_told_and_keeps_no_lock, .timeout_s = 60, .unswept =
     place_make(&at);
     away = setup_at(&at, NOWHERE);
     CHECK_RC(make(&producer, &away, &err), DBI_OK);
-    CHECK_RC(make(&unused, &away, &err), DBI_OK);
-    say_many(producer, "t", 0, 10);
     pid = fork();
     if (pid == 0) {
-        dbi_producer_counts counts;
-
-        CHECK_RC(dbi_producer_topic(producer, "t", &topic, &err), DBI_EFORK);
-        dbi_producer_counts_get(producer, &counts);
-        dbi_producer_free(producer);
-        say_many(unused, "t", 10, 20); /* made before, used after: a slot of its own */
-        sleep_ms(30000);
-        _exit(1);
+        say_many(producer, "t", 0, 10);
+        (void)kill(getpid(), SIGKILL);
     }
-    sleep_ms(300);
-    put_away(producer); /* the child lives: were the lock shared with it, nobody could take the slot */
-    mock_up(&cluster);
-    with = setup_at(&at, cluster.bootstrap);
-    CHECK_RC(make(&producer, &with, &err), DBI_OK);
-    CHECK_RC(dbi_producer_start(producer, &err), DBI_OK);
-    CHECK_INT(counts_of(producer).recovered, 10);
-    CHECK_INT(kill(pid, SIGKILL), 0);
     CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    for (int i = 0; counts_of(producer).delivered < 20; i++) {
-        CHECK(i < 1000);
-        sleep_ms(10);
-    }
+    say_many(producer, "t", 10, 20);
+    CHECK_INT(counts_of(producer).recovered, 10);
+    CHECK_INT(counts_of(producer).journaled, 20);
     put_away(producer);
-    put_away(unused);
-    mock_down(&cluster);
     place_remove(&at);
 }
 
