@@ -425,13 +425,13 @@ static dbi_rc stopped(dbi_err *err) {
     return dbi_err_set(err, DBI_EINTR, "the capture was stopped");
 }
 
-/* The outlet is full: nothing is read until half of it has been delivered. */
-static dbi_rc capture_stall(dbi_capture *capture, dbi_err *err) {
+/* The outlet is full: nothing is read until half of it has been delivered, or `all`. */
+static dbi_rc capture_stall(dbi_capture *capture, bool all, dbi_err *err) {
     capture->now.stalls++;
     for (;;) {
         dbi_rc rc = dbi_outlet_wait_room(capture->outlet, 0, err);
 
-        if (rc != DBI_ETIMEOUT)
+        if (rc != DBI_ETIMEOUT && (rc != DBI_OK || !all || dbi_outlet_idle(capture->outlet)))
             return rc;
         if (dbi_clock_left(NULL, stop_deadline(capture)) == 0)
             return stopped(err);
@@ -447,16 +447,16 @@ static dbi_rc capture_stall(dbi_capture *capture, dbi_err *err) {
 
 /* --- sending --- */
 
-/* Waits for room where there is none. */
+/* Waits for room where there is none; what half of the window is too small for, for all of it. */
 static dbi_rc outlet_send(dbi_capture *capture, dbi_outlet_topic *topic, const dbi_message *message, bool to_all,
                           dbi_err *err) {
-    for (;;) {
+    for (bool again = false;; again = true) {
         dbi_rc rc = to_all ? dbi_outlet_send_to_all(capture->outlet, topic, message, 0, err)
                            : dbi_outlet_send(capture->outlet, topic, message, 0, err);
 
         if (rc != DBI_EFULL)
             return rc;
-        rc = capture_stall(capture, err);
+        rc = capture_stall(capture, again, err);
         if (rc != DBI_OK)
             return rc;
     }
@@ -779,7 +779,7 @@ static dbi_rc stream_replay(dbi_capture *capture, const dbi_pgoutput_message *co
             if (rc == DBI_OK)
                 rc = feedback(capture, err);
             view_publish(capture);
-            if (rc == DBI_OK && dbi_clock_left(NULL, stop_deadline(capture)) == 0)
+            if (rc == DBI_OK && stopping(capture)) /* it will come again, whole */
                 rc = stopped(err);
             if (rc != DBI_OK)
                 break;
@@ -986,28 +986,6 @@ static dbi_rc session_run(dbi_capture *capture, dbi_err *err) {
     return DBI_OK;
 }
 
-/* Waits until what was read is delivered, as long as the stop allows, and tells the server. */
-static dbi_rc session_drain(dbi_capture *capture, dbi_err *err) {
-    dbi_rc rc = DBI_OK;
-
-    state_set(capture, DBI_CAPTURE_DRAINING);
-    while (rc == DBI_OK && !dbi_outlet_idle(capture->outlet)) {
-        int64_t deadline = stop_deadline(capture);
-
-        rc = dbi_outlet_wait(capture->outlet, sooner(deadline, dbi_clock_deadline(NULL, 200 * DBI_NS_PER_MS)), err);
-        if (rc == DBI_ETIMEOUT && dbi_clock_left(NULL, deadline) == 0)
-            break;
-        if (rc == DBI_ETIMEOUT) {
-            trouble_note(capture);
-            view_publish(capture);
-            rc = DBI_OK;
-        }
-        if (rc == DBI_OK)
-            rc = feedback(capture, err);
-    }
-    return rc;
-}
-
 static void session_close(dbi_capture *capture, bool politely) {
     int64_t deadline = dbi_clock_deadline(NULL, CLOSING);
     const char *reason = "the session ended";
@@ -1022,6 +1000,29 @@ static void session_close(dbi_capture *capture, bool politely) {
     dbi_pool_release(capture->walsender, capture->conn, DBI_CONN_DISCARD, reason);
     capture->conn = NULL;
     capture->now.backend_pid = 0;
+}
+
+/* Waits until what was read is delivered, as long as the stop allows, and tells the server. */
+static dbi_rc session_drain(dbi_capture *capture, dbi_err *err) {
+    dbi_rc rc = DBI_OK;
+    dbi_err late;
+
+    state_set(capture, DBI_CAPTURE_DRAINING);
+    while (rc == DBI_OK && !dbi_outlet_idle(capture->outlet)) {
+        int64_t deadline = stop_deadline(capture);
+
+        rc = dbi_outlet_wait(capture->outlet, sooner(deadline, dbi_clock_deadline(NULL, 200 * DBI_NS_PER_MS)), err);
+        if (rc == DBI_ETIMEOUT && dbi_clock_left(NULL, deadline) == 0)
+            break;
+        if (rc == DBI_ETIMEOUT) {
+            trouble_note(capture);
+            view_publish(capture);
+            rc = DBI_OK;
+        }
+        if (rc == DBI_OK && feedback(capture, &late) != DBI_OK) /* it will be told by the next session */
+            session_close(capture, false);
+    }
+    return rc;
 }
 
 /* --- the thread --- */
@@ -1096,16 +1097,9 @@ static void capture_carry(dbi_capture *capture) {
         rc = session_open(capture, &err);
         if (rc == DBI_OK)
             rc = session_run(capture, &err);
-        if (stopping(capture) && (rc == DBI_OK || rc == DBI_EINTR)) {
-            rc = session_drain(capture, &err);
-            session_close(capture, true);
-            if (rc != DBI_OK && rc != DBI_EINTR)
-                capture->result = err;
-            return;
-        }
+        if (stopping(capture) && (rc == DBI_OK || rc == DBI_EINTR))
+            break;
         session_close(capture, false);
-        if (rc == DBI_EINTR)
-            continue;
         capture->now.error = err;
         if (!may_heal(&err)) {
             capture->result = err;
@@ -1115,6 +1109,10 @@ static void capture_carry(dbi_capture *capture) {
             attempts = 0;
         pause_for(capture, backoff(capture, attempts++));
     }
+    dbi_err_reset(&err);
+    if (session_drain(capture, &err) != DBI_OK)
+        capture->result = err;
+    session_close(capture, capture->result.rc == DBI_OK || capture->result.rc == DBI_ETIMEOUT);
 }
 
 static void *capture_main(void *arg) {
