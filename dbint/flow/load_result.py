@@ -12,7 +12,8 @@ class LoadResult:
 
     ``visible`` is False after "Publish Timeout": the rows are committed and appear by themselves a little
     later. ``already`` is True when an earlier attempt with this label had loaded the rows; the counters then
-    say nothing. Times are in milliseconds.
+    say nothing. ``crowded`` is True when an earlier attempt was refused because the table had too many
+    versions (-235): fewer and larger loads are wanted. Times are in milliseconds.
     """
 
     label: str
@@ -37,6 +38,7 @@ class LoadResult:
     commit_and_publish_ms: int | None
     comment: str
     error_url: str | None
+    crowded: bool
 
 
 _COUNTERS = {
@@ -71,6 +73,7 @@ def parse_result(answer: dict[str, Any], label: str, attempts: int) -> LoadResul
         existing_job_status=job,
         comment=str(answer.get("Comment", "")),
         error_url=_text(answer.get("ErrorURL")),
+        crowded=False,
         **counters,
     )
 

@@ -104,6 +104,7 @@ class _Attempt:
     redirected: bool = False
     crowded: bool = False
     """The last answer asks for a longer pause."""
+    was_crowded: bool = False
 
 
 class _UnreachableBackendError(BrokenExchangeError):
@@ -433,7 +434,7 @@ class StreamLoadClient:
             return None
         result = parse_result(answer, attempt.label or str(answer.get("Label", "")), attempt.count)
         if status in ("Success", "Publish Timeout"):
-            return result
+            return replace(result, crowded=attempt.was_crowded)
         message = self._redacted(result.message)
         if status == "Label Already Exists":
             job = result.existing_job_status
@@ -452,6 +453,7 @@ class StreamLoadClient:
         if attempt.maybe_loaded or _PASSING.search(message):
             attempt.trouble = message
             attempt.crowded = _CROWDED.search(message) is not None
+            attempt.was_crowded |= attempt.crowded
             return None
         lines = self.error_lines(result.error_url, error_lines, stopped) if result.error_url else ()
         first = answer.get("FirstErrorMsg")

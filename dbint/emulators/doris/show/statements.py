@@ -16,6 +16,7 @@ from dbint.emulators.doris.show import information_schema
 from dbint.emulators.doris.show.cluster import CLUSTER_HANDLERS
 from dbint.emulators.doris.show.create import create_table_sql
 from dbint.emulators.doris.show.information_schema import TABLES
+from dbint.emulators.doris.show.transactions import show_transaction
 from dbint.emulators.doris.sql.lexer import Cursor
 from dbint.emulators.doris.tables import dynamic, partitions, views
 from dbint.emulators.doris.tables.jobs import Jobs
@@ -425,5 +426,6 @@ _HANDLERS: dict[str, Callable[[ShowContext, Cursor, bool], Result]] = {
     "PARTITIONS": _partitions,
     "VIEWS": _views,
     "DYNAMIC PARTITION": _dynamic_partitions,
+    "TRANSACTION": show_transaction,
     **CLUSTER_HANDLERS,
 }
