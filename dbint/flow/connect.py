@@ -52,6 +52,9 @@ _MESSAGES = {
     "key.converter.schemas.enable": "false",
     "value.converter": "org.apache.kafka.connect.json.JsonConverter",
     "value.converter.schemas.enable": "false",
+    # Without it NULL in a column that has a default is written as that default.
+    "key.converter.replace.null.with.default": "false",
+    "value.converter.replace.null.with.default": "false",
 }
 # libpq's names for what Debezium has under database.…
 _TLS = {
@@ -137,7 +140,7 @@ def _excluded(config: FlowConfig) -> str:
 
 
 def connect_refusals(table: SourceTable, mapping: TableMapping) -> list[str]:
-    """What the embedded engine can and this one cannot: Debezium writes it in a form that loses something."""
+    """What the embedded engine can and this one cannot: Debezium writes it so that something is lost."""
     found = []
     large = [column.source for column in mapping.columns if column.toast]
     alter = f'ALTER TABLE "{table.schema}"."{table.name}" REPLICA IDENTITY'
@@ -145,7 +148,7 @@ def connect_refusals(table: SourceTable, mapping: TableMapping) -> list[str]:
         found.append(
             f"{mapping.source}: an UPDATE leaves out large values that it does not change "
             f"({', '.join(large)}), and what Debezium writes in their place (a placeholder, or null) Routine "
-            f"Load would write over them. {alter} FULL; or leave them out (exclude); or use the embedded engine"
+            f"Load would write over them. {alter} FULL; or leave them out (exclude); or take the embedded one"
         )
     elif table.identity == "index":
         found.append(
