@@ -167,7 +167,7 @@ void dbi_producer_counts_get(const dbi_producer *producer, dbi_producer_counts *
 /* What a producer's journal does at present. */
 typedef enum dbi_producer_journal_state {
     DBI_PRODUCER_JOURNAL_CLOSED,  /* not opened yet, closed, or a parent process's */
-    DBI_PRODUCER_JOURNAL_WAITING, /* no broker has answered yet */
+    DBI_PRODUCER_JOURNAL_WAITING, /* no broker answers: `why` */
     DBI_PRODUCER_JOURNAL_RUNNING,
     DBI_PRODUCER_JOURNAL_SORTING, /* a message was refused: finding out which one of those sent together */
     DBI_PRODUCER_JOURNAL_HELD     /* `why`: the messages of a lane wait until it is repaired */

@@ -82,6 +82,8 @@ typedef struct journal_duty {
     uint64_t limit, volley;          /* while sorting: messages at a time; how many were in the last one */
     dbi_topic *topic;                /* the last one used */
     int64_t not_before, pause;
+    int64_t part_at; /* when what came since may be parted from another cluster's */
+    bool old;     /* of the own slot, and takes no more records */
     bool ready;   /* bound to the cluster */
     bool foreign; /* another cluster's */
     bool stuck;   /* holds what this version does not send */
@@ -262,14 +264,19 @@ static void wake(dbi__producer_journal *journal) {
     (void)eventfd_write(journal->wake_fd, 1);
 }
 
-/* Gives up what has waited longest, in this lane or another one. */
+/* Gives up what has waited longest: what an earlier process left in the slot, else in this lane, else in another one.
+ * @locks lock */
 static bool make_room(dbi__producer_journal *journal, const journal_lane *lane) {
     uint32_t place = (uint32_t)(lane - journal->lanes), count = journal->config.lanes;
+    bool made = false;
 
-    for (uint32_t i = 0; i < count; i++)
-        if (dbi_chain_drop_oldest(journal->lanes[(place + i) % count].chain, NULL, NULL) == DBI_OK)
-            return true;
-    return false;
+    (void)pthread_mutex_lock(&journal->lock);
+    for (const journal_duty *duty = journal->duties; duty != NULL && !made; duty = duty->next_duty)
+        made = duty->old && dbi_chain_drop_oldest(duty->chain, NULL, NULL) == DBI_OK;
+    (void)pthread_mutex_unlock(&journal->lock);
+    for (uint32_t i = 0; i < count && !made; i++)
+        made = dbi_chain_drop_oldest(journal->lanes[(place + i) % count].chain, NULL, NULL) == DBI_OK;
+    return made;
 }
 
 static dbi_rc append(dbi__producer_journal *journal, journal_lane *lane, const uint8_t *bytes, size_t length, journal_waiting *waiting,
@@ -392,6 +399,7 @@ static dbi_rc duty_new(dbi__producer_journal *journal, dbi_chain *chain, dbi_err
     for (uint32_t i = 0; i < journal->config.lanes; i++)
         if (journal->lanes[i].chain == chain)
             made->lane = &journal->lanes[i];
+    made->old = made->lane == NULL && !view.adopted;
     while (*at != NULL)
         at = &(*at)->next_duty;
     *at = made;
@@ -1107,10 +1115,13 @@ static void duties_look(dbi__producer_journal *journal, int64_t now) {
         duties_retire(journal, false);
     }
     for (journal_duty *duty = journal->duties; duty != NULL; duty = duty->next_duty) {
-        if (!duty->ready && duty->not_before <= now)
+        if (!duty->ready && duty->not_before <= now) {
             duty_prepare(journal, duty, now);
-        else if (duty->foreign && duty->lane != NULL && dbi_chain_last(duty->chain) > duty->found_to)
-            duty_prepare(journal, duty, now); /* what came since goes to a chain of its own */
+        } else if (duty->foreign && duty->lane != NULL && dbi_chain_last(duty->chain) > duty->found_to &&
+                 duty->part_at <= now) { /* what came since goes to a chain of its own */
+            duty->part_at = now + DBI_NS_PER_S;
+            duty_prepare(journal, duty, now);
+        }
         if (duty->ask && duty->not_before <= now) {
             duty->ask = false;
             topic_ask(journal, duty->topic);
@@ -1305,6 +1316,8 @@ void dbi__producer_journal_counts(dbi__producer_journal *journal, dbi_producer_c
 }
 
 void dbi__producer_journal_look(dbi__producer_journal *journal, dbi_producer_journal_view *view) {
+    dbi_err err;
+
     (void)pthread_mutex_lock(&journal->lock);
     if (!journal->ended) {
         dbi_journal_view_get(journal->journal, &view->journal);
@@ -1312,6 +1325,10 @@ void dbi__producer_journal_look(dbi__producer_journal *journal, dbi_producer_jou
         if (journal->mode != MODE_RUN)
             view->state = DBI_PRODUCER_JOURNAL_SORTING;
         (void)snprintf(view->why, sizeof view->why, "%s", journal->why);
+        if (dbi_kafka_last_error(&journal->producer->kafka, &err) != DBI_OK) {
+            view->state = DBI_PRODUCER_JOURNAL_WAITING;
+            (void)snprintf(view->why, sizeof view->why, "%s", err.msg);
+        }
     }
     for (journal_duty *duty = journal->duties; duty != NULL; duty = duty->next_duty) {
         dbi_chain_view chain;

@@ -274,6 +274,22 @@ done:
     place_remove(&at);
 }
 
+TEST(opening_without_memory_leaves_nothing_behind) {
+    dbi_producer *producer = NULL;
+    setup with;
+    place at;
+    dbi_err err;
+
+    place_make(&at);
+    with = setup_at(&at, NOWHERE);
+    with.config.lanes = 2;
+    TRY(make(&producer, &with, &err));
+    TRY(dbi_producer_start(producer, &err));
+done:
+    put_away(producer);
+    place_remove(&at);
+}
+
 TEST_WITH(messages_go_through, .unswept = LEAVES) {
     mock cluster = {0};
     dbi_mailbox *mailbox = NULL;
@@ -672,6 +688,14 @@ TEST_WITH(a_full_journal_is_met_by_the_policy, .unswept = LEAVES) {
     counts = counts_of(producer);
     CHECK(counts.accepted == 2000 && counts.dropped == 0);
     CHECK_WITHIN(counts.dropped_oldest, 900, 1400);
+    taken = counts.journaled;
+    put_away(producer);
+
+    with.config.lanes = 3; /* lane 0 goes on; what is in it gives way to all */
+    CHECK_RC(make(&producer, &with, &err), DBI_OK);
+    CHECK_INT(fill(producer, DBI_OK), 2000);
+    counts = counts_of(producer);
+    CHECK(counts.accepted == 2000 && counts.dropped == 0 && counts.recovered == taken);
     put_away(producer);
     place_remove(&at);
 }
