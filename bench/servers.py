@@ -1,7 +1,7 @@
 """Servers of the benches' own: real ones, with room to work, and gone when the run is."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import psycopg
@@ -39,18 +39,23 @@ class RoomyPostgres(Postgres):
 
 
 @contextmanager
-def private_server(recipe: Server) -> Iterator[Stack]:
-    """A stack with ``recipe``'s server running in it, for this run alone."""
-    usual = SERVERS[recipe.name]
-    SERVERS[recipe.name] = recipe  # for this process alone
+def private_servers(*recipes: Server) -> Iterator[Stack]:
+    """A stack with the recipes' servers running in it, for this run alone."""
+    usual = {recipe.name: SERVERS[recipe.name] for recipe in recipes}
+    SERVERS.update({recipe.name: recipe for recipe in recipes})  # for this process alone
     try:
         with disposable_stack() as servers:
-            servers.up([recipe.name])
+            servers.up([recipe.name for recipe in recipes])
             yield servers
     except StackError as error:
-        raise BenchError(f"{recipe.summary}: {error}") from error
+        raise BenchError(f"{', '.join(recipe.summary for recipe in recipes)}: {error}") from error
     finally:
-        SERVERS[recipe.name] = usual
+        SERVERS.update(usual)
+
+
+def private_server(recipe: Server) -> AbstractContextManager[Stack]:
+    """A stack with ``recipe``'s server running in it, for this run alone."""
+    return private_servers(recipe)
 
 
 class Database:

@@ -4,6 +4,8 @@ from bench.benches.breaker import BreakerBench
 from bench.benches.doris import DorisBench
 from bench.benches.drain import DrainBench
 from bench.benches.enqueue import EnqueueBench
+from bench.benches.flow import FlowBench
+from bench.benches.journal_kafka import JournalKafkaBench
 from bench.benches.outage import OutageBench
 from bench.benches.overhead import OverheadBench
 from bench.benches.produce import ProduceBench
@@ -19,7 +21,9 @@ BENCHES: dict[str, Bench] = {
         OutageBench(),
         OverheadBench(),
         ProduceBench(),
+        JournalKafkaBench(),
         BreakerBench(),
         DorisBench(),
+        FlowBench(),
     )
 }

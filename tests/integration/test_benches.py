@@ -34,3 +34,9 @@ def test_those_of_events_run_on_a_database(name: str) -> None:
 def test_doris_runs_on_the_emulator() -> None:
     result = quick("doris")
     assert result["ratios"]["save_mysql_over_load"] > 1
+
+
+def test_flow_reads_the_same_changes_by_all() -> None:
+    result = quick("flow")
+    assert result["ratios"]["rate_over_recvlogical"] > 0
+    assert "wal_level=logical" in result["machine"]["versions"]["PostgreSQL"]

@@ -1,0 +1,235 @@
+"""From PostgreSQL's log to Kafka: the same million changes, read by each contender from a slot of its "
+"own."""
+
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+
+from bench.benches.produce import FastBroker
+from bench.frame import BenchError, Contender, Ratio, Sample, run_contender
+from bench.servers import Database, RoomyPostgres, private_servers
+from dbint.errors import Error
+from dbint.flow.config import FlowConfig, SourceAccess, TargetAccess
+from dbint.flow.connect import KafkaConnect, connector_config, connector_name, first_offset
+from dbint.flow.positions import format_lsn
+from dbint.kafka import KafkaAdmin, KafkaConsumer
+from stack import Stack
+from stack.servers.base import Command, Site
+from stack.servers.kafka_connect import KafkaConnect as ConnectServer
+from stack.state import Entry
+
+CHANGES = 1_000_000
+QUICK_DIVISOR = 50
+PER_TRANSACTION = 10
+PARTITIONS = 4
+TIMEOUT = 900.0
+PUBLICATION, BASE_SLOT = "bench", "bench_base"
+TABLE = "public.bench_accounts"
+# The shape of pgbench's accounts. 505 rows are there before, so that every UPDATE and DELETE finds one.
+DEFINITION = """
+CREATE TABLE bench_accounts
+    (aid bigint PRIMARY KEY, bid int, abalance bigint, filler char(84), changed timestamptz);
+INSERT INTO bench_accounts SELECT i, i % 10, 0, '', now() FROM generate_series(1, 505) AS i;
+CREATE TABLE bench_other (id int);
+CREATE PUBLICATION bench FOR TABLE bench_accounts;
+"""
+# 5 rows inserted, 4 updated, 1 deleted, and a commit.
+WORKLOAD = """
+DO $$ BEGIN
+    FOR i IN 101..{last} LOOP
+        INSERT INTO bench_accounts SELECT i * 5 + k, k, i, 'a row of the benchmark', now()
+            FROM generate_series(1, 5) AS k;
+        UPDATE bench_accounts SET abalance = abalance + i, changed = now()
+            WHERE aid BETWEEN (i - 50) * 5 + 2 AND (i - 50) * 5 + 5;
+        DELETE FROM bench_accounts WHERE aid = (i - 100) * 5 + 1;
+        COMMIT;
+    END LOOP;
+END $$
+"""
+
+
+class WholeConnect(ConnectServer):
+    """The stack's worker with the whole compiler, and the heap and the collector of Kafka's own start script.
+
+    The stack's own flags make it start sooner and run slower. Of contradicting flags Java takes the last.
+    """
+
+    def command(self, site: Site) -> Command:
+        usual = super().command(site)
+        before = usual.argv.index("-cp")
+        own = ["-XX:TieredStopAtLevel=4", "-Xms256m", "-Xmx2g", "-XX:MaxDirectMemorySize=1g"]
+        collector = ["-XX:-UseSerialGC", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]
+        return replace(usual, argv=[*usual.argv[:before], *own, *collector, *usual.argv[before:]])
+
+
+class FlowBench:
+    """The comparison of captures; docs/benchmarks.md says what is the same for all."""
+
+    name = "flow"
+    title = (
+        f"changes from PostgreSQL's log to Kafka, {PER_TRANSACTION} a transaction, {PARTITIONS} partitions"
+    )
+    units = {"value": "changes/s", "cpu": "µs/change", "memory": "MiB"}
+    contenders = (
+        Contender("dbint", "dbint's capture"),
+        Contender("debezium", "Debezium on Kafka Connect"),
+        Contender("recvlogical", "pg_recvlogical, written to nowhere: the limit of any reader"),
+    )
+    ratios = (
+        Ratio("rate_over_debezium", "value", "dbint", "debezium"),
+        Ratio("rate_over_recvlogical", "value", "dbint", "recvlogical"),
+        Ratio("debezium_cpu_over_dbint", "cpu", "debezium", "dbint"),
+        Ratio("memory_over_debezium", "memory", "dbint", "debezium"),
+        Ratio("cpu_us", "cpu", "dbint"),
+    )
+    rounds = 3
+    quick_rounds = 1
+
+    @contextmanager
+    def prepare(self, *, quick: bool) -> Iterator[Callable[[str], Sample]]:
+        """Servers of the bench's own, and the changes in the log."""
+        with private_servers(RoomyPostgres(), FastBroker(), WholeConnect()) as servers:
+            try:
+                yield Workload(servers, CHANGES // (QUICK_DIVISOR if quick else 1)).run
+            except (psycopg.Error, Error) as error:
+                raise BenchError(f"the flow: {error}") from error
+
+
+class Workload:
+    """The changes, made once; each run reads them from a copy of the slot that stands before them."""
+
+    def __init__(self, servers: Stack, count: int) -> None:
+        self.count, self.servers = count, servers
+        self.database = Database(servers)
+        broker = servers.endpoint("kafka")
+        self.bootstrap = f"{broker.host}:{broker.port}"
+        with self.database.connect() as connection:
+            for statement in DEFINITION.strip().split(";\n"):
+                connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [BASE_SLOT])
+            connection.execute("SET synchronous_commit = off")
+            connection.execute(WORKLOAD.replace("{last}", str(100 + count // PER_TRANSACTION)))  # type: ignore[call-overload]
+            self.end = int(one(connection, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
+            # So that the log goes on behind the end, for whoever looks whether it is reached.
+            connection.execute("INSERT INTO bench_other VALUES (1)")
+            connection.execute("SET synchronous_commit = on")
+            connection.execute("INSERT INTO bench_other VALUES (2)")
+
+    def run(self, contender: str) -> Sample:
+        """One contender once, into a topic of its own; what the topic then holds is counted."""
+        name = f"bench_{contender}_{uuid.uuid4().hex[:8]}"
+        config = self._config(name)
+        with self.database.connect() as connection:
+            connection.execute("SELECT pg_copy_logical_replication_slot(%s, %s)", [BASE_SLOT, name])
+            connection.execute("CHECKPOINT")
+        if contender != "recvlogical":
+            with KafkaAdmin(self.bootstrap) as admin:
+                admin.create_topic(config.topic(TABLE), partitions=PARTITIONS)
+        found = self._debezium(config) if contender == "debezium" else self._process(contender, name)
+        if contender != "recvlogical" and (held := self._held(config)) != self.count:
+            raise BenchError(f"{contender}: {self.count} changes were made, and {held} messages are there")
+        with self.database.connect() as connection:
+            connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
+        with KafkaAdmin(self.bootstrap) as admin:
+            for topic in admin.topics():
+                if topic == config.topic(TABLE):
+                    admin.delete_topic(topic)
+        figures = {
+            "value": self.count / found["seconds"],
+            "cpu": found["cpu_seconds"] / self.count * 1e6,
+            "memory": found["peak_rss"] / 2**20,
+        }
+        return Sample(figures, self.database.versions() | found.get("versions", {}))
+
+    def _config(self, name: str) -> FlowConfig:
+        parameters = psycopg.conninfo.conninfo_to_dict(self.database.conninfo)
+        parameters["password"] = self.database.environment["PGPASSWORD"]
+        return FlowConfig(
+            name=name,
+            slot=name,
+            publication=PUBLICATION,
+            source=SourceAccess("bench", lambda: parameters),
+            target=TargetAccess("none", "none", [("127.0.0.1", 1)], ["http://127.0.0.1:1"], lambda: ("", "")),
+            kafka=lambda _role: {"bootstrap.servers": self.bootstrap},
+            tables=(TABLE,),
+            partitions=PARTITIONS,
+        )
+
+    def _process(self, contender: str, name: str) -> dict[str, float]:
+        command = [sys.executable, "-m", "bench.contenders.flow", contender, self.database.conninfo]
+        command += [self.bootstrap, name, PUBLICATION, format_lsn(self.end), str(self.count)]
+        return run_contender(command, timeout=TIMEOUT, environment=self.database.environment)
+
+    def _held(self, config: FlowConfig) -> int:
+        with KafkaConsumer(self.bootstrap) as consumer:
+            marks = [consumer.watermarks(config.topic(TABLE), number, 10) for number in range(PARTITIONS)]
+        return sum(high - low for low, high in marks)
+
+    def _debezium(self, config: FlowConfig) -> dict[str, float]:
+        """From the connector's start to its last message; the worker is up before, and counts alone."""
+        worker = self.servers.endpoint("kafka_connect")
+        connect = KafkaConnect(f"http://{worker.host}:{worker.port}")
+        connect.wait_ready(120)
+        name = connector_name(config)
+        properties = connector_config(config) | {"snapshot.mode": "no_data"}
+        connect("POST", "/connectors", {"name": name, "config": properties, "initial_state": "STOPPED"})
+        connect.wait_for(name, "STOPPED", 60)
+        with self.database.connect() as connection:
+            position = one(
+                connection,
+                "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = %s",
+                config.slot,
+            )
+        connect("PATCH", f"/connectors/{name}/offsets", first_offset(config, position))
+        entry = self.servers.entry("kafka_connect")
+        cpu, begun = process_cpu(entry), time.perf_counter()
+        connect("PUT", f"/connectors/{name}/resume")
+        while self._held(config) < self.count:
+            if time.perf_counter() - begun > TIMEOUT:
+                raise BenchError(
+                    f"debezium: {self._held(config)} of {self.count} messages after {TIMEOUT:g} s"
+                )
+            time.sleep(0.1)
+        seconds, cpu = time.perf_counter() - begun, process_cpu(entry) - cpu
+        found = {"seconds": seconds, "cpu_seconds": cpu, "peak_rss": process_peak(entry)}
+        connect("DELETE", f"/connectors/{name}")
+        self._release(config)
+        return found
+
+    def _release(self, config: FlowConfig) -> None:
+        """Wait until the connector has let go of its slot."""
+        query: LiteralString = "SELECT active FROM pg_replication_slots WHERE slot_name = %s"
+        deadline = time.monotonic() + 60
+        with self.database.connect() as connection:
+            while one(connection, query, config.slot):
+                if time.monotonic() > deadline:
+                    raise BenchError("debezium: the connector was deleted, and its slot is still read")
+                time.sleep(0.2)
+
+
+def one(connection: psycopg.Connection, query: LiteralString, *parameters: str) -> Any:
+    """The first column of the only row."""
+    ((value, *_),) = connection.execute(query, parameters).fetchall()
+    return value
+
+
+def process_cpu(entry: Entry) -> float:
+    """User and system seconds of a server's process so far."""
+    fields = Path(f"/proc/{entry.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def process_peak(entry: Entry) -> int:
+    """The most memory that it has held, in bytes."""
+    for line in Path(f"/proc/{entry.pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise BenchError("the worker has ended")
