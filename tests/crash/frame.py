@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tests.crash.account import Account, Found, Promise, compare
 from tests.crash.witness import Witness
@@ -23,7 +23,8 @@ from tests.crash.witness import Witness
 PROGRESS_SECONDS = 60.0
 FAREWELL_SECONDS = 60.0
 
-Target = Literal["victim", "server", "both"]
+Target = str
+"""What is killed: "victim", "server", "both", or what else the scenario knows by a name of its own."""
 
 
 class CrashError(Exception):
@@ -60,6 +61,14 @@ class Scenario(ABC):
         raise NotImplementedError
 
     def restart_server(self) -> None:
+        """Start it again on what it has left, and return when it is ready."""
+        raise NotImplementedError
+
+    def kill(self, target: Target) -> None:
+        """SIGKILL to one of the scenario's own targets, those beside "victim", "server" and "both"."""
+        raise NotImplementedError
+
+    def restore(self, target: Target) -> None:
         """Start it again on what it has left, and return when it is ready."""
         raise NotImplementedError
 
@@ -231,6 +240,13 @@ class Run:
 
     def strike(self, victim: Victim, step: Round) -> None:
         """Kill, note whether a call was in flight, and bring back what was killed."""
+        if step.target not in {"victim", "server", "both"}:
+            before = self.witness.counts()["open"]
+            self.scenario.kill(step.target)
+            self.count(min(before, self.witness.counts()["open"]))
+            time.sleep(step.down)
+            self.scenario.restore(step.target)
+            return
         if step.target in {"server", "both"}:
             before = self.witness.counts()["open"]
             self.scenario.kill_server()
