@@ -56,6 +56,7 @@ def register() -> None:
         check_routes,
         check_passwords,
         check_events,
+        check_flows,
     ):
         checks.register(check, TAG)
     checks.register(check_servers, checks.Tags.database)
@@ -290,6 +291,41 @@ def check_events(**_options: Any) -> list[checks.CheckMessage]:
         hint = "Take another user, or: ALTER ROLE dbint SET search_path TO public."
         return [checks.Warning(message, hint=hint, id="dbint.W051")]
     return []
+
+
+def check_flows(**_options: Any) -> list[checks.CheckMessage]:
+    """E060: a flow that cannot work as the settings have it; E061: two flows that take the same for
+    themselves.
+    """
+    if not _settings_are_sound():
+        return []
+    from dbint.django.flows import make_config  # what it needs is not needed by the others
+
+    found: list[checks.CheckMessage] = []
+    taken: dict[tuple[str, str, str], str] = {}
+    for name, entry in conf.parse(getattr(settings, "DBINT", {}))[0].flows.items():
+        try:
+            config = make_config(name, entry)
+        except ConfigurationError as error:
+            found.append(
+                checks.Error(str(error), hint="docs/flow.md says what a flow needs.", id="dbint.E060")
+            )
+            continue
+        own = [
+            (entry["SOURCE"], "slot", config.slot),
+            (entry["SOURCE"], "publication", config.publication),
+            ("Kafka", "prefix of topics", config.prefix),
+        ]
+        for where, what, value in own:
+            if (other := taken.setdefault((where, what, value), name)) != name:
+                found.append(
+                    checks.Error(
+                        f'DBINT["FLOWS"]: {other} and {name} have the same {what} {value!r}.',
+                        hint="Each flow has one of its own: by default they are made of its name.",
+                        id="dbint.E061",
+                    )
+                )
+    return found
 
 
 def check_servers(databases: Sequence[str] | None = None, **_options: Any) -> list[checks.CheckMessage]:

@@ -36,6 +36,8 @@ class FlowCommand(BaseCommand):
     """A command about one flow, or all of them. A subclass says what about it, in :meth:`report`."""
 
     formats: tuple[str, ...] = ("text", "json")
+    one_flow = False
+    """Whether the flow has to be named."""
 
     # Nothing here depends on the project's models being sound, and an operator may need it when they are not.
     requires_system_checks = ()
@@ -51,7 +53,10 @@ class FlowCommand(BaseCommand):
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("flow", nargs="?", help='a key of DBINT["FLOWS"] (default: all of them)')
+        if self.one_flow:
+            parser.add_argument("flow", help='a key of DBINT["FLOWS"]')
+        else:
+            parser.add_argument("flow", nargs="?", help='a key of DBINT["FLOWS"] (default: all of them)')
         parser.add_argument(
             "--format", choices=self.formats, default="text", help="the report's format (default: text)"
         )

@@ -74,7 +74,7 @@ class TargetAccess:
     address_map: Mapping[str, str] = field(default_factory=dict)
     tls: Tls | None = None
     replication_num: int | None = None
-    """Replicas of the tables that the flow makes; None leaves it to Doris (3)."""
+    """Replicas of the tables that the flow makes; None: 3, or as many as there are backends."""
     connect_timeout: float = 5.0
 
     def connect(self) -> "pymysql.connections.Connection[Any]":
@@ -110,7 +110,8 @@ class TargetAccess:
     def stream_load_client(self, **options: Any) -> StreamLoadClient:
         """A client for loads; ``options`` are its further parameters (``deadline``)."""
         given: dict[str, Any] = {"be_urls" if self.through_backends else "fe_urls": list(self.http_urls)}
-        allowed = [*self.allowed_hosts, *(() if self.through_backends else self._backend_hosts())]
+        named = () if self.through_backends else (backend["Host"] for backend in self._backends())
+        allowed = [*self.allowed_hosts, *named]
         return StreamLoadClient(
             **given,
             credentials=self.credentials,
@@ -121,8 +122,12 @@ class TargetAccess:
             **options,
         )
 
-    def _backend_hosts(self) -> list[str]:
-        """The backends that a frontend names; a user who may not ask has them in ``allowed_hosts``."""
+    def alive_backends(self) -> int:
+        """How many backends live; 0 where we may not ask."""
+        return sum(backend.get("Alive", "").lower() == "true" for backend in self._backends())
+
+    def _backends(self) -> list[dict[str, str]]:
+        """The backends that a frontend names; none for a user who may not ask."""
         try:
             connection = self.connect()
         except (AuthenticationError, ConfigurationError, UnreachableError):
@@ -130,8 +135,8 @@ class TargetAccess:
         try:
             with connection.cursor(pymysql.cursors.DictCursor) as cursor:
                 cursor.execute("SHOW BACKENDS")
-                return [str(row["Host"]) for row in cursor.fetchall()]
-        except (pymysql.Error, KeyError):
+                return [{name: str(value) for name, value in row.items()} for row in cursor.fetchall()]
+        except pymysql.Error:
             return []
         finally:
             connection.close()

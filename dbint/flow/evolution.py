@@ -71,7 +71,7 @@ def current_definition(connection: _Connection, mapping: TableMapping) -> TableD
 def evolve(mapping: TableMapping, actual: TableDefinition | None) -> Evolution:
     """What makes the table that ``mapping`` asks for of the one that is there."""
     if actual is None:
-        return Evolution((Change(f"{mapping.target} is new", mapping.create_table(if_not_exists=False)),))
+        return Evolution((Change("the table is new", mapping.create_table(if_not_exists=False)),))
     found = _Found()
     _compare_table(mapping, actual, found)
     for column in mapping.columns:
@@ -178,7 +178,9 @@ def apply(
             with connection.cursor() as cursor:
                 cursor.execute(change.sql)
         except pymysql.Error as error:
-            raise DatabaseError(f"{mapping.target}: {change.text}: {error.args[-1]}") from error
+            raise DatabaseError(
+                f"{mapping.target}: {change.text}, and Doris refuses it: {error.args[-1]}"
+            ) from error
         if not change.sql.startswith("CREATE"):
             _wait(connection, mapping, _jobs(connection, mapping).keys() - before.keys(), deadline, own=True)
 

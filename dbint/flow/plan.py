@@ -6,11 +6,12 @@ do about it; what is exact and yet surprises (text instead of a number, UTC inst
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import psycopg
 
+from dbint.doris.replicas import replicas_for
 from dbint.doris.show_create import partition_shape
 from dbint.errors import ConfigurationError
 from dbint.flow.config import Engine, FlowConfig, TableOptions
@@ -22,6 +23,7 @@ from dbint.flow.types import Unmappable, target_type
 Level = Literal["error", "warning"]
 
 _TABLE_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,63}")
+_REPLICA_PROPERTIES = frozenset({"replication_num", "replication_allocation"})
 _OWNED_PROPERTIES = (
     "enable_unique_key_merge_on_write",
     "function_column.sequence_col",
@@ -121,8 +123,6 @@ def plan_source(
         table = read_table(connection, name)
     except ConfigurationError as error:
         return None, [Finding("error", name, str(error))], 0
-    if config.target.replication_num is not None and "replication_num" not in options.properties:
-        options = _with_property(options, "replication_num", str(config.target.replication_num))
     mapping, findings = map_table(table, config.topic(name), config.target.database, options, config.engine)
     return mapping, findings, table.rows
 
@@ -143,11 +143,15 @@ def plan(config: FlowConfig) -> Plan:
             )
         )
     tables = []
+    replicas = config.target.replication_num or replicas_for(config.target.alive_backends())
     doris = config.target.connect()
     try:
         for name, mapping, findings, rows in made:
             evolution = Evolution()
             if mapping is not None:
+                if replicas and not mapping.properties.keys() & _REPLICA_PROPERTIES:
+                    properties = {**mapping.properties, "replication_num": str(replicas)}
+                    mapping = replace(mapping, properties=properties)  # noqa: PLW2901 - the same table
                 evolution = evolve(mapping, current_definition(doris, mapping))
             tables.append(TablePlan(name, mapping, tuple(findings), evolution, rows))
     finally:
@@ -210,18 +214,6 @@ def source_findings(connection: psycopg.Connection[Any]) -> list[Finding]:
     return found
 
 
-def _with_property(options: TableOptions, name: str, value: str) -> TableOptions:
-    return TableOptions(
-        options.target,
-        options.exclude,
-        options.types,
-        options.partition_by,
-        options.distributed_by,
-        options.buckets,
-        {**options.properties, name: value},
-    )
-
-
 def _same_targets(mappings: Sequence[TableMapping]) -> list[Finding]:
     seen: dict[str, str] = {}
     found = []
@@ -246,6 +238,8 @@ class _Maker:
         self.table, self.options, self.engine = table, options, engine
         self.toasted = () if table.identity == "full" else table.toasted
         self.findings: list[Finding] = []
+        self.warnings: dict[str, list[str]] = {}
+        """What there is to know of types, with the columns that it is about."""
 
     def error(self, text: str, advice: str = "", column: str = "") -> None:
         self._find("error", text, advice, column)
@@ -267,6 +261,8 @@ class _Maker:
         ordered = [by_name[name] for name in table.key if name in by_name]
         ordered += [column for column in columns if column.name not in table.key]
         mapped = [made for column in ordered if (made := self._column(column)) is not None]
+        for warning, about in self.warnings.items():
+            self.warn(f"{', '.join(about)}: {warning}")
         self._check_toast(mapped)
         self._check_layout(mapped)
         return TableMapping(
@@ -361,7 +357,9 @@ class _Maker:
                 column.name,
             )
         if found.warning:
-            self.warn(f"{column.type} -> {found.type}, {found.warning}", "", column.name)
+            self.warnings.setdefault(found.warning, []).append(
+                f"{column.name} ({column.type} -> {found.type})"
+            )
         return ColumnMapping(
             source=column.name,
             source_type=column.type,

@@ -84,6 +84,7 @@ class SourceColumn:
 class SourceTable:
     """A table. ``key`` is its primary key, empty without one; ``rows`` an estimate."""
 
+    oid: int
     schema: str
     name: str
     columns: tuple[SourceColumn, ...]
@@ -91,8 +92,7 @@ class SourceTable:
     identity: ReplicaIdentity
     identity_index: tuple[str, ...]
     partitioned: bool
-    rows: int = 0
-    oid: int = 0
+    rows: int
 
     @property
     def full_name(self) -> str:
@@ -133,6 +133,7 @@ def read_table(connection: _Connection, table: str) -> SourceTable:
     relation = {"relation": oid}
     columns = connection.execute(_COLUMNS, relation).fetchall()
     return SourceTable(
+        oid,
         schema,
         name,
         tuple(
@@ -171,7 +172,6 @@ def read_table(connection: _Connection, table: str) -> SourceTable:
         _index(connection, oid, "i.indisreplident"),
         kind == "p",
         max(0, rows),
-        oid,
     )
 
 

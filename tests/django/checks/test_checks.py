@@ -297,4 +297,5 @@ def test_the_documentation_has_every_id_and_no_other() -> None:
 def test_the_documentation_has_every_key_and_no_other() -> None:
     documented = set(re.findall(r'^\| `([A-Z]+)(?:\[name\])?\["(\w+)"\]` \|', DOCS.read_text(), re.MULTILINE))
     keys = {(section, key) for section, known in conf._KEYS.items() for key in known}
-    assert documented == keys | {("SERVICES", key) for key in conf._SERVICE_KEYS}
+    keys |= {("SERVICES", key) for key in conf._SERVICE_KEYS} | {("FLOWS", key) for key in conf._FLOW_KEYS}
+    assert documented == keys

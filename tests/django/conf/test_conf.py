@@ -8,6 +8,7 @@ from django.test import override_settings
 
 from dbint.django import conf
 from dbint.django.conf import get_settings, parse
+from dbint.flow.config import FlowConfig, TableOptions
 
 
 def only_problem(value: Any) -> conf.Problem:
@@ -78,6 +79,60 @@ def test_topics_are_a_list_or_a_mapping(topics: Any, least: dict[str, int]) -> N
     parsed, problems = conf.parse({"KAFKA": {"topics": topics}})
     assert not problems
     assert parsed.kafka.topics == least
+
+
+def test_a_flow_has_the_keys_of_its_type() -> None:
+    assert set(get_type_hints(conf.FlowDict)) == set(conf._FLOW_KEYS)
+    assert set(get_type_hints(conf.FlowTableDict)) == set(conf._FLOW_TABLE_KEYS)
+    own = {"source", "target", "tables", "models", "name", "kafka", "options"}
+    fields = set(get_type_hints(FlowConfig)) - own
+    assert {key.lower() for key in conf._FLOW_KEYS} - own == fields
+    assert set(conf._FLOW_TABLE_KEYS) == set(get_type_hints(TableOptions))
+
+
+def test_flows_are_read() -> None:
+    flow = {"SOURCE": "default", "TARGET": "doris"}
+    parsed, problems = parse(
+        {
+            "FLOWS": {
+                "a": {**flow, "TABLES": ["public.orders"], "BATCH_SECONDS": 2},
+                "b": {**flow, "TABLES": {"s.t": {"exclude": ["x"], "buckets": 3}}, "MODELS": ["shop.Order"]},
+            }
+        }
+    )
+    assert problems == []
+    assert parsed.flows["a"]["TABLES"] == {"public.orders": {}}
+    assert parsed.flows["a"]["BATCH_SECONDS"] == 2.0
+    assert parsed.flows["b"]["TABLES"] == {"s.t": {"exclude": ("x",), "buckets": 3}}
+    assert parsed.flows["b"]["MODELS"] == ("shop.Order",)
+
+
+FLOW = {"SOURCE": "default", "TARGET": "doris", "TABLES": ["public.t"]}
+
+
+@pytest.mark.parametrize(
+    ("flow", "message"),
+    [
+        ([], "is not a dict"),
+        ({"TARGET": "doris", "TABLES": ["a.b"]}, "has no SOURCE"),
+        ({"TABLES": ["a.b"]}, "has no SOURCE and no TARGET"),
+        ({"SOURCE": "default", "TARGET": "doris"}, "has neither TABLES nor MODELS"),
+        (FLOW | {"TABLES": ["orders"]}, '["TABLES"] is not a list of schema.table'),
+        (
+            FLOW | {"TABLES": {"a.b": {"bucket": 1}}},
+            '["TABLES"]["a.b"]["bucket"] is not a key: known are target',
+        ),
+        (FLOW | {"TABLES": {"a.b": {"buckets": 0}}}, '["TABLES"]["a.b"]["buckets"] is not a whole number'),
+        (FLOW | {"MODELS": ["Order"]}, '["MODELS"][0] is not a model, written as app_label.Model'),
+        (FLOW | {"MODE": "cdc"}, '["MODE"] is not one of full_load_only, cdc_only, full_load_and_cdc'),
+        (FLOW | {"PARTITIONS": 0}, '["PARTITIONS"] is not a whole number above 0'),
+        (FLOW | {"TABELS": []}, "has an unknown key 'TABELS'"),
+    ],
+)
+def test_what_is_wrong_with_a_flow_names_its_place(flow: Any, message: str) -> None:
+    problem = only_problem({"FLOWS": {"orders": flow}})
+    assert 'DBINT["FLOWS"]["orders"]' in problem.message
+    assert message in problem.message
 
 
 def test_the_type_of_the_whole_has_its_sections() -> None:

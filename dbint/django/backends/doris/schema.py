@@ -31,6 +31,7 @@ from dbint.django.backends.doris.partitions import PartitionBy
 from dbint.django.backends.doris.table import DorisTable, table_options
 from dbint.django.backends.doris.types import NO_KEY_TYPES
 from dbint.doris.names import quote_text
+from dbint.doris.replicas import replicas_for
 from dbint.doris.show_create import TableDefinition
 
 _DONE, _FAILED = "FINISHED", "CANCELLED"
@@ -176,16 +177,14 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         return {**properties, **given}
 
     def _replicas_for_the_cluster(self) -> int:
-        """Doris' own default of 3 fails on a cluster of fewer backends. 0: we may not ask, so leave it to
-        Doris.
-        """
+        """0: we may not ask, so leave it to Doris."""
         try:
             alive: int = self.connection.introspection.alive_backends()
         except OperationalError:
             raise
         except DjangoDatabaseError:
             return 0
-        return min(3, alive)
+        return replicas_for(alive)
 
     @property
     def _lenient(self) -> bool:
