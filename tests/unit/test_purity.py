@@ -21,9 +21,10 @@ def objects() -> list[str]:
     """The core's object files, as they are now."""
     run = make(CSRC, "purity")
     assert run.returncode == 0, run.stdout + run.stderr
-    sources = sorted((CSRC / "core").glob("*.c"))
+    sources = sorted((CSRC / "core").rglob("*.c"))
     assert f"purity: {len(sources)} objects of the core, no symbol of Python" in run.stdout
-    return [str(CSRC.parent / "build/csrc/plain/core" / f"{source.stem}.o") for source in sources]
+    built = CSRC.parent / "build/csrc/plain"
+    return [str(built / source.relative_to(CSRC).with_suffix(".o")) for source in sources]
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def copied(tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("objects")
 def test_the_core_does_not_use_python() -> None:
-    for source in (CSRC / "core").glob("*.[ch]"):
+    for source in (CSRC / "core").rglob("*.[ch]"):
         assert "Python.h" not in source.read_text(encoding="utf-8"), source
 
 
