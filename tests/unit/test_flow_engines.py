@@ -189,9 +189,12 @@ def rest() -> Iterator[Any]:
 
 
 def test_the_state_of_a_connector_and_why_it_failed(rest):
-    trace = "org.apache.kafka.connect.errors.ConnectException: x\n\tat a.b\nCaused by: java.sql.SQLException: slot gone\n\tat"
-    rest.answers["/connectors/c/status"] = (200, json.dumps(
-        {"name": "c", "connector": {"state": "RUNNING"}, "tasks": [{"id": 0, "state": "FAILED", "trace": trace}]}))  # fmt: skip
+    trace = (
+        "org.apache.kafka.ConnectException: x\n\tat a.b\nCaused by: java.sql.SQLException: slot gone\n\tat"
+    )
+    tasks = [{"id": 0, "state": "FAILED", "trace": trace}]
+    answer = {"name": "c", "connector": {"state": "RUNNING"}, "tasks": tasks}
+    rest.answers["/connectors/c/status"] = (200, json.dumps(answer))
     found = KafkaConnect(rest.url).status("c")
     assert (found.state, found.tasks, found.error) == (
         "RUNNING",
@@ -261,7 +264,8 @@ def shown(**changes: Any) -> dict[str, Any]:
     flow = config()
     digest = _Shown(flow, []).digest(MAPPING)
     return {
-        "Id": "1", "Name": job_name(flow, MAPPING), "State": "RUNNING", "Comment": f"dbint {digest} flow orders",
+        "Id": "1", "Name": job_name(flow, MAPPING), "State": "RUNNING",
+        "Comment": f"dbint {digest} flow orders",
         "Progress": '{"0":"41","1":"OFFSET_ZERO","2":"OFFSET_BEGINNING"}', "Lag": '{"0":3,"1":4}',
         "Statistic": '{"loadedRows": 7, "errorRows": 1}', "ReasonOfStateChanged": "", "ErrorLogUrls": "",
         **changes,

@@ -45,10 +45,21 @@ SETTINGS = {
 }
 
 
+def access(server: Stack) -> dict[str, str]:
+    """libpq's parameters, but for the database."""
+    entry = server.entry("postgres")
+    return {
+        "host": entry.host,
+        "port": str(entry.ports["sql"]),
+        "user": entry.credentials["username"],
+        "password": entry.credentials["password"],
+    }
+
+
 def prepare(server: Stack) -> psycopg.Connection[Any]:
     """The database with its tables and the publication; a connection of its owner's, with autocommit."""
-    entry = server.entry("postgres")
-    user, password = entry.credentials["username"], entry.credentials["password"]
+    parameters = access(server)
+    user = parameters["user"]
     with superuser(server) as admin:
         admin.execute(f"CREATE DATABASE {DATABASE} OWNER {user}")
     with superuser(server, DATABASE) as admin:
@@ -60,13 +71,7 @@ def prepare(server: Stack) -> psycopg.Connection[Any]:
             " WITH (publish_via_partition_root = true)"
         )
     connection = psycopg.connect(
-        host=entry.host,
-        port=entry.ports["sql"],
-        user=user,
-        password=password,
-        dbname=DATABASE,
-        autocommit=True,
-        options="-c TimeZone=UTC -c lc_monetary=C",
+        **parameters, dbname=DATABASE, autocommit=True, options="-c TimeZone=UTC -c lc_monetary=C"
     )
     connection.execute(SCHEMA)
     for statement in ROWS:
@@ -123,8 +128,12 @@ def wait_for_stream(server: Stack, connection: psycopg.Connection[Any], name: st
     sys.exit("the connector does not read the slot within 120 s")
 
 
-def messages(bootstrap: str, prefix: str, *, until: str, timeout: float = 120.0) -> list[Sample]:
-    """All messages of the topics ``prefix.…``, in the order of the log, when topic ``until`` has got one."""
+def messages(
+    bootstrap: str, prefix: str, *, until: str, timeout: float = 120.0, by_offset: bool = False
+) -> list[Sample]:
+    """All messages of the topics ``prefix.…``, when topic ``until`` has got one: in the order of the log, or
+    of each partition.
+    """
     deadline = time.monotonic() + timeout
     with KafkaAdmin(bootstrap) as admin, KafkaConsumer(bootstrap) as consumer:
         while until not in admin.topics():
@@ -153,7 +162,7 @@ def messages(bootstrap: str, prefix: str, *, until: str, timeout: float = 120.0)
                 )
                 for m in batch or ()
             ]
-    return sorted(found, key=_place)
+    return found if by_offset else sorted(found, key=_place)
 
 
 def _place(sample: Sample) -> tuple[int, int, int]:
