@@ -80,7 +80,7 @@ static bool describe(decode_run *decoding, dbi_relation *relation) {
     dbi_err err = {0};
     bool described = false;
 
-    dbi_relation_sql(relation->oid, sql);
+    dbi_relation_question(relation, sql);
     rows = PyObject_CallFunction(decoding->catalogue, "s", sql);
     if (rows == NULL)
         return false;
@@ -198,6 +198,11 @@ static bool decode(decode_run *decoding, const dbi_pgoutput_message *message) {
     case DBI_PGOUTPUT_COMMIT:
         decoding->origin.xid = 0; /* a message outside of a transaction may follow */
         return true;
+    case DBI_PGOUTPUT_STREAM_START:
+        (void)dbi_raise_as(decoding->state, DBI_ERROR_CONFIGURATION,
+                           "decode_changes: the messages are those of a streamed transaction, which may be undone yet;"
+                           " read the slot with proto_version 1");
+        return false;
     case DBI_PGOUTPUT_RELATION:
         return !failed(decoding, dbi_relations_put(decoding->relations, &message->relation, &relation, &err), &err) &&
                (decoding->catalogue == NULL || describe(decoding, relation));

@@ -161,7 +161,68 @@ TEST(relation_sql_fits_and_names_the_table) {
     dbi_relation_sql(UINT32_MAX, sql);
     CHECK(strlen(sql) + 1 < DBI_RELATION_SQL_SIZE);
     CHECK_HAS(sql, "attrelid = 4294967295 AND");
-    CHECK_HAS(sql, "WHERE r.oid = 4294967295 ORDER BY a.attnum");
+    CHECK_HAS(sql, "c.oid = 4294967295)");
+    CHECK_HAS(sql, "'{}'::oid[]");
+}
+
+TEST(relation_asks_about_each_type_once) {
+    static dbi_pgoutput_column columns[DBI_RELATION_COLUMNS_MAX];
+    dbi_relations *relations = NULL;
+    dbi_relation *relation;
+    dbi_pgoutput_relation message = two();
+    char sql[DBI_RELATION_SQL_SIZE];
+    dbi_err err = {0};
+
+    for (uint32_t i = 0; i < DBI_RELATION_COLUMNS_MAX; i++)
+        columns[i] = (dbi_pgoutput_column){false, "c", UINT32_MAX - i / 2, -1};
+    columns[1].type = 25; /* built in: it is known */
+    message.oid = UINT32_MAX;
+    message.columns = columns;
+    message.column_count = 4;
+    TRY(dbi_relations_new(&relations, &err));
+    TRY(dbi_relations_put(relations, &message, &relation, &err));
+    dbi_relation_question(relation, sql);
+    CHECK_HAS(sql, "'{4294967295,4294967294}'::oid[]");
+    message.column_count = DBI_RELATION_COLUMNS_MAX;
+    TRY(dbi_relations_put(relations, &message, &relation, &err));
+    dbi_relation_question(relation, sql);
+    CHECK(strlen(sql) + 1 < DBI_RELATION_SQL_SIZE);
+    CHECK_HAS(sql, " ORDER BY a.attnum"); /* its end */
+done:
+    dbi_relations_free(relations);
+}
+
+TEST(relation_knows_types_that_its_columns_have_no_more) {
+    static const dbi_pgoutput_column said[] = {
+        {true, "id", 23, -1}, {false, "mood", 16501, -1}, {false, "tags", 16502, -1}};
+    static const answer_column known[] = {{.name = "", .type = "16502", .base = "16501", .arrays = "1", .typtype = "e"},
+                                          {.name = "", .type = "16501", .typtype = "e"},
+                                          {.name = "id", .type = "23", .key = "0"},
+                                          {.name = "mood", .type = "25"}};
+    dbi_relations *relations = NULL;
+    dbi_relation *relation;
+    dbi_pgoutput_relation message = two();
+    PGresult *answer = answer_make("16400", "public", "t", "d", known, 4);
+    PGresult *dropped = answer_make("0", "", "", "n", known, 2);
+    dbi_err err = {0};
+
+    message.columns = said;
+    message.column_count = 3;
+    TRY(dbi_relations_new(&relations, &err));
+    for (int i = 0; i < 2; i++) {
+        dbi_relations_clear(relations);
+        TRY(dbi_relations_put(relations, &message, &relation, &err));
+        TRY(dbi_relations_describe(relations, relation, i == 0 ? answer : dropped, &err));
+        CHECK_INT(relation->columns[1].kind, DBI_PGKIND_STRING);
+        CHECK(!relation->columns[1].array);
+        CHECK_INT(relation->columns[2].kind, DBI_PGKIND_STRING);
+        CHECK(relation->columns[2].array);
+        CHECK_INT(relation->key_count, 1);
+    }
+done:
+    PQclear(dropped);
+    PQclear(answer);
+    dbi_relations_free(relations);
 }
 
 TEST(relation_learns_its_key_and_types) {

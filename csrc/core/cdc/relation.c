@@ -16,6 +16,8 @@
 
 #define NAME_MAX_BYTES 1024u /* of one name: NAMEDATALEN is 64, and may be made larger when a server is built */
 #define SLOTS_MIN 64u
+#define FIRST_NORMAL_OID 16384u /* FirstNormalObjectId: types of users and extensions are from here on */
+#define TYPES_MAX 300u          /* that a question names */
 
 typedef struct relation_slot {
     uint32_t oid; /* 0 = free */
@@ -317,12 +319,13 @@ enum {
 /* The key: the primary key; but with replica identity USING INDEX that index, unless it holds the whole primary key,
  * for a delete says no more than its columns. Where there is neither, the first by name of the unique indexes that say
  * as much: no null, no condition, no expression, checked at once. Types are followed down: a domain to what it is of,
- * an array to its element. */
-void dbi_relation_sql(uint32_t oid, char sql[DBI_RELATION_SQL_SIZE]) {
+ * an array to its element. `types` are asked for besides: they come as columns without a name. */
+static void question(uint32_t oid, const char *types, char sql[DBI_RELATION_SQL_SIZE]) {
     (void)snprintf(
         sql, DBI_RELATION_SQL_SIZE,
-        "WITH RECURSIVE attribute AS (SELECT * FROM pg_catalog.pg_attribute"
-        " WHERE attrelid = %u AND attnum > 0 AND NOT attisdropped),"
+        "WITH RECURSIVE attribute AS (SELECT attnum, attname, atttypid, atttypmod, attgenerated <> '' AS generated,"
+        " attnotnull FROM pg_catalog.pg_attribute WHERE attrelid = %u AND attnum > 0 AND NOT attisdropped"
+        " UNION ALL SELECT (- row_number() OVER ())::int2, '', t, -1, false, false FROM unnest('{%s}'::oid[]) t),"
         " chain AS (SELECT attnum, 0 AS step, atttypid AS oid, atttypmod AS typmod, 0 AS arrays FROM attribute"
         " UNION ALL SELECT c.attnum, c.step + 1, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END,"
         " CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE c.typmod END,"
@@ -331,15 +334,16 @@ void dbi_relation_sql(uint32_t oid, char sql[DBI_RELATION_SQL_SIZE]) {
         " WHERE t.typtype = 'd'"
         " OR (t.typcategory = 'A' AND t.typelem <> 0 AND t.typlen = -1 AND t.oid NOT IN (22, 30))),"
         " base AS (SELECT DISTINCT ON (attnum) * FROM chain ORDER BY attnum, step DESC)"
-        " SELECT r.oid, n.nspname, r.relname, r.relreplident, a.attname, a.atttypid, a.atttypmod, a.attgenerated <> '',"
+        " SELECT coalesce(r.oid, 0), coalesce(r.nspname, ''), coalesce(r.relname, ''), coalesce(r.relreplident, 'n'),"
+        " a.attname, a.atttypid, a.atttypmod, a.generated,"
         " CASE r.relreplident WHEN 'f' THEN true WHEN 'n' THEN false ELSE EXISTS (SELECT FROM pg_catalog.pg_index i"
         " WHERE i.indrelid = r.oid AND CASE r.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END"
         " AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])) END,"
         " array_position(k.columns, a.attnum) - 1,"
         " b.oid, b.typmod, b.arrays, t.typtype, t.typname, t.typdelim"
-        " FROM pg_catalog.pg_class r JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace"
-        " JOIN attribute a ON a.attrelid = r.oid JOIN base b ON b.attnum = a.attnum"
-        " JOIN pg_catalog.pg_type t ON t.oid = b.oid"
+        " FROM attribute a JOIN base b ON b.attnum = a.attnum JOIN pg_catalog.pg_type t ON t.oid = b.oid"
+        " LEFT JOIN (SELECT c.oid, n.nspname, c.relname, c.relreplident FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %u) r ON true"
         " LEFT JOIN LATERAL (SELECT ARRAY(SELECT i.indkey[p] FROM generate_series(0, i.indnkeyatts - 1) p ORDER BY p)"
         " AS columns FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid"
         " WHERE i.indrelid = r.oid AND (i.indisprimary OR i.indisreplident OR (i.indisunique AND i.indimmediate"
@@ -348,8 +352,30 @@ void dbi_relation_sql(uint32_t oid, char sql[DBI_RELATION_SQL_SIZE]) {
         " ORDER BY i.indisprimary AND (r.relreplident <> 'i' OR EXISTS (SELECT FROM pg_catalog.pg_index w"
         " WHERE w.indrelid = r.oid AND w.indisreplident AND i.indkey[0:i.indnkeyatts - 1]::int2[]"
         " <@ w.indkey[0:w.indnkeyatts - 1]::int2[])) DESC, i.indisreplident DESC, x.relname LIMIT 1) k ON true"
-        " WHERE r.oid = %u ORDER BY a.attnum",
-        oid, oid);
+        " ORDER BY a.attnum",
+        oid, types, oid);
+}
+
+void dbi_relation_sql(uint32_t oid, char sql[DBI_RELATION_SQL_SIZE]) {
+    question(oid, "", sql);
+}
+
+void dbi_relation_question(const dbi_relation *relation, char sql[DBI_RELATION_SQL_SIZE]) {
+    char types[TYPES_MAX * 11 + 1] = "";
+    size_t length = 0;
+
+    for (unsigned i = 0, listed = 0; i < relation->column_count && listed < TYPES_MAX; i++) {
+        uint32_t type = relation->columns[i].type;
+        unsigned before = 0;
+
+        while (before < i && relation->columns[before].type != type)
+            before++;
+        if (type < FIRST_NORMAL_OID || before < i)
+            continue;
+        length += (size_t)snprintf(types + length, sizeof types - length, listed == 0 ? "%u" : ",%u", type);
+        listed++;
+    }
+    question(relation->oid, types, sql);
 }
 
 static const char *answer_text(const PGresult *answer, int row, int field) {
@@ -387,14 +413,30 @@ static int answer_row(const PGresult *answer, const char *name) {
     return -1;
 }
 
-/* What the catalogue says of a column's type, when it is still the same type. */
-static bool column_describe(dbi_relation_column *column, const PGresult *answer, int row) {
-    dbi_relation_column was = *column;
+/* The row that says what the column's type is: the column's own when that is still of this type, else one of the type.
+ */
+static int answer_type(const PGresult *answer, const dbi_relation_column *column) {
+    int row = answer_row(answer, column->name);
 
-    if (answer_oid(answer, row, ANSWER_TYPE) != column->type)
+    if (row >= 0 && answer_oid(answer, row, ANSWER_TYPE) == column->type)
+        return row;
+    for (row = 0; row < PQntuples(answer); row++)
+        if (answer_text(answer, row, ANSWER_NAME)[0] == '\0' && answer_oid(answer, row, ANSWER_TYPE) == column->type)
+            return row;
+    return -1;
+}
+
+/* Takes in what the catalogue says of a column's type; did that change anything? */
+static bool column_describe(dbi_relation_column *column, const PGresult *answer) {
+    dbi_relation_column was = *column;
+    int row = answer_type(answer, column);
+
+    if (row < 0)
         return false;
     column->base = answer_oid(answer, row, ANSWER_BASE);
     column->base_typmod = answer_int(answer, row, ANSWER_BASE_TYPMOD);
+    if (column->base == column->type)
+        column->base_typmod = column->typmod;
     column->array = answer_int(answer, row, ANSWER_ARRAYS) > 0;
     column->delimiter = answer_text(answer, row, ANSWER_DELIMITER)[0];
     if (column->delimiter == '\0')
@@ -451,12 +493,8 @@ static bool relation_describe(dbi_relation *relation, const PGresult *answer) {
     uint64_t key = key_hash(relation);
     bool changed = false;
 
-    for (unsigned i = 0; i < relation->column_count; i++) {
-        int row = answer_row(answer, relation->columns[i].name);
-
-        if (row >= 0 && column_describe(&relation->columns[i], answer, row))
-            changed = true;
-    }
+    for (unsigned i = 0; i < relation->column_count; i++)
+        changed = column_describe(&relation->columns[i], answer) || changed;
     if (!key_describe(relation, answer))
         key_from_identity(relation);
     relation->described = true;

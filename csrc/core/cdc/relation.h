@@ -130,10 +130,12 @@ void dbi_relations_clear(dbi_relations *relations);
 DBI_NODISCARD dbi_rc dbi_relations_put(dbi_relations *relations, const dbi_pgoutput_relation *message,
                                        dbi_relation **relation, dbi_err *err);
 
-/* The question to the catalogue about one table: SQL for a simple query or any driver, no parameters. An answer without
- * rows: there is no such table. */
-#define DBI_RELATION_SQL_SIZE 4096
+/* The question to the catalogue: SQL for a simple query or any driver, no parameters. dbi_relation_sql asks about a
+ * table (an answer without rows: there is none); dbi_relation_question besides about the types that a message names,
+ * which its columns need no longer have when the answer is given. */
+#define DBI_RELATION_SQL_SIZE 8192
 void dbi_relation_sql(uint32_t oid, char sql[DBI_RELATION_SQL_SIZE]);
+void dbi_relation_question(const dbi_relation *relation, char sql[DBI_RELATION_SQL_SIZE]);
 
 /* Takes the answer in (a PGRES_TUPLES_OK in text). Columns are matched by name: the catalogue is of now, the message of
  * then. A key of which a column is missing in the message is not used: then the replica identity stands for it.
