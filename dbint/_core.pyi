@@ -635,6 +635,7 @@ class TableSnapshot:
         only: bool = True,
         columns: Sequence[str] | None = None,
         filter: str | None = None,
+        dead_letter_topic: str | None = None,
     ) -> Self: ...
     def chunk(
         self,
@@ -644,7 +645,7 @@ class TableSnapshot:
         after: Sequence[str] | None = None,
         rows: int = 50000,
         timeout: float | None = None,
-    ) -> tuple[bool, bool, int, int, str, tuple[str, ...] | None]: ...
+    ) -> tuple[bool, bool, int, int, str, tuple[str, ...] | None, int]: ...
     def stop(self) -> None: ...
     def sweep(self, timeout: float | None = None) -> None: ...
 

@@ -56,9 +56,10 @@ static const char *text_read(const dbi_state *state, PyObject *value, const char
 
 static PyObject *table_snapshot_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"outlet",   "schema",  "table", "oid",  "topic",   "prefix",
-                            "database", "version", "point", "only", "columns", "filter", NULL};
+                            "database", "version", "point", "only", "columns", "filter", "dead_letter_topic", NULL};
     dbi_state *state = dbi_state_of(type);
-    PyObject *outlet, *schema, *table, *topic = NULL, *prefix = NULL, *database = NULL, *version = NULL, *columns = NULL, *filter = NULL, *items = NULL;
+    PyObject *outlet, *schema, *table, *topic = NULL, *prefix = NULL, *database = NULL, *version = NULL, *columns = NULL, *filter = NULL;
+    PyObject *dead_letter_topic = NULL, *items = NULL;
     table_snapshot_object *self = NULL;
     dbi_table_snapshot_config config = {0};
     unsigned long long point = 0;
@@ -69,8 +70,8 @@ static PyObject *table_snapshot_new(PyTypeObject *type, PyObject *args, PyObject
     dbi_err err;
 
     if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "OUUI$UUUUKpOO:TableSnapshot", names, &outlet, &schema, &table, &oid,
-                                     &topic, &prefix, &database, &version, &point, &only, &columns, &filter))
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "OUUI$UUUUKpOOO:TableSnapshot", names, &outlet, &schema, &table, &oid,
+                                     &topic, &prefix, &database, &version, &point, &only, &columns, &filter, &dead_letter_topic))
         return NULL;
     if (topic == NULL || prefix == NULL || database == NULL || version == NULL || point == 0)
         return PyErr_Format(PyExc_TypeError, "TableSnapshot() needs topic, prefix, database, version and point");
@@ -84,6 +85,7 @@ static PyObject *table_snapshot_new(PyTypeObject *type, PyObject *args, PyObject
     config.database = text_read(state, database, "database", &good);
     config.version = text_read(state, version, "version", &good);
     config.filter = text_read(state, filter, "filter", &good);
+    config.dead_letter_topic = text_read(state, dead_letter_topic, "dead_letter_topic", &good);
     if (!good || !texts_read(state, columns, "each of columns", &items, &texts))
         goto done;
     config.oid = oid;
@@ -171,10 +173,11 @@ static PyObject *key_tuple(const dbi_table_chunk *chunk) {
 PyDoc_STRVAR(chunk_doc,
              "chunk($self, pool, *, layout=None, after=None, rows=50000, timeout=None)\n--\n\n"
              "Read up to rows rows behind the key after, send them, and wait until they are delivered.\n\n"
-             "Returns (changed, last, rows, bytes, layout, key): whether the table no longer looks like layout (then\n"
-             "nothing was sent), whether there is nothing behind this chunk, how much was sent, what the table looks\n"
-             "like, and the key of the last row as a tuple of str (None: no row, or a table without a key). pool is a\n"
-             "Pool of the source database. timeout is in seconds. Raises OperationalError after stop().");
+             "Returns (changed, last, rows, bytes, layout, key, dead_letters): whether the table no longer looks like\n"
+             "layout (then nothing was sent), whether there is nothing behind this chunk, how much was sent, what the\n"
+             "table looks like, the key of the last row as a tuple of str (None: no row, or a table without a key),\n"
+             "and how many rows were too large and have a note in dead_letter_topic in their place. pool is a Pool of\n"
+             "the source database. timeout is in seconds. Raises OperationalError after stop().");
 
 static PyObject *table_snapshot_chunk(table_snapshot_object *self, PyObject *const *args, Py_ssize_t nargs,
                                       PyObject *kwnames) {
@@ -223,8 +226,8 @@ static PyObject *table_snapshot_chunk(table_snapshot_object *self, PyObject *con
         PyObject *key = key_tuple(&chunk);
 
         if (key != NULL)
-            answer = Py_BuildValue("(OOKKsN)", chunk.changed ? Py_True : Py_False, chunk.last ? Py_True : Py_False,
-                                   (unsigned long long)chunk.rows, (unsigned long long)chunk.bytes, chunk.layout, key);
+            answer = Py_BuildValue("(OOKKsNK)", chunk.changed ? Py_True : Py_False, chunk.last ? Py_True : Py_False,
+                                   (unsigned long long)chunk.rows, (unsigned long long)chunk.bytes, chunk.layout, key, (unsigned long long)chunk.dead_letters);
     }
     self->busy = false;
 done:
@@ -280,7 +283,7 @@ static PyMethodDef table_snapshot_methods[] = {
 
 PyDoc_STRVAR(table_snapshot_doc,
              "TableSnapshot(outlet, schema, table, oid, *, topic, prefix, database, version, point, only=True,\n"
-             "              columns=None, filter=None)\n--\n\n"
+             "              columns=None, filter=None, dead_letter_topic=None)\n--\n\n"
              "The rows of a table of PostgreSQL as messages of Kafka (op r).\n\n"
              "point is the place in the log that the rows' sequence names. columns are those to be sent, None: all\n"
              "that are not generated; filter is SQL, of the columns. only=False reads partitions, too.");

@@ -102,7 +102,8 @@ class _CapturePart(_Part):
                 if not capture.slot_exists():
                     # What was loaded has no place in the log any more at which changes could be taken up.
                     snapshot.reset()
-                point = capture.prepare(resync=self._resync is not None)
+                # A lost slot is made again only when nothing relies on what it would have kept.
+                point = capture.prepare(resync=set(self._resync or ()) >= set(self.config.tables))
             self._resync = None
             if self.config.mode != "cdc_only":
                 snapshot.run(point)

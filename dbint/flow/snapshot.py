@@ -335,6 +335,7 @@ class Snapshot:
             only=not source.partitioned,
             columns=source.columns,
             filter=source.filter,
+            dead_letter_topic=config.dead_letter_topic if config.too_large == "dead_letter" else None,
         )
         with self._lock:
             self._reader = reader
@@ -343,13 +344,20 @@ class Snapshot:
         try:
             last = False
             while not last:
-                changed, last, rows, size, layout, key = reader.chunk(
+                changed, last, rows, size, layout, key, letters = reader.chunk(
                     pool, layout=place.layout, after=place.after, rows=config.chunk_rows
                 )
                 if changed or self._find_table(control, table) != source:
                     logger.warning("%s was altered while it was read: its first load begins again", table)
                     self._begin_again(control, place)
                     return False
+                if letters:
+                    logger.warning(
+                        "%s: %d rows are too large for Kafka; notes about them are in %s",
+                        table,
+                        letters,
+                        config.dead_letter_topic,
+                    )
                 if last and place.again:
                     reader.sweep()
                 place.layout, place.after = layout, key or place.after

@@ -477,6 +477,26 @@ def test_a_row_that_no_message_can_hold_is_named(place):
     assert progress.state == "running"
 
 
+def test_a_note_takes_the_place_of_a_row_that_no_message_can_hold(place):
+    numbered(place, 3)
+    place.admin.execute("INSERT INTO orders VALUES (4, repeat('x', 3000000))")
+    place.publish()
+    config = place.config("public.orders", too_large="dead_letter")
+    (done,) = Snapshot(config).run(fresh_point(place.admin))
+    assert (done.state, done.rows) == ("done", 4)
+    assert sorted(row["id"] for row in place.rows("public.orders")) == [1, 2, 3]
+    ((_, key, note),) = place.messages("dead-letter")
+    assert key == {"id": 4}
+    assert (note["reason"], note["schema"], note["table"], note["op"]) == (
+        "message too large",
+        "public",
+        "orders",
+        "r",
+    )
+    assert note["bytes"] > 3_000_000
+    assert note["sequence"] == [str(done.point)] * 2
+
+
 def test_full_load_only_needs_no_publication_and_no_slot(place):
     numbered(place, 5)
     (done,) = Snapshot(place.config("public.orders", mode="full_load_only")).run(None)

@@ -1,8 +1,8 @@
 /* snapshot.c - see snapshot.h */
 #include "cdc/snapshot.h"
 
+#include <inttypes.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "alloc.h"
@@ -30,13 +30,14 @@ struct dbi_table_snapshot {
     uint32_t oid;
     bool only;
     uint64_t point;
-    char *nspname, *relname, *filter, *topic;
+    char *nspname, *relname, *filter, *topic, *dead_letter_topic;
     char **columns;
     unsigned column_count;
 
     dbi_cell *cells;
     unsigned cell_count;
     dbi__text sql, layout;
+    dbi__text note;     /* about a row that is too large */
     dbi__text key;      /* values of the last row's key, each with its NUL */
     const char **parts; /* into key */
     unsigned part_room;
@@ -76,6 +77,7 @@ dbi_rc dbi_table_snapshot_new(dbi_table_snapshot **snapshot_out, const dbi_table
     snapshot->relname = copied(config->relname, &rc);
     snapshot->filter = copied(config->filter, &rc);
     snapshot->topic = copied(config->topic, &rc);
+    snapshot->dead_letter_topic = copied(config->dead_letter_topic, &rc);
     if (config->column_count > 0) {
         snapshot->columns = dbi_calloc(config->column_count, sizeof *snapshot->columns);
         if (snapshot->columns == NULL)
@@ -113,10 +115,12 @@ void dbi_table_snapshot_free(dbi_table_snapshot *snapshot) {
     dbi_free(snapshot->relname);
     dbi_free(snapshot->filter);
     dbi_free(snapshot->topic);
+    dbi_free(snapshot->dead_letter_topic);
     dbi_free(snapshot->cells);
     dbi_free(snapshot->parts);
     dbi__text_free(&snapshot->sql);
     dbi__text_free(&snapshot->layout);
+    dbi__text_free(&snapshot->note);
     dbi__text_free(&snapshot->key);
     dbi_free(snapshot);
 }
@@ -315,30 +319,64 @@ static dbi_rc delivered(dbi_table_snapshot *snapshot, const dbi_interrupt *inter
 
 /* --- rows --- */
 
-static dbi_rc row_send(dbi_table_snapshot *snapshot, dbi_outlet_topic *topic,
-                       const dbi_envelope_message *row, const dbi_interrupt *interrupt, int64_t deadline,
-                       dbi_err *err) {
+/* Sends one message, and waits for room where there is none. */
+static dbi_rc message_send(dbi_table_snapshot *snapshot, dbi_outlet_topic *topic, const dbi_message *message,
+                           const dbi_interrupt *interrupt, int64_t deadline, dbi_err *err) {
+    dbi_rc rc;
+
+    while ((rc = dbi_outlet_send(snapshot->outlet, topic, message, 0, err)) == DBI_EFULL) {
+        rc = patiently(dbi_outlet_wait_room, snapshot->outlet, interrupt, deadline, err);
+        if (rc != DBI_OK)
+            return rc;
+    }
+    return rc;
+}
+
+/* A row that Kafka's limit does not let through: it ends the chunk, or a note takes its place. */
+static dbi_rc too_large(dbi_table_snapshot *snapshot, const dbi_envelope_message *row, const dbi_interrupt *interrupt,
+                        int64_t deadline, dbi_table_chunk *chunk, dbi_err *err) {
+    const dbi_relation *relation = snapshot->relation;
+    dbi_outlet_topic *topic;
+    dbi_message message;
+    dbi_rc rc;
+
+    if (snapshot->dead_letter_topic == NULL)
+        return dbi_err_set(err, DBI_ETOOBIG,
+                           "%.100s.%.100s, row with the key %.*s: it is a message of %zu bytes, more than the producer's "
+                           "message.max.bytes: raise it together with the topic's max.message.bytes",
+                           relation->nspname, relation->relname,
+                           (int)(row->key_length < 150 ? row->key_length : 150),
+                           row->key != NULL ? (const char *)row->key : "", row->value_length);
+    rc = dbi_outlet_topic_get(snapshot->outlet, snapshot->dead_letter_topic, deadline, &topic, err);
+    if (rc != DBI_OK)
+        return rc;
+    dbi__text_reset(&snapshot->note);
+    dbi__text_put(&snapshot->note, "{\"reason\":\"message too large\",");
+    dbi__text_add(&snapshot->note, relation->json, relation->json_length);
+    dbi__text_putf(&snapshot->note, ",\"op\":\"r\",\"lsn\":%" PRIu64 ",\"sequence\":[\"%" PRIu64 "\",\"%" PRIu64 "\"]",
+                   snapshot->point, snapshot->point, snapshot->point);
+    dbi__text_putf(&snapshot->note, ",\"bytes\":%zu}", row->value_length);
+    if (snapshot->note.failed)
+        return no_memory(err);
+    message = (dbi_message){.key = row->key,
+                            .key_len = row->key_length,
+                            .value = snapshot->note.bytes,
+                            .value_len = snapshot->note.length,
+                            .partition = RD_KAFKA_PARTITION_UA};
+    chunk->dead_letters++;
+    return message_send(snapshot, topic, &message, interrupt, deadline, err);
+}
+
+static dbi_rc row_send(dbi_table_snapshot *snapshot, dbi_outlet_topic *topic, const dbi_envelope_message *row,
+                       const dbi_interrupt *interrupt, int64_t deadline, dbi_table_chunk *chunk, dbi_err *err) {
     const dbi_message message = {.key = row->key,
                                  .key_len = row->key_length,
                                  .value = row->value,
                                  .value_len = row->value_length,
                                  .partition = RD_KAFKA_PARTITION_UA};
-    dbi_err why;
-    dbi_rc rc;
+    dbi_rc rc = message_send(snapshot, topic, &message, interrupt, deadline, err);
 
-    while ((rc = dbi_outlet_send(snapshot->outlet, topic, &message, 0, err)) == DBI_EFULL) {
-        rc = patiently(dbi_outlet_wait_room, snapshot->outlet, interrupt, deadline, err);
-        if (rc != DBI_OK)
-            return rc;
-    }
-    if (rc == DBI_ETOOBIG && err != NULL) {
-        why = *err;
-        (void)dbi_err_set(err, rc, "%s.%s, row with the key %.*s: %s", snapshot->nspname, snapshot->relname,
-                          (int)(row->key_length < 200 ? row->key_length : 200),
-                          row->key != NULL ? (const char *)row->key : "", why.msg);
-        err->kafka = why.kafka;
-    }
-    return rc;
+    return rc == DBI_ETOOBIG ? too_large(snapshot, row, interrupt, deadline, chunk, err) : rc;
 }
 
 /* Keeps the key of the row that was sent last. */
@@ -380,7 +418,7 @@ static dbi_rc rows_copy(dbi_table_snapshot *snapshot, dbi_conn *conn, dbi_outlet
             rc = dbi_envelope_row(snapshot->envelope, relation, snapshot->cells, relation->column_count, &origin,
                                   &message, err);
         if (rc == DBI_OK)
-            rc = row_send(snapshot, topic, &message, interrupt, deadline, err);
+            rc = row_send(snapshot, topic, &message, interrupt, deadline, chunk, err);
         if (rc == DBI_OK) {
             key_keep(snapshot);
             chunk->rows++;

@@ -48,6 +48,8 @@ typedef struct dbi_table_snapshot_config {
     const char *database; /* source.db */
     const char *version;  /* source.version */
     uint64_t point;       /* see above */
+    const char *dead_letter_topic; /* where a note goes about a row that is too large for Kafka, as the capture writes it;
+                                      NULL = it ends the chunk */
     dbi_outlet *outlet;
 } dbi_table_snapshot_config;
 
@@ -61,6 +63,7 @@ typedef struct dbi_table_chunk {
     bool changed;           /* the table does not look like `layout`: nothing was sent */
     bool last;              /* there was nothing behind it when it was read */
     uint64_t rows, bytes;   /* sent; bytes of keys and values */
+    uint64_t dead_letters;  /* of the rows: those of which a note was sent in their place */
     const char *layout;     /* what the table looks like, as text: to be given with the next chunk */
     unsigned key_count;     /* 0 = no row was sent, or the table has no key */
     const char *const *key; /* of the last row, values as the server writes them */
