@@ -627,7 +627,7 @@ static dbi_rc relation_describe(dbi_capture *capture, dbi_relation *relation, db
 
     if (rc != DBI_OK)
         return rc;
-    dbi_relation_sql(relation->oid, sql);
+    dbi_relation_question(relation, sql);
     rc = dbi_conn_exec(conn, sql, deadline, &answer, err);
     if (rc == DBI_OK)
         rc = dbi_relations_describe(capture->relations, relation, answer, err);
