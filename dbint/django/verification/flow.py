@@ -181,7 +181,7 @@ class FlowProbe(IntegrationProbe):
         name = model._meta.db_table
         table = f"{schema}.{name}"
         # UUIDs as the Doris backend reads them; some chunks, so that a first load has a middle.
-        options = {"types": {"code": "VARCHAR(32)"}, "buckets": 1, "properties": {"replication_num": "1"}}
+        options = {"types": {"code": "VARCHAR(32)"}, "buckets": 1}
         entry = scratch_entry(self.source, self.sink, name) | {
             "TABLES": {table: options},
             "PREFIX": name.replace("_", "-"),
