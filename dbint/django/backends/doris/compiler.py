@@ -125,8 +125,8 @@ def _subquery(node: Any, compiler: Any, connection: Any) -> Any:
     if extreme is None:
         raise NotSupportedError(
             "Doris does not look at the order of a subquery that refers to the query around it, and would "
-            "give any of its rows. Order by one field, and take one, neither of which can be NULL; or number "
-            "the rows by a Window() and filter on that"
+            "give any of its rows. Order by one field, which is no FloatField, and take one; neither may be "
+            "NULL. Or number the rows by a Window() and filter on that"
         )
     if node is query:
         return extreme.as_sql(compiler, connection)

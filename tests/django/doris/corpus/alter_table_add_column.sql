@@ -23,3 +23,5 @@ ALTER TABLE `schema_author` ADD COLUMN `dob_auto_now` DATE NOT NULL DEFAULT '200
 ALTER TABLE `schema_author` ADD COLUMN `dtob_auto_now` DATETIME(6) NOT NULL DEFAULT '2000-01-01 01:01:00';
 
 ALTER TABLE `schema_author` ADD COLUMN `name_with_comment_default` VARCHAR(1020) NOT NULL DEFAULT 'Joe Doe' COMMENT 'Custom comment with default';
+
+ALTER TABLE `test_adfl_pony` ADD COLUMN `height` DOUBLE NULL DEFAULT '5.0';

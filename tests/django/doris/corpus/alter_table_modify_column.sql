@@ -15,3 +15,5 @@ ALTER TABLE `doris_steps_thing` MODIFY COLUMN `name` COMMENT 'what it\'s called'
 ALTER TABLE `doris_steps_thing` MODIFY COLUMN `size` BIGINT NOT NULL DEFAULT '7';
 
 ALTER TABLE `schema_note` MODIFY COLUMN `info` STRING NULL;
+
+ALTER TABLE `test_alfl_pony` MODIFY COLUMN `pink` INT NULL;

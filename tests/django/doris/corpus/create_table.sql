@@ -244,3 +244,7 @@ PROPERTIES (
 "replication_allocation" = "tag.location.default: 1",
 "enable_unique_key_merge_on_write" = "true"
 );
+
+CREATE TABLE django_ixn_test_table (id INTEGER);
+
+CREATE TABLE i_love_ponies (id int, special_thing int);

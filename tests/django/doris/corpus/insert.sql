@@ -43,3 +43,7 @@ INSERT INTO `doris_tests_event` (`id`, `name`, `value`) VALUES (3061239511166257
 INSERT INTO `expressions_company` (`id`, `name`, `num_employees`, `num_chairs`, `ceo_id`, `point_of_contact_id`, `based_in_eu`) VALUES (306123046829483488, LOWER('UPPER'), 32, 1, 306123046661711328, NULL, 0);
 
 INSERT INTO `expressions_company` (`id`, `name`, `num_employees`, `num_chairs`, `ceo_id`, `point_of_contact_id`, `based_in_eu`) VALUES (306123050285589984, 'Biggest company', (SELECT (MAX(U0.`num_employees`) + 1) AS `new_num_employees` FROM `expressions_company` U0 GROUP BY U0.`id`, U0.`name`, U0.`num_employees`, U0.`num_chairs`, U0.`ceo_id`, U0.`point_of_contact_id`, U0.`based_in_eu` ORDER BY U0.`num_employees` DESC LIMIT 1), 1, 306123049882936800, NULL, 0);
+
+INSERT INTO i_love_ponies (id, special_thing) VALUES (1, 'Django');
+
+INSERT INTO `queries_returningmodel` (`id`, `created`) VALUES (2048, NOW(6));

@@ -329,3 +329,35 @@ SELECT `expressions_window_employee`.`id`, `expressions_window_employee`.`name`,
 SELECT (SELECT MAX_BY(U0.`id`, U0.`text`) FROM `doris_tests_note` U0 WHERE U0.`visit_id` = (`doris_tests_visit`.`id`)) AS `first` FROM `doris_tests_visit` ORDER BY `doris_tests_visit`.`page` ASC;
 
 SELECT (SELECT MIN_BY(U0.`text`, U0.`text`) FROM `doris_tests_note` U0 WHERE U0.`visit_id` = (`doris_tests_visit`.`id`)) AS `first` FROM `doris_tests_visit` ORDER BY `doris_tests_visit`.`page` ASC;
+
+SELECT DISTINCT 1 AS `a` FROM `queries_article` LIMIT 1;
+
+SELECT `ordering_article`.`headline` AS `headline` FROM `ordering_article` ORDER BY CAST('1' AS STRING) ASC, 1 DESC;
+
+SELECT AVG(CASE WHEN `aggregation_regress_book`.`pages` < 400 THEN (`aggregation_regress_book`.`price` * 0.75) ELSE NULL END) AS `test` FROM `aggregation_regress_book`;
+
+SELECT `queries_tag`.`id`, `queries_tag`.`name`, `queries_tag`.`parent_id`, `queries_tag`.`category_id` FROM `queries_tag` WHERE (`queries_tag`.`parent_id` IS NULL OR `queries_tag`.`parent_id` IS NOT NULL) ORDER BY `queries_tag`.`name` ASC;
+
+(SELECT `queries_number`.`other_num` AS `other_num` FROM `queries_number` WHERE `queries_number`.`num` <= 1) UNION (SELECT `queries_number`.`other_num` AS `other_num` FROM `queries_number` WHERE `queries_number`.`num` >= 2) ORDER BY 1 ASC NULLS LAST;
+
+(SELECT `queries_number`.`other_num` AS `other_num` FROM `queries_number` WHERE `queries_number`.`num` <= 1) UNION (SELECT `queries_number`.`other_num` AS `other_num` FROM `queries_number` WHERE `queries_number`.`num` >= 2) ORDER BY 1 ASC NULLS FIRST;
+
+SELECT `ordering_article`.`id`, `ordering_article`.`author_id`, `ordering_article`.`second_author_id`, `ordering_article`.`headline`, `ordering_article`.`pub_date` FROM `ordering_article` ORDER BY `ordering_article`.`author_id` ASC NULLS FIRST, `ordering_article`.`id` ASC;
+
+(SELECT `queries_number`.`other_num` AS `alias` FROM `queries_number` WHERE `queries_number`.`num` <= 1) UNION (SELECT `queries_number`.`other_num` AS `alias` FROM `queries_number` WHERE (`queries_number`.`num` >= 2 AND `queries_number`.`num` <= 3)) ORDER BY 1 DESC NULLS LAST;
+
+SELECT `queries_dumbcategory`.`id` AS `id` FROM `queries_dumbcategory` WHERE `queries_dumbcategory`.`id` IN (SELECT `subquery`.`double_id` FROM (SELECT DISTINCT (U0.`id` * 2) AS `double_id`, U0.`id` FROM `queries_dumbcategory` U0 ORDER BY U0.`id` ASC LIMIT 2) subquery) ORDER BY 1 ASC;
+
+SELECT `queries_author`.`id`, `queries_author`.`name`, `queries_author`.`num`, `queries_author`.`extra_id` FROM `queries_author` INNER JOIN `queries_extrainfo` ON (`queries_author`.`extra_id` = `queries_extrainfo`.`id`) WHERE CHAR_LENGTH(LTRIM(`queries_extrainfo`.`info`)) = 5 ORDER BY `queries_author`.`name` ASC;
+
+SELECT `queries_classroom`.`id`, `queries_classroom`.`name`, `queries_classroom`.`has_blackboard`, `queries_classroom`.`school_id` FROM `queries_classroom` WHERE (`queries_classroom`.`has_blackboard` OR `queries_classroom`.`id` IN (SELECT U0.`id` AS `pk` FROM `queries_classroom` U0 WHERE NOT U0.`has_blackboard` LIMIT 1));
+
+SELECT `queries_classroom`.`id`, `queries_classroom`.`name`, `queries_classroom`.`has_blackboard`, `queries_classroom`.`school_id` FROM `queries_classroom` WHERE (`queries_classroom`.`id` IN (SELECT U0.`id` AS `pk` FROM `queries_classroom` U0 WHERE U0.`has_blackboard` LIMIT 1) XOR NOT `queries_classroom`.`has_blackboard`);
+
+(SELECT `queries_reservedname`.`name` AS `name`, `queries_reservedname`.`order` AS `order`, `queries_reservedname`.`id` AS `id` FROM `queries_reservedname`) INTERSECT (SELECT `queries_reservedname`.`name` AS `name`, `queries_reservedname`.`order` AS `order`, `queries_reservedname`.`id` AS `id` FROM `queries_reservedname`) LIMIT 21;
+
+SELECT COUNT(`aggregation_regress_recipe`.`id`) AS `num_recipes` FROM `aggregation_regress_author` LEFT OUTER JOIN `aggregation_regress_recipe` ON (`aggregation_regress_author`.`id` = `aggregation_regress_recipe`.`author_id`) GROUP BY CONCAT_WS('', 'Writer at ', CAST(`aggregation_regress_author`.`age` AS STRING)) HAVING COUNT(`aggregation_regress_recipe`.`id`) > 0;
+
+(SELECT `queries_number`.`id` AS `col1`, `queries_number`.`num` AS `col2`, `queries_number`.`other_num` AS `col3`, `queries_number`.`another_num` AS `col4` FROM `queries_number`) EXCEPT (SELECT `queries_number`.`id` AS `col1`, `queries_number`.`num` AS `col2`, `queries_number`.`other_num` AS `col3`, `queries_number`.`another_num` AS `col4` FROM `queries_number` WHERE NOT (`queries_number`.`num` = 2)) LIMIT 21;
+
+SELECT `aggregation_regress_publisher`.`name` AS `name`, COUNT(`aggregation_regress_book`.`id`) AS `num_books`, `aggregation_regress_publisher`.`num_awards` AS `num_awards` FROM `aggregation_regress_publisher` LEFT OUTER JOIN `aggregation_regress_book` ON (`aggregation_regress_publisher`.`id` = `aggregation_regress_book`.`publisher_id`) GROUP BY `aggregation_regress_publisher`.`id`, 1, 3 HAVING `aggregation_regress_publisher`.`num_awards` > (2 * COUNT(`aggregation_regress_book`.`id`)) ORDER BY 1 ASC;
