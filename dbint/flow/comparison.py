@@ -87,13 +87,18 @@ class Compared:
             return left is right
         if self.exact:
             return bool(left == right)
-        if self.type in _TOLERANCE:
-            return _close(float(left), float(right), _TOLERANCE[self.type])
-        if self.type == "json":
-            return _same(json.loads(left), json.loads(right))
-        return self._same_list(json.loads(left), right)
+        try:
+            if self.type in _TOLERANCE:
+                return _close(float(left), float(right), _TOLERANCE[self.type])
+            if self.type == "json":
+                return _same(json.loads(left), json.loads(right))
+            return self._same_list(json.loads(left), right)
+        except ValueError:  # Doris holds something that is no such value at all
+            return False
 
     def _same_list(self, left: list[Any], right: str) -> bool:
+        if self.type == "array<boolean>":  # Doris shows 1 and 0
+            return _same(left, [item if item is None else bool(item) for item in json.loads(right)])
         if self.type != "array<text>":
             return _same(left, json.loads(right))
         # Doris puts texts in quotes as they are, without escapes: so what it shows is made here, too.
@@ -129,9 +134,11 @@ def compared(column: ColumnMapping, source: SourceColumn) -> Compared:
             f"CASE WHEN {name}::text IN ('t', 'true', '1') THEN 't' WHEN {name} IS NOT NULL THEN 'f' END"
         )
         doris = f"CASE WHEN {target} THEN 't' WHEN NOT {target} THEN 'f' END"
-    elif kind in ("float", "double", "json") or kind.startswith("array"):
+    elif kind in ("float", "double", "json"):
         exact = False
         doris = target
+        if source.base == "hstore":
+            postgres = f"to_jsonb({name})::text"
     elif kind.startswith("datetime"):
         zoned = f"{name} AT TIME ZONE 'UTC'" if source.base == "timestamptz" else name
         postgres = f"to_char({zoned}, '{_TIME}')"
@@ -192,8 +199,8 @@ def _same(left: Any, right: Any) -> bool:
         return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(_same, left, right))
-    if isinstance(left, bool) and isinstance(right, bool):
-        return left == right
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
     if isinstance(left, int | float) and isinstance(right, int | float):
         return _close(float(left), float(right), _TOLERANCE["double"])
     return bool(left == right)

@@ -193,6 +193,8 @@ class _Verifier:
                 differences = self._look_again([d.key for d in differences], self._settle)
         except (psycopg.Error, pymysql.Error) as error:
             text = " ".join(str(error.args[-1] if error.args else error).split())
+            if isinstance(error, pymysql.Error):
+                text += f" (flow_plan {self._config.name} says whether Doris' table is as it should be)"
             self._result = replace(self._result, error=text)
             return replace(self._result, seconds=time.monotonic() - began)
         return replace(

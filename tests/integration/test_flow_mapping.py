@@ -95,6 +95,11 @@ def test_every_type_is_loaded_exactly(everything, target):
     assert row == LOADED
 
 
+def test_what_doris_shows_of_every_type_is_what_was_asked_for(everything, target):
+    found = evolution(target, everything)
+    assert (found.changes, found.refusals, found.notes) == ((), (), ())
+
+
 def test_null_stays_null_in_every_type(everything, target):
     key = {name: ROW[name] for name in everything.key}
     load(target, everything, lines(message("c", None, dict.fromkeys(ROW) | key, (1, 2))))
