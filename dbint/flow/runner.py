@@ -44,7 +44,7 @@ _HOPELESS = (errors.ConfigurationError, errors.MessageTooLargeError)
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Failure:
     """Why a part does not work now. ``retry_in`` is in seconds, None: it will not be tried again."""
 
     text: str
@@ -60,7 +60,7 @@ class _Part(ABC):
     def __init__(self, config: FlowConfig) -> None:
         self.config = config
         self.stopping = threading.Event()
-        self.trouble: Trouble | None = None
+        self.failure: Failure | None = None
         self._lock = threading.Lock()  # guards what stop() reaches for
 
     @abstractmethod
@@ -223,8 +223,8 @@ class Runner:
         """What each part is doing, as values that JSON knows."""
         found: dict[str, Any] = {"flow": self.config.name, "mode": self.config.mode}
         for part in self._parts:
-            trouble = part.trouble
-            found[part.name] = {**part.status(), "trouble": asdict(trouble) if trouble else None}
+            failure = part.failure
+            found[part.name] = {**part.status(), "failure": asdict(failure) if failure else None}
         return found
 
     def run(self) -> int:
@@ -291,11 +291,11 @@ class Runner:
         failures = 0
         while not part.stopping.is_set():
             begun = time.monotonic()
-            part.trouble = None
+            part.failure = None
             try:
                 part.run()
             except _HOPELESS as error:
-                part.trouble = Trouble(str(error), failures + 1, None)
+                part.failure = Failure(str(error), failures + 1, None)
                 logger.error("flow %s: the %s cannot go on: %s", self.config.name, part.name, error)  # noqa: TRY400
                 self._end(MISCONFIGURED if isinstance(error, errors.ConfigurationError) else FAILED)
             except (errors.Error, OSError) as error:
@@ -303,14 +303,14 @@ class Runner:
                     failures = 0
                 pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**failures))  # noqa: S311 - no secret
                 failures += 1
-                part.trouble = Trouble(str(error), failures, pause)
+                part.failure = Failure(str(error), failures, pause)
                 logger.warning(
                     "flow %s: the %s failed, again in %.1f s: %s", self.config.name, part.name, pause, error
                 )
                 part.stopping.wait(pause)
                 continue
             except Exception as error:
-                part.trouble = Trouble(f"{type(error).__name__}: {error}", failures + 1, None)
+                part.failure = Failure(f"{type(error).__name__}: {error}", failures + 1, None)
                 logger.exception(
                     "flow %s: the %s failed by a mistake of dbint's", self.config.name, part.name
                 )

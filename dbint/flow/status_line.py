@@ -9,16 +9,15 @@ def status_line(status: Mapping[str, Any]) -> str:
     parts = [f"flow {status['flow']}"]
     for name, tell in (("capture", _capture), ("sink", _sink)):
         if (found := status.get(name)) is not None:
-            parts.append(f"{name}: {_trouble(found) or tell(found)}")
+            parts.append(f"{name}: {_failure(found) or tell(found)}")
     return " | ".join(parts)
 
 
-def _trouble(found: Mapping[str, Any]) -> str:
-    trouble = found.get("trouble")
-    if not isinstance(trouble, Mapping):
+def _failure(found: Mapping[str, Any]) -> str:
+    if (failure := found.get("failure")) is None:
         return ""
-    again = "" if trouble["retry_in"] is None else f", tried again in {trouble['retry_in']:.1f} s"
-    return f"failed ({trouble['failures']}{again}): {trouble['text']}"
+    again = "" if failure["retry_in"] is None else f", tried again in {failure['retry_in']:.1f} s"
+    return f"failed ({failure['failures']}{again}): {failure['text']}"
 
 
 def _capture(found: Mapping[str, Any]) -> str:

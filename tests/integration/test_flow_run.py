@@ -117,7 +117,7 @@ def test_what_is_there_and_what_changes(source):
         status = until(
             lambda: flow.statuses[-1] if flow.statuses and "rows" in flow.statuses[-1]["sink"] else None
         )
-        assert status["capture"]["trouble"] is None
+        assert status["capture"]["failure"] is None
         json.dumps(status, default=str)
         assert "capture: streaming" in status_line(flow.runner.status())
         assert flow.end() == FINISHED
@@ -220,7 +220,7 @@ def test_a_lost_slot_ends_the_run_and_a_resync_mends_it(source):
     source("UPDATE t SET name = 'changed' WHERE id = 6")
     with running(source.config) as flow:
         assert flow.ended() == MISCONFIGURED
-        assert "--resync" in flow.runner.status()["capture"]["trouble"]["text"]
+        assert "--resync" in flow.runner.status()["capture"]["failure"]["text"]
     with running(source.config, resync=source.config.tables) as flow:
         until(lambda: settled(source))
         assert flow.end() == FINISHED
@@ -230,7 +230,7 @@ def test_what_no_message_can_hold_ends_the_run(source):
     source("INSERT INTO t VALUES (1, repeat('x', 2000000))")
     with running(source.config) as flow:
         assert flow.ended() == FAILED
-        assert 'row with the key {"id":1}' in flow.runner.status()["capture"]["trouble"]["text"]
+        assert 'row with the key {"id":1}' in flow.runner.status()["capture"]["failure"]["text"]
 
 
 def test_a_server_that_is_away_is_waited_for(source):
@@ -244,20 +244,20 @@ def test_a_server_that_is_away_is_waited_for(source):
         return {**real.parameters(), **({"port": 1} if away.is_set() else {})}
 
     with running(replace(source.config, source=SourceAccess("away for a while", parameters))) as flow:
-        trouble = until(lambda: flow.runner.status()["capture"]["trouble"])
-        assert "PostgreSQL (away for a while)" in trouble["text"]
-        until(lambda: (flow.runner.status()["capture"]["trouble"] or {"failures": 0})["failures"] >= 2)
+        failure = until(lambda: flow.runner.status()["capture"]["failure"])
+        assert "PostgreSQL (away for a while)" in failure["text"]
+        until(lambda: (flow.runner.status()["capture"]["failure"] or {"failures": 0})["failures"] >= 2)
         assert "capture: failed (" in status_line(flow.runner.status())
         away.clear()
         until(lambda: settled(source))
-        assert flow.runner.status()["capture"]["trouble"] is None
+        assert flow.runner.status()["capture"]["failure"] is None
         assert flow.end() == FINISHED
 
 
 def test_it_stops_while_it_waits_to_try_again(source):
     config = replace(source.config, source=SourceAccess("away", lambda: {"host": "127.0.0.1", "port": 1}))
     with running(config) as flow:
-        until(lambda: flow.runner.status()["capture"]["trouble"])
+        until(lambda: flow.runner.status()["capture"]["failure"])
         begun = time.monotonic()
         assert flow.end() == FINISHED
         assert time.monotonic() - begun < 10
@@ -407,5 +407,5 @@ def test_a_mistake_of_ours_is_no_endless_loop(source, monkeypatch):
     monkeypatch.setattr("dbint.flow.runner.load_mappings", broken)
     with running(source.config) as flow:
         assert flow.ended() == FAILED
-        assert flow.runner.status()["sink"]["trouble"]["text"] == "ZeroDivisionError: broken"
+        assert flow.runner.status()["sink"]["failure"]["text"] == "ZeroDivisionError: broken"
     assert isinstance(source.connection, psycopg.Connection)
