@@ -554,7 +554,7 @@ class Outlet:
         properties: Mapping[str, str],
         *,
         max_messages: int = 100000,
-        max_bytes: int = 67108864,
+        max_bytes: int = 33554432,
         partitions: int | None = None,
         replication: int | None = None,
         topic_properties: Mapping[str, str] | None = None,

@@ -1,9 +1,9 @@
 """Ways to read a slot.
 
 ``python -m bench.contenders.flow HOW CONNINFO BOOTSTRAP SLOT PUBLICATION END CHANGES``; HOW is ``dbint``
-(into topics under the slot's name) or ``recvlogical`` (to nowhere). The clock runs from the start of the reader to
-the moment at which everything up to END is confirmed to the server. The password comes in the environment
-(``PGPASSWORD``).
+(into topics under the slot's name) or ``recvlogical`` (to nowhere). The clock runs from the start of the
+reader to the moment at which everything up to END is confirmed to the server. The password comes in the
+environment (``PGPASSWORD``).
 """
 
 import json

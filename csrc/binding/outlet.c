@@ -159,7 +159,7 @@ static PyGetSetDef outlet_getset[] = {
 };
 
 static PyType_Slot outlet_slots[] = {
-    {Py_tp_doc, "Outlet(properties, *, max_messages=100000, max_bytes=67108864, partitions=None, replication=None, "
+    {Py_tp_doc, "Outlet(properties, *, max_messages=100000, max_bytes=33554432, partitions=None, replication=None, "
                 "topic_properties=None)\n--\n\n"
                 "A Kafka producer that knows up to where everything has been delivered. properties are librdkafka's;\n"
                 "max_messages and max_bytes bound what is under way; partitions, replication and topic_properties are\n"

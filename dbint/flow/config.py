@@ -195,7 +195,7 @@ class FlowConfig:
 
     window_messages: int = 100_000
     """How much capture may have sent without a confirmation; then it stops reading."""
-    window_bytes: int = 64 << 20
+    window_bytes: int = 32 << 20
     stream_transactions: bool = False
     """Whether the server sends transactions that are still open (they are spooled here, not there)."""
     too_large: Literal["stop", "dead_letter"] = "stop"

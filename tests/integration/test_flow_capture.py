@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -124,3 +125,50 @@ def test_names_that_topics_cannot_hold(source: Source) -> None:
         source('INSERT INTO "Odd Näme" VALUES (1)')
     assert source.config.topic("public.Odd Näme").endswith(".public.Odd_N_me")
     assert [value["source"]["table"] for value in source.values("public.Odd Näme")] == ["Odd Näme"]
+
+
+def test_partitions_are_one_table(source: Source) -> None:
+    source("DROP TABLE t")
+    source("CREATE TABLE t (id int PRIMARY KEY, name text, n bigint) PARTITION BY RANGE (id)")
+    source("CREATE TABLE t_low PARTITION OF t FOR VALUES FROM (0) TO (10)")
+    source("CREATE TABLE t_high PARTITION OF t FOR VALUES FROM (10) TO (20)")
+    with source.captured():
+        source("INSERT INTO t VALUES (1, 'low', 0), (11, 'high', 0), (2, 'low', 0)")
+        source("UPDATE t SET id = 12 WHERE id = 2")  # goes over to the other partition
+    assert source.rows() == table_rows(source)
+    assert {value["source"]["table"] for value in source.values()} == {"t"}
+
+
+def test_truncate_of_several_tables_reaches_each(source: Source) -> None:
+    source("CREATE TABLE child (id int PRIMARY KEY REFERENCES t (id))")
+    with source.captured(tables=("public.t", "public.child")):
+        source("INSERT INTO t VALUES (1, 'one', 0); INSERT INTO child VALUES (1)")
+        source("TRUNCATE t CASCADE")
+        source("INSERT INTO t VALUES (2, 'two', 0)")
+    assert source.rows("public.child") == {}
+    assert source.rows() == table_rows(source)
+    for table in ("public.t", "public.child"):
+        emptied = [value for value in source.values(table) if value["op"] == "t"]
+        assert len(emptied) == PARTITIONS
+
+
+def test_a_key_deleted_and_inserted_again_by_transactions_that_end_in_the_other_order(source: Source) -> None:
+    """With a second unique index a DELETE can stand behind an INSERT in the log and commit before it."""
+    source("ALTER TABLE t ADD UNIQUE (name)")
+    source("INSERT INTO t VALUES (1, 'held', 0)")
+    with source.captured(), closing(source.config.source.connect()) as other:
+        with source.connection.transaction():
+            source("DELETE FROM t WHERE id = 1")
+            source("INSERT INTO t VALUES (2, 'early', 0)")
+            with other.transaction():
+                other.execute("INSERT INTO t VALUES (3, 'late', 0)")
+            source("UPDATE t SET n = 5 WHERE id = 2")
+        with source.connection.transaction():
+            source("INSERT INTO t VALUES (1, 'held', 7)")
+            with other.transaction():
+                other.execute("UPDATE t SET n = 9 WHERE id = 3")
+    assert source.rows() == table_rows(source)
+    # Of two transactions the one that commits first has the lower sequence, wherever its changes are.
+    by_id = {v["after"]["id"]: v for v in source.values() if v["op"] == "c"}
+    assert sequence(by_id[3])[0] < sequence(by_id[2])[0]
+    assert sequence(by_id[3])[1] > sequence(by_id[2])[1]

@@ -264,3 +264,36 @@ def test_an_invalidated_slot_is_told_from_a_missing_one(source: Source, stack) -
         with pytest.raises((DatabaseError, SlotLostError, psycopg.Error), match=r"begin anew|--resync"):
             ended(capture)
     assert Capture(source.config).prepare(resync=True)
+
+
+def test_a_server_without_a_free_slot_says_so(source: Source) -> None:
+    ((free,),) = source(
+        "SELECT current_setting('max_replication_slots')::int - count(*) FROM pg_replication_slots"
+    )
+    taken = [f"{source.config.slot}_{number}" for number in range(free)]
+    try:
+        for name in taken:
+            source("SELECT pg_create_physical_replication_slot(%s)", name)
+        with pytest.raises(
+            ConfigurationError, match=r"all replication slots are in use.*max_replication_slots"
+        ):
+            Capture(source.config).prepare()
+    finally:
+        for name in taken:
+            drop_slot(source.connection, name)
+
+
+def test_a_topic_that_is_deleted_ends_the_capture(source: Source) -> None:
+    with closing(Capture(source.config)) as capture:
+        capture.prepare()
+        capture.start()
+        source("INSERT INTO t VALUES (1, 'one', 0)")
+        source.settle(capture)
+        with KafkaAdmin(source.bootstrap) as admin:
+            admin.delete_topic(source.config.topic("public.t"))
+        source("INSERT INTO t VALUES (2, 'two', 0)")
+        with pytest.raises(KafkaError, match="the topic was deleted while it was written to"):
+            ended(capture, 60)
+    with source.captured():  # who starts it again has been told; nothing was confirmed past it
+        pass
+    assert list(source.rows()) == ['{"id":2}']

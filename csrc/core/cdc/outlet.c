@@ -76,7 +76,7 @@ static void add(atomic_uint_fast64_t *counter, uint64_t count) {
 /* --- configuration --- */
 
 void dbi_outlet_defaults(dbi_outlet_config *config) {
-    *config = (dbi_outlet_config){.max_messages = 100000, .max_bytes = 64u << 20, .partitions = -1, .replication = -1};
+    *config = (dbi_outlet_config){.max_messages = 100000, .max_bytes = 32u << 20, .partitions = -1, .replication = -1};
 }
 
 static void properties_free(dbi_kafka_property *properties, size_t count) {
@@ -371,6 +371,7 @@ static void outlet_fail(dbi_outlet *outlet, const dbi_ticket *ticket) {
         break;
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
         advice = ": the topic was deleted while it was written to; what it held is lost to its readers";
         break;
     default:

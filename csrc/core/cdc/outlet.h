@@ -45,7 +45,7 @@ typedef struct dbi_outlet_config {
     size_t topic_property_count;
 } dbi_outlet_config;
 
-/* 100,000 messages, 64 MiB, -1 and -1. */
+/* 100,000 messages, 32 MiB, -1 and -1. */
 void dbi_outlet_defaults(dbi_outlet_config *config);
 
 /* Makes an outlet; checks every property, connects to nothing. @thread any */
