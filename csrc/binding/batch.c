@@ -186,7 +186,7 @@ static bool selection_read(const dbi_state *state, PyObject *const values[SELECT
 }
 
 PyDoc_STRVAR(concat_doc,
-             "concat($self, separator=b'', topic=None, partition=None, start=None, end=None, only=None, without=None)\n"
+             "concat($self, separator=b'', topic=None, partition=None, *, start=None, end=None, only=None, without=None)\n"
              "--\n\n"
              "The values, joined by the separator and not looked at, as one bytes object.\n\n"
              "With topic and partition, only that partition's; of these the offsets from start up to, not including,\n"
@@ -220,7 +220,7 @@ static PyObject *batch_concat(batch_object *self, PyObject *const *args, Py_ssiz
     return joined;
 }
 
-PyDoc_STRVAR(keys_doc, "keys($self, topic=None, partition=None, start=None, end=None, only=None, without=None)\n--\n\n"
+PyDoc_STRVAR(keys_doc, "keys($self, topic=None, partition=None, *, start=None, end=None, only=None, without=None)\n--\n\n"
                        "[(offset, key)] of these messages; a key is bytes, or None.");
 
 static PyObject *batch_keys(batch_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
@@ -281,7 +281,7 @@ static bool list_append(PyObject *list, PyObject *item) {
 #define SHAPES_MAX 64 /* in one batch; a table has one or two */
 
 PyDoc_STRVAR(survey_doc,
-             "survey($self, placeholders, topic=None, partition=None, start=None, end=None, only=None, without=None)\n"
+             "survey($self, placeholders, topic=None, partition=None, *, start=None, end=None, only=None, without=None)\n"
              "--\n\n"
              "What a sink has to know of these messages (envelopes as Debezium writes them), none of them parsed.\n\n"
              "Returns (messages, bytes of values, shapes, special). shapes: [(hash of the names of a row's fields,\n"

@@ -221,6 +221,7 @@ class Sink:
         self._stop = threading.Event()
         self._drain: float = config.drain_timeout
         self._measured = 0.0
+        self._last: SinkSnapshot | None = None
         self._closed = False
         self._dead_letters = DeadLetters(config)
         self._lander = Lander(config, self._dead_letters)
@@ -254,6 +255,8 @@ class Sink:
             place.cancel.set()
         self._lander.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        # Messages are librdkafka's own, which ends for good only when the last one is gone.
+        self._last, self._places = self._snapshot(), {}
         try:
             self._consumer.close()
         finally:
@@ -677,7 +680,10 @@ class Sink:
         return samples[len(samples) // 2], samples[min(len(samples) - 1, math.ceil(len(samples) * 0.99) - 1)]
 
     def snapshot(self) -> SinkSnapshot:
-        """What the sink has done and how it stands; from any thread."""
+        """What the sink has done and how it stands; from any thread. Once closed, how it stood then."""
+        return self._last or self._snapshot()
+
+    def _snapshot(self) -> SinkSnapshot:
         places = list(self._places.values())
         partitions = tuple(
             PartitionStatus(
