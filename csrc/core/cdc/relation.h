@@ -3,7 +3,7 @@
  * Two sources say it. A Relation message of pgoutput has the columns that changes will have, their types, and which of
  * them are the replica identity; it comes before the first change of a table in a session, and again after each ALTER.
  * The catalogue knows the rest: the primary key, and what types that are no built-in ones are (enum, domain, array,
- * composite, of an extension). Whoever has a connection runs dbi_relation_sql and feeds the answer in; until that
+ * composite, of an extension). Whoever has a connection asks dbi_relation_question and feeds the answer in; until that
  * has happened (relation->described), or where it is not possible, the columns of the replica identity stand for the
  * key, and types that are not built in are written as unknown ones.
  *
