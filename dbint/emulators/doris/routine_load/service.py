@@ -440,7 +440,7 @@ class _Runner:
         headers = LoadHeaders({**job.headers, "content-length": "1"})
         table = self._storage.require(job.table_id)
         mapping = headers.mapping(table)
-        body = b"".join(_one_line(value) for value in messages.values)
+        body = b"".join(_lines(value, headers.kind) for value in messages.values)
         parsed = headers.parse(cursor, table, mapping, io.BytesIO(body))
         try:
             with self._storage.write_lock:
@@ -503,9 +503,9 @@ def _out_of_range(job: Job, task: Task, partition: int, low: int, high: int) -> 
     )
 
 
-def _one_line(value: bytes) -> bytes:
-    """A message as one line: a line end inside a JSON document is white space."""
-    if b"\n" in value or b"\r" in value:
+def _lines(value: bytes, kind: str) -> bytes:
+    """A message as lines of a load: one where it is JSON, in which a line end is white space."""
+    if kind == "json" and (b"\n" in value or b"\r" in value):
         value = value.replace(b"\r", b" ").replace(b"\n", b" ")
     return value + b"\n"
 
