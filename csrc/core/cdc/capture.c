@@ -993,9 +993,9 @@ static void session_close(dbi_capture *capture, bool politely) {
 
     if (capture->conn == NULL)
         return;
-    capture->answer = true;
-    if (politely &&
-        (feedback(capture, &late) != DBI_OK || dbi_replication_end(capture->conn, deadline, &late) != DBI_OK))
+    capture->answer = true; /* what is confirmed is told in any case, as far as it can be */
+    if (feedback(capture, &late) != DBI_OK ||
+        (politely && dbi_replication_end(capture->conn, deadline, &late) != DBI_OK))
         reason = late.msg;
     dbi_pool_release(capture->walsender, capture->conn, DBI_CONN_DISCARD, reason);
     capture->conn = NULL;
