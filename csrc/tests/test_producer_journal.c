@@ -967,4 +967,31 @@ TEST_WITH(the_account_holds_at_all_times, .timeout_s = 60, .unswept = LEAVES) {
     place_remove(&at);
 }
 
+TEST_WITH(short_lives_lose_nothing, .timeout_s = 120, .unswept = LEAVES) {
+    mock cluster = {0};
+    unsigned rounds = test_rounds(20);
+    setup with;
+    place at;
+
+    place_make(&at);
+    mock_up(&cluster);
+    with = setup_at(&at, cluster.bootstrap);
+    with.config.lanes = 4;
+    for (unsigned i = 0; i < rounds; i++) {
+        dbi_producer *producer;
+        dbi_producer_counts counts;
+        dbi_err err;
+
+        with.config.durability = i % 2 == 0 ? DBI_DURABILITY_SYNC : DBI_DURABILITY_PROCESS;
+        CHECK_RC(make(&producer, &with, &err), DBI_OK);
+        say_many(producer, "t", 0, 50);
+        flushed(producer);
+        counts = counts_of(producer);
+        CHECK(counts.accepted == 50 && counts.delivered == 50 && counts.failed == 0 && counts.recovered == 0);
+        put_away(producer);
+    }
+    mock_down(&cluster);
+    place_remove(&at);
+}
+
 TEST_MAIN()
