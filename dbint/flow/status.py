@@ -17,6 +17,7 @@ from dbint import errors
 from dbint.flow.config import FlowConfig
 from dbint.flow.plan import load_mappings
 from dbint.flow.ranges import Note
+from dbint.flow.routine_load import RoutineLoads
 from dbint.flow.slots import SlotState, read_slot
 from dbint.flow.snapshot import TableProgress, read_progress
 from dbint.kafka import KafkaAdmin, KafkaConsumer
@@ -340,8 +341,6 @@ class _Look:
     # -- Doris
 
     def _ask_doris(self) -> None:
-        from dbint.flow.routine_load import RoutineLoads
-
         with RoutineLoads(self.config) as loads:
             jobs = loads.status(load_mappings(self.config))
         self.jobs = [job.to_json() for job in jobs]

@@ -20,11 +20,14 @@ import pymysql.cursors
 
 import dbint
 from dbint import errors
+from dbint._core import Outlet, Pool, TableSnapshot
 from dbint.flow.comparison import Compared, TableComparison
 from dbint.flow.config import FlowConfig
 from dbint.flow.mapping import TableMapping
 from dbint.flow.plan import load_mappings
+from dbint.flow.snapshot import fresh_point
 from dbint.flow.source import SourceTable, read_table
+from dbint.kafka import KafkaProducer
 
 logger = logging.getLogger("dbint.flow")
 
@@ -330,8 +333,6 @@ class _Repair:
 
     def send(self, postgres: psycopg.Connection[Any], differences: Sequence[Difference]) -> int:
         """Send what is different, and return how many rows that were. Raises what dbint.errors has."""
-        from dbint.flow.snapshot import fresh_point
-
         point = fresh_point(postgres)
         wanted = [difference.key for difference in differences if difference.kind != "extra"]
         extra = [difference.key for difference in differences if difference.kind == "extra"]
@@ -340,8 +341,6 @@ class _Repair:
 
     def _send_rows(self, postgres: psycopg.Connection[Any], keys: Sequence[Key], point: int) -> int:
         """Rows as the source has them now: op r, with a sequence that is above all that went before."""
-        from dbint._core import Outlet, Pool, TableSnapshot
-
         config, mapping = self._config, self._mapping
         schema, _, name = mapping.source.partition(".")
         outlet = Outlet(
@@ -380,8 +379,6 @@ class _Repair:
 
     def _send_deletes(self, postgres: psycopg.Connection[Any], keys: Sequence[Key], point: int) -> int:
         """Rows that the source has not: op d."""
-        from dbint.kafka import KafkaProducer
-
         with KafkaProducer(config=self._config.kafka("producer")) as producer:
             for key in keys:
                 values = {

@@ -88,12 +88,13 @@ def test_a_difference_in_any_type_is_found_with_its_column(stack, source, target
     connection.execute(EVERY_TYPE.format(schema=schema))
     mapping = mapped(source, "everything", target)
     run(target, mapping.create_table())
-    columns = list(OTHER)
+    columns, changed = list(OTHER), []
     for number, column in enumerate(columns):
         connection.execute(INSERT.format(schema=schema, zeros="0" * 50))
         connection.execute(f"UPDATE {schema}.everything SET id = %s WHERE id = 7", (100 + number,))
         row = ROW | {"id": 100 + number, column: OTHER[column]}
-        load(target, mapping, lines(message("c", None, row, (1, number))))
+        changed.append(message("c", None, row, (1, number)))
+    load(target, mapping, lines(*changed))
     (found,) = verify(config(stack, source, target, "everything"), settle=0)
     assert {d.key[0]: d.columns for d in found.differences} == {
         str(100 + number): (column,) for number, column in enumerate(columns)
