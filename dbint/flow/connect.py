@@ -308,19 +308,6 @@ class KafkaConnect:
                 f"{self.url} does not answer as Kafka Connect does: {' '.join(text.split())[:200]!r}"
             ) from None
 
-    def wait_ready(self, timeout: float) -> None:
-        """Until the worker is part of its cluster. Raises what the last attempt raised."""
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                self("GET", "/connectors")
-            except (UnreachableError, ConnectRequestError):
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.5)
-            else:
-                return
-
     def check_plugin(self) -> str:
         """The version of Debezium's connector. Raises ConfigurationError where the workers have none."""
         for plugin in self("GET", "/connector-plugins"):

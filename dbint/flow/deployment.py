@@ -98,11 +98,10 @@ class _Restarts:
 
 @dataclass(slots=True)
 class Deployment:
-    """One flow, deployed. ``on_step`` is told of each step before it is done; with ``dry_run`` none is."""
+    """One flow, deployed. ``steps`` are what was done, or with ``dry_run`` would be."""
 
     config: FlowConfig
     dry_run: bool = False
-    on_step: Callable[[Step], None] = lambda _step: None
     steps: list[Step] = field(default_factory=list)
     _restarts: _Restarts = field(default_factory=_Restarts)
 
@@ -134,9 +133,7 @@ class Deployment:
         return self.steps
 
     def _do(self, action: str, subject: str, detail: str, work: Callable[[], Any]) -> None:
-        step = Step(action, subject, detail)
-        self.steps.append(step)
-        self.on_step(step)
+        self.steps.append(Step(action, subject, detail))
         if not self.dry_run:
             work()
 
@@ -263,7 +260,9 @@ class Deployment:
         name = f"Routine Load job {job_name(self.config, mapping)}"
         if job is None:
             last = jobs.job(mapping, history=True)
-            offsets = last.offsets if last is not None and not from_beginning else {}
+            # Of a table that was dropped, and is empty now, the last job's progress says nothing.
+            known = last is not None and last.target == mapping.target_table and not from_beginning
+            offsets = last.offsets if last is not None and known else {}
             statement = jobs.create_statement(mapping, offsets)
             self._do("create", name, _without_secrets(statement), lambda: jobs.create(mapping, offsets))
         elif job.digest != jobs.digest(mapping):

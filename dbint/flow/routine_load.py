@@ -77,6 +77,8 @@ class Job:
     error_urls: tuple[str, ...] = ()
     message: str = ""
     digest: str = ""
+    target: str = ""
+    """The table in Doris by its name; by a number where it has been dropped since."""
     cause: Cause = ""
 
     @property
@@ -161,6 +163,7 @@ class RoutineLoads:
             ),
             message=row.get("OtherMsg") or "",
             digest=digest[1] if digest else "",
+            target=row.get("TableName") or "",
         )
         return _with_cause(made, self.digest(mapping))
 
@@ -276,17 +279,6 @@ class RoutineLoads:
 
     def _target(self, job: Job, mapping: TableMapping) -> str:
         return f"{quote_name(mapping.target_database)}.{quote_name(job.name)}"
-
-    def wait_running(self, mapping: TableMapping, timeout: float) -> Job:
-        """Until the job runs, or its state needs a person; the job as it is then, or after the time."""
-        deadline = time.monotonic() + timeout
-        while True:
-            job = self.job(mapping) or Job(
-                job_name(self.config, mapping), mapping.source, "ABSENT", cause="absent"
-            )
-            if job.state == "RUNNING" or job.cause not in ("", "failing") or time.monotonic() > deadline:
-                return job
-            time.sleep(0.2)
 
     # -- inside
 

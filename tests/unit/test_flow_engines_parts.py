@@ -312,6 +312,17 @@ def test_a_job_is_sought_in_the_history_when_none_is_left():
     assert _Shown(config(), []).status([MAPPING])[0].state == "ABSENT"
 
 
+@pytest.mark.parametrize(
+    ("target", "offsets"), [("orders", {0: 42, 1: 0, 2: "OFFSET_BEGINNING"}), ("12007", {})]
+)
+def test_a_table_that_was_made_anew_is_read_from_the_beginning(target, offsets, monkeypatch):
+    made = []
+    loads = _Shown(config(), [shown(State="STOPPED", TableName=target)])
+    monkeypatch.setattr(loads, "create_statement", lambda _mapping, given: made.append(given) or "")
+    Deployment(config(), dry_run=True)._job(loads, MAPPING, from_beginning=False)
+    assert made == [offsets]
+
+
 def test_the_statement_begins_where_it_is_told_and_limits_bad_rows():
     loads = _Shown(config(batch_seconds=2.5), [])
     statement = loads.create_statement(MAPPING, {1: 7, 0: "OFFSET_BEGINNING"})

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, S104, S608 - one type or one step a line; SQL of its own
 """A workload with every type and every kind of change: what is recorded, and what both engines are compared by.
 
 ``SCHEMA`` makes the tables, ``ROWS`` is there before the capture starts (so it comes as a snapshot too),
