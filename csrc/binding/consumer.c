@@ -34,6 +34,7 @@ static int consumer_init(consumer_object *self, PyObject *args, PyObject *kwargs
         (void)dbi_raise(state, &err);
         return -1;
     }
+    dbi_consumer_set_lingering(self->consumer); /* the garbage collector waits for nobody */
     kafka_client_ready(&self->base, dbi_consumer_kafka(self->consumer));
     return 0;
 }

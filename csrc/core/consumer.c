@@ -115,7 +115,7 @@ void dbi__consumer_release(dbi_consumer *consumer) {
 
     if (atomic_fetch_sub(&consumer->refs, 1) != 1)
         return;
-    if (!atomic_load(&consumer->lingers) || dbi_kafka_forked(&consumer->kafka)) {
+    if (!atomic_load(&consumer->lingers) || consumer->kafka.rk == NULL || dbi_kafka_forked(&consumer->kafka)) {
         (void)consumer_destroy(consumer);
         return;
     }
@@ -134,6 +134,10 @@ void dbi_consumer_free(dbi_consumer *consumer) {
         return;
     atomic_store(&consumer->kafka.state, DBI__KAFKA_CLOSED);
     dbi__consumer_release(consumer);
+}
+
+void dbi_consumer_set_lingering(dbi_consumer *consumer) {
+    atomic_store(&consumer->lingers, true);
 }
 
 dbi_kafka *dbi_consumer_kafka(dbi_consumer *consumer) {

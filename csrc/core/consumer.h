@@ -17,6 +17,10 @@ DBI_NODISCARD dbi_rc dbi_consumer_new(dbi_consumer **consumer, const dbi_kafka_p
 
 /* Gives the owner's reference back; the client ends when the last batch is freed. NULL is allowed. @thread owner */
 void dbi_consumer_free(dbi_consumer *consumer);
+
+/* Lets the client end on a thread of its own: librdkafka waits for its threads then, for long where an answer is out, and
+ * without end where a topic that was read has been deleted (seen with 2.0.2). @thread owner */
+void dbi_consumer_set_lingering(dbi_consumer *consumer);
 dbi_kafka *dbi_consumer_kafka(dbi_consumer *consumer);
 
 /* Takes part in the group (group.id) for these topics; "^…" is a pattern. @thread any */

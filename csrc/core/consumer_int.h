@@ -10,7 +10,7 @@ struct dbi_consumer {
     dbi_kafka kafka;
     atomic_int refs; /* the owner's and one per batch */
     atomic_uint_fast64_t messages, bytes; /* handed out in batches */
-    atomic_bool lingers; /* a commit was interrupted: librdkafka may not let go before it is answered or given up */
+    atomic_bool lingers; /* ends on a thread of its own: asked to, or a commit waits for its answer */
     dbi_batch *filling;  /* the one that a poll fills now: a rebalance is noted there */
     rd_kafka_resp_err_t rebalance_error; /* an assignment that could not be taken */
 };

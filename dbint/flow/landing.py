@@ -246,6 +246,7 @@ class Lander:
                 label=label,
                 first_attempt=work.range.first_attempt(),
                 cancel=work.cancel,
+                error_lines=1 if only is not None and len(only) == 1 else 0,
                 **_options(work.mapping, stage),
             )
         except LoadError as error:
@@ -274,7 +275,9 @@ class Lander:
         if filtered > self._config.max_bad_rows:
             raise LaterError(self._too_many(work, filtered, str(error)), held=True) from error
         offsets = list(only) if only is not None else work.range.offsets(stage)
-        if len(offsets) > 1:
+        if only is None and len(offsets) == 1:
+            self._load(work, stage, number, offsets, "0")
+        elif len(offsets) > 1:
             half = len(offsets) // 2
             self._load(work, stage, number, offsets[:half], path + "0")
             self._load(work, stage, number, offsets[half:], path + "1")
