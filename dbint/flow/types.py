@@ -7,7 +7,6 @@ base64. Doris' side: sql-manual/basic-element/sql-data-types/data-type-overview.
 import re
 from typing import NamedTuple
 
-from dbint.errors import ConfigurationError
 from dbint.flow.mapping import Conversion
 from dbint.flow.source import SourceColumn
 
@@ -290,9 +289,3 @@ def can_widen(old: str, new: str) -> bool:
     if decimals[0] and decimals[1]:
         return (decimals[0][2] or "0") == (decimals[1][2] or "0")
     return True
-
-
-def check_chosen_names(chosen: dict[str, str], known: set[str], where: str) -> None:
-    """Raise ConfigurationError for types of columns that there are not."""
-    if unknown := sorted(set(chosen) - known):
-        raise ConfigurationError(f"{where}: types name {', '.join(unknown)}, which the table does not have")

@@ -2,13 +2,14 @@
 """Mappings against real servers: what the catalogue says becomes a table of Doris, which messages fill."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dbint.errors import ConfigurationError
 from dbint.flow import LoadError
-from dbint.flow.config import TableOptions, TargetAccess
+from dbint.flow.config import SourceAccess, TableOptions, TargetAccess
 from dbint.flow.evolution import apply, current_definition, evolve
 from dbint.flow.mapping import SEQUENCE, TableMapping
 from dbint.flow.plan import apply_plan, map_table, plan
@@ -343,6 +344,29 @@ def test_nothing_is_applied_where_one_table_cannot_flow(stack, source, target):
     with pytest.raises(ConfigurationError, match="no primary key"):
         apply_plan(flow, made)
     assert run(target, "SHOW TABLES") == []
+
+
+def test_a_role_that_may_not_replicate_is_told_before_it_runs(stack, source, target):
+    connection, schema = source
+    connection.execute(f"CREATE TABLE {schema}.a (id int PRIMARY KEY); CREATE ROLE {schema}_reader")
+    try:
+        flow = config(stack, source, target, "a")
+        parameters = {**flow.source.parameters(), "options": f"-c role={schema}_reader"}
+        made = plan(replace(flow, source=SourceAccess("reader", lambda: parameters)))
+    finally:
+        connection.execute(f"DROP ROLE {schema}_reader")
+    assert [str(finding) for finding in made.findings] == [
+        "database postgres: the user may not replicate. ALTER ROLE … REPLICATION, as a superuser"
+    ]
+    assert made.errors
+
+
+def test_the_other_engine_has_limits_of_its_own(stack, source, target):
+    connection, schema = source
+    connection.execute(f"CREATE TABLE {schema}.a (id int PRIMARY KEY, note text)")
+    made = plan(config(stack, source, target, "a", engine="connect"))
+    assert "TRUNCATE" in str(made.findings[0])
+    assert "REPLICA IDENTITY FULL" in made.errors[0]
 
 
 REFUSED = [
