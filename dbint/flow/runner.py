@@ -125,9 +125,6 @@ class _CapturePart(_Part):
                 snapshot.stop()
         try:
             yield snapshot, capture
-        except errors.Error:
-            if not self.stopping.is_set():
-                raise
         finally:
             with self._lock:
                 self._capture = None
@@ -273,14 +270,16 @@ class Runner:
         for thread, part in zip(threads, self._parts, strict=True):
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                logger.error(
-                    "flow %s: the %s did not come to an end within %g s: what it had under way is done again "
-                    "by the next run",
-                    self.config.name,
-                    part.name,
-                    timeout,
-                )
-                self._end(FAILED)
+                self._undrained(part, f"it did not come to an end within {timeout:g} s")
+
+    def _undrained(self, part: _Part, why: str) -> None:
+        logger.error(
+            "flow %s: the %s was not drained, so the next run does again what was under way: %s",
+            self.config.name,
+            part.name,
+            why,
+        )
+        self._end(FAILED)
 
     def _end(self, code: int) -> None:
         self._code = max(self._code, code)
@@ -299,6 +298,10 @@ class Runner:
                 logger.error("flow %s: the %s cannot go on: %s", self.config.name, part.name, error)  # noqa: TRY400
                 self._end(MISCONFIGURED if isinstance(error, errors.ConfigurationError) else FAILED)
             except (errors.Error, OSError) as error:
+                if part.stopping.is_set():  # what it could not finish any more
+                    if isinstance(error, errors.DeadlineError):
+                        self._undrained(part, str(error))
+                    return
                 if time.monotonic() - begun > SETTLED:
                     failures = 0
                 pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**failures))  # noqa: S311 - no secret

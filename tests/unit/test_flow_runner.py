@@ -25,6 +25,7 @@ class Doubles:
         self.capture_fails: list[Exception] = []
         self.sink_fails: list[Exception] = []
         self.deaf = False
+        self.last: Exception | None = None
         self.status: dict[str, Any] = {"rows": 1, "lag_rows": 0, "partitions": [1, 2, 3, 4]}
 
 
@@ -48,7 +49,10 @@ class CaptureDouble:
         if self.doubles.deaf:
             time.sleep(0.05)
             return False
-        return self.stopped.wait(timeout)
+        ended = self.stopped.wait(timeout)
+        if ended and self.doubles.last is not None:
+            raise self.doubles.last
+        return ended
 
     def stop(self, timeout: float) -> None:
         self.doubles.calls.append(f"stop {timeout:g}")
@@ -247,8 +251,21 @@ def test_a_drain_that_takes_too_long_is_told(doubles, start, caplog):
     begun = time.monotonic()
     assert running.end() == FAILED
     assert time.monotonic() - begun < 5
-    assert "the capture did not come to an end within 0.5 s" in caplog.text
+    assert "the capture was not drained" in caplog.text
+    assert "did not come to an end within 0.5 s" in caplog.text
     doubles.deaf = False
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(errors.DeadlineError("7 messages are left"), FAILED), (errors.UnreachableError("gone"), FINISHED)],
+)
+def test_how_a_drain_fails(doubles, start, caplog, error, code):
+    doubles.last = error
+    running = start(parts=["capture"])
+    until(lambda: "start" in doubles.calls)
+    assert running.end() == code
+    assert ("7 messages are left" in caplog.text) == (code == FAILED)
 
 
 def test_full_load_only_ends_when_doris_has_all(doubles, start):
