@@ -50,8 +50,8 @@ static PyObject *capture_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     if (state == NULL ||
         !PyArg_ParseTupleAndKeywords(args, kwargs, "O!|$OOOOOOOOOppOOO:Capture", names, state->outlet_type, &outlet,
                                      &texts[NAME], &texts[CONNINFO], &texts[SLOT], &texts[PUBLICATION], &texts[PREFIX],
-                                     &texts[VERSION], &texts[DEAD_LETTER_TOPIC], &texts[SPOOL_DIRECTORY], &start, &streaming, &messages,
-                                     &memory, &connect, &feedback) ||
+                                     &texts[VERSION], &texts[DEAD_LETTER_TOPIC], &texts[SPOOL_DIRECTORY], &start,
+                                     &streaming, &messages, &memory, &connect, &feedback) ||
         !read_texts(state, texts, given) || !read_time(state, connect, "connect_timeout", &config.connect_timeout) ||
         !read_time(state, feedback, "feedback", &config.feedback))
         return NULL;

@@ -60,8 +60,8 @@ TEST(replication_conninfo_keeps_what_was_given) {
     char *made = NULL;
     dbi_err err;
 
-    TRY(dbi_replication_conninfo("postgresql://me:it%27s%5C@db:5433/shop?options=-c%20geqo%3Doff&replication=true", true,
-                                 &made, &err));
+    TRY(dbi_replication_conninfo("postgresql://me:it%27s%5C@db:5433/shop?options=-c%20geqo%3Doff&replication=true",
+                                 true, &made, &err));
     options = PQconninfoParse(made, NULL);
     CHECK(options != NULL);
     CHECK_STR(option(options, "user"), "me");

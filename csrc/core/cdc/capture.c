@@ -5,10 +5,10 @@
  * delivered up to, and that is what feedback tells. On the next start the server sends every transaction whose commit
  * record begins at or after it.
  *
- * Where it waits. In session_wait, for the server; in capture_stall, for Kafka, when the outlet is full, in the middle of
- * whatever is being sent; in pause, between two attempts. All three look at the stop descriptor and the outlet's, and the
- * first two send feedback when it is due. Opening connections and asking the catalogue end at once when a stop is asked
- * for. Looking a topic up is asked in slices of 2 s.
+ * Where it waits. In session_run, for the server; in capture_stall, for Kafka, when the outlet is full, in the middle
+ * of whatever is being sent; in pause_for, between two attempts. All three look at the stop descriptor and the
+ * outlet's, and the first two send feedback when it is due. Opening connections and asking the catalogue end at once
+ * when a stop is asked for. A topic is looked up in slices of 2 s.
  */
 #include "cdc/capture.h"
 

@@ -5,15 +5,15 @@
  *                 |             +-- stop -> DRAINING -> STOPPED
  *                 +-- what time does not heal (slot missing or invalidated, login refused, message too large) -> FAILED
  *
- * It reads `START_REPLICATION SLOT … LOGICAL … pgoutput`, writes each change as Debezium's envelope (envelope.h) into
- * topic <prefix>.<schema>.<table>, and confirms to the server what the outlet has delivered, at the ends of
- * transactions: so no commit is missed, whatever dies, and after a crash some come again.
+ * It reads `START_REPLICATION SLOT ... LOGICAL`, writes each change as Debezium's envelope (envelope.h) into topic
+ * <prefix>.<schema>.<table>, and confirms to the server what the outlet has delivered, at the ends of transactions: so
+ * no commit is missed, whatever dies, and after a crash some come again.
  *
- * - Feedback is sent every 10 s (a third of wal_sender_timeout where that is less), whenever the server asks for it, and
- *   while nothing is read because the outlet's window is full. With nothing outstanding, what the server's keepalive
- *   says is confirmed: a database in which other tables are written does not hold back its log.
- * - Memory: the outlet's window, one row, and `spool_memory` for transactions that are streamed before their commit; what
- *   they hold beyond it goes to a temporary file without a name in `spool_directory`.
+ * - Feedback is sent every 10 s (a third of wal_sender_timeout where that is less), a second after there is news, when
+ *   the server asks for it, and also while nothing is read because the outlet's window is full. What the server's
+ *   keepalives say is confirmed, too: a database in which other tables are written does not hold back its log.
+ * - Memory: the outlet's window, one row, and `spool_memory` for transactions that are streamed before their commit;
+ *   what they hold beyond it goes to a temporary file without a name in `spool_directory`.
  * - Schemas' keys and types come from the catalog, asked over a second connection that is open only as long as it is
  *   needed.
  */

@@ -116,7 +116,8 @@ static dbi_rc properties_copy(dbi_outlet *outlet, const dbi_outlet_config *confi
         copied = property_set(properties++, outlet_properties[i].name, outlet_properties[i].value);
     (void)snprintf(text, sizeof text, "%zu", config->max_messages);
     copied = copied && property_set(properties++, "queue.buffering.max.messages", text);
-    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)(kbytes < OUTLET_KBYTES_MAX ? kbytes : OUTLET_KBYTES_MAX));
+    kbytes = kbytes < OUTLET_KBYTES_MAX ? kbytes : OUTLET_KBYTES_MAX;
+    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)kbytes);
     copied = copied && property_set(properties++, "queue.buffering.max.kbytes", text);
     for (size_t i = 0; copied && i < config->property_count; i++)
         copied = property_set(properties++, config->properties[i].name, config->properties[i].value);
@@ -508,7 +509,7 @@ dbi_rc dbi_outlet_send_to_all(dbi_outlet *outlet, dbi_outlet_topic *topic, const
     dbi_rc rc;
 
     if (partitions > outlet->max_messages)
-        return dbi_err_set(err, DBI_ECONFIG, "outlet: max_messages (%zu) must not be below the %zu partitions of a topic",
+        return dbi_err_set(err, DBI_ECONFIG, "outlet: max_messages (%zu) must not be below a topic's %zu partitions",
                            outlet->max_messages, partitions);
     rc = room_make(outlet, partitions, partitions * (message->key_len + message->value_len), err);
     if (rc != DBI_OK)

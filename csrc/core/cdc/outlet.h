@@ -65,9 +65,10 @@ DBI_NODISCARD dbi_rc dbi_outlet_topic_get(dbi_outlet *outlet, const char *name, 
 const char *dbi_outlet_topic_name(const dbi_outlet_topic *topic);
 int dbi_outlet_topic_partitions(const dbi_outlet_topic *topic);
 
-/* Takes a message, which is copied (dbi_message: key, value, headers, partition or RD_KAFKA_PARTITION_UA). `position` is
- * that of a mark right behind it, 0 = none. DBI_EFULL: nothing was taken, wait for room. DBI_ETOOBIG: larger than
- * message.max.bytes; nothing was taken, the outlet works on. Anything else: see above. Never waits. @thread user */
+/* Takes a message, which is copied (dbi_message: key, value, headers, partition or RD_KAFKA_PARTITION_UA).
+ * `position` is that of a mark right behind it, 0 = none. DBI_EFULL: nothing was taken, wait for room. DBI_ETOOBIG:
+ * larger than message.max.bytes; nothing was taken, the outlet works on. Anything else: see above. Never waits.
+ * @thread user */
 DBI_NODISCARD dbi_rc dbi_outlet_send(dbi_outlet *outlet, dbi_outlet_topic *topic, const dbi_message *message,
                                      uint64_t position, dbi_err *err);
 
@@ -78,7 +79,8 @@ DBI_NODISCARD dbi_rc dbi_outlet_send_to_all(dbi_outlet *outlet, dbi_outlet_topic
 /* Everything up to `position` has been handed over. @thread user */
 void dbi_outlet_mark(dbi_outlet *outlet, uint64_t position);
 
-/* Takes the delivery reports that have come; waits for nothing. DBI_OK, or why the outlet works no more. @thread user */
+/* Takes the delivery reports that have come; waits for nothing. DBI_OK, or why the outlet works no more.
+ * @thread user */
 DBI_NODISCARD dbi_rc dbi_outlet_poll(dbi_outlet *outlet, dbi_err *err);
 
 /* Becomes readable when reports have come, which dbi_outlet_poll then takes. */
@@ -93,7 +95,7 @@ DBI_NODISCARD dbi_rc dbi_outlet_wait(dbi_outlet *outlet, int64_t deadline, dbi_e
 /* Everything up to here has been delivered; 0 = nothing was marked yet. Never falls. @thread any */
 uint64_t dbi_outlet_confirmed(const dbi_outlet *outlet);
 
-/* What the brokers say now: DBI_OK when nothing is wrong, DBI_EUNREACHABLE, DBI_EAUTH …, while messages wait for them.
+/* What the brokers say while messages wait for them: DBI_OK when nothing is wrong, DBI_EUNREACHABLE, DBI_EAUTH ...
  * @thread user */
 dbi_rc dbi_outlet_trouble(const dbi_outlet *outlet, dbi_err *err);
 

@@ -58,8 +58,8 @@ typedef struct dbi_frame {
 /* Reads what a CopyData message holds. DBI_ECORRUPT. @thread any */
 DBI_NODISCARD dbi_rc dbi_frame_read(const uint8_t *bytes, size_t length, dbi_frame *frame, dbi_err *err);
 
-/* The next frame that has arrived, to be given back by dbi_frame_reset. The stream's end is an error, for it has none of
- * its own: DBI_EUNREACHABLE, or DBI_ESERVER with what the server says. @thread owner */
+/* The next frame that has arrived, to be given back by dbi_frame_reset. The stream's end is an error, for it has none
+ * of its own: DBI_EUNREACHABLE, or DBI_ESERVER with what the server says. @thread owner */
 DBI_NODISCARD dbi_rc dbi_replication_next(dbi_conn *conn, dbi_frame *frame, dbi_err *err);
 void dbi_frame_reset(dbi_frame *frame);
 

@@ -1,8 +1,8 @@
 /* spool.h - where the messages of streamed transactions wait for their commit
  *
- * A spool holds a list of records for each of a few transactions: in memory while all of them together are small, and in
- * a temporary file without a name, one for a transaction, beyond that. Records come back in the order they went in. A
- * file is gone when its transaction is dropped, or its process ends, however it does.
+ * A spool holds a list of records for each of a few transactions: in memory while all of them together are small, and
+ * in a temporary file without a name, one for a transaction, beyond that. Records come back in the order they went in.
+ * A file is gone when its transaction is dropped, or its process ends, however it does.
  *
  * A record in memory and in the file: uint32 length, uint64 position, the bytes; numbers in the machine's order.
  */
@@ -17,8 +17,8 @@
 
 typedef struct dbi_spool dbi_spool;
 
-/* `memory` bytes are kept in memory, over all transactions; `directory` (copied) is where files go, NULL = $TMPDIR, else
- * /tmp. A spool belongs to one thread. */
+/* `memory` bytes are kept in memory, over all transactions; `directory` (copied) is where files go, NULL = $TMPDIR,
+ * else /tmp. A spool belongs to one thread. */
 DBI_NODISCARD dbi_rc dbi_spool_new(dbi_spool **spool, size_t memory, const char *directory, dbi_err *err);
 void dbi_spool_free(dbi_spool *spool);
 
