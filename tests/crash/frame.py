@@ -68,6 +68,10 @@ class Scenario(ABC):
         """SIGKILL to one of the scenario's own targets, those beside "victim", "server" and "both"."""
         raise NotImplementedError
 
+    def in_flight(self, counts: Mapping[str, Any]) -> int:
+        """How much is under way that a kill of such a target would meet; ``counts`` are the witness's."""
+        return int(counts["open"])
+
     def restore(self, target: Target) -> None:
         """Start it again on what it has left, and return when it is ready."""
         raise NotImplementedError
@@ -241,9 +245,9 @@ class Run:
     def strike(self, victim: Victim, step: Round) -> None:
         """Kill, note whether a call was in flight, and bring back what was killed."""
         if step.target not in {"victim", "server", "both"}:
-            before = self.witness.counts()["open"]
+            in_flight = self.scenario.in_flight(self.witness.counts())
             self.scenario.kill(step.target)
-            self.count(min(before, self.witness.counts()["open"]))
+            self.count(in_flight)
             time.sleep(step.down)
             self.scenario.restore(step.target)
             return

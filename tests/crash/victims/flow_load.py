@@ -18,7 +18,7 @@ from tests.crash.victims.flow import BIG, CALLERS, SHARE, UNITS, flow_config, pa
 from tests.crash.victims.stop import Stop
 from tests.crash.witness import Reporter
 
-PAUSE = 0.03  # seconds between two calls of a caller
+PAUSE = 0.2  # seconds between two calls of a caller
 AGAIN = 0.1  # seconds until an unreachable server is tried again
 
 Connection = psycopg.Connection[Any]
@@ -44,7 +44,7 @@ def change(connection: Connection, caller: int, number: int) -> None:
                 connection.execute(
                     "INSERT INTO crash_states VALUES (%s, %s, 'put', %s) ON CONFLICT (id) DO UPDATE SET "
                     "version = EXCLUDED.version, note = EXCLUDED.note, big = EXCLUDED.big",
-                    (mine, version, chr(97 + number % 26) * BIG),
+                    (mine, version, chr(97 + number % 26) * (BIG if drawn.randrange(3) == 0 else 10)),
                 )
             case 2 | 3 | 4:  # the large value stays, and is not in the log
                 connection.execute(
