@@ -278,15 +278,19 @@ class Sink:
         What can pass or be mended while it runs is waited for (:meth:`snapshot` says what it is). Raises
         GapError, AuthenticationError of Kafka, KafkaFatalError, and whatever is a mistake of the sink itself.
         """
-        self._consumer.subscribe(sorted(self._mappings))
-        while not self._stop.is_set() and not (stop is not None and stop.is_set()):
-            self._poll()
-            self._join()
-            self._collect()
-            self._begin()
-            self._pause()
-            self._measure()
-        self._finish()
+        try:
+            self._consumer.subscribe(sorted(self._mappings))
+            while not self._stop.is_set() and not (stop is not None and stop.is_set()):
+                self._poll()
+                self._join()
+                self._collect()
+                self._begin()
+                self._pause()
+                self._measure()
+            self._finish()
+        except (ClosedError, RuntimeError):
+            if not self._closed:  # by another thread, which does not want to wait
+                raise
 
     def _poll(self) -> None:
         busy = any(place.landing is not None for place in self._places.values())

@@ -211,6 +211,7 @@ def a_flow(kafka: Any, doris: Any, *, source: SourceAccess | None = None, **opti
     )
 
     def sql(text: str) -> tuple[tuple[Any, ...], ...]:
+        connection.ping(reconnect=True)  # a test may have let the frontend go away
         with connection.cursor() as cursor:
             cursor.execute(text)
             return cursor.fetchall()
