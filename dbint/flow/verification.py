@@ -367,6 +367,9 @@ class _Repair:
                     only=not self._source.partitioned,
                     columns=self._columns(),
                     filter=f"({self._table.postgres_keys(some)})",
+                    dead_letter_topic=(
+                        config.dead_letter_topic if config.too_large == "dead_letter" else None
+                    ),
                 )
                 changed, _, rows, *_ = reader.chunk(pool, rows=len(some) + 1)
                 if changed:
