@@ -1,6 +1,5 @@
 """flow_deploy as its users run it, where nothing is deployed: the rest is in test_flow_engines.py."""
 
-
 import pytest
 
 from tests.integration.flow_tables import target
