@@ -206,13 +206,12 @@ def a_flow(kafka: Any, doris: Any, *, source: SourceAccess | None = None, **opti
     """A flow with an empty topic and table of its own; both are gone at the end."""
     name = f"f{uuid.uuid4().hex[:10]}"
     account = (doris.credentials["username"], doris.credentials["password"])
-    connection = pymysql.connect(
-        host=doris.host, port=doris.ports["query"], user=account[0], password=account[1], autocommit=True
-    )
 
     def sql(text: str) -> tuple[tuple[Any, ...], ...]:
-        connection.ping(reconnect=True)  # a test may have let the frontend go away
-        with connection.cursor() as cursor:
+        connection = pymysql.connect(
+            host=doris.host, port=doris.ports["query"], user=account[0], password=account[1], autocommit=True
+        )
+        with connection, connection.cursor() as cursor:
             cursor.execute(text)
             return cursor.fetchall()
 
@@ -252,7 +251,6 @@ def a_flow(kafka: Any, doris: Any, *, source: SourceAccess | None = None, **opti
         finally:
             admin.delete_topic(mapping.topic)
             sql(f"DROP DATABASE {name} FORCE")
-            connection.close()
 
 
 def widened(mapping: TableMapping) -> TableMapping:
