@@ -967,6 +967,40 @@ TEST_WITH(the_account_holds_at_all_times, .timeout_s = 60, .unswept = LEAVES) {
     place_remove(&at);
 }
 
+TEST_WITH(damage_costs_one_message_and_holds_up_none, .timeout_s = 60, .unswept = LEAVES) {
+    mock cluster = {0};
+    dbi_producer *producer;
+    dbi_producer_counts counts;
+    setup with;
+    char *path;
+    place at;
+    dbi_err err;
+
+    place_make(&at);
+    with = setup_at(&at, NOWHERE);
+    CHECK_RC(make(&producer, &with, &err), DBI_OK);
+    say_many(producer, "t", 0, 100);
+    put_away(producer);
+    path = place_file(&at, "slot-0000/*.seg", 0);
+    CHECK(path != NULL);
+    file_poke(path, 4096 + 50 * 72 + 30, "\xff\xff", 2); /* in the body of a record in the middle */
+    free(path);
+    mock_up(&cluster);
+    with = setup_at(&at, cluster.bootstrap);
+    CHECK_RC(make(&producer, &with, &err), DBI_OK);
+    say_many(producer, "t", 100, 200);
+    flushed(producer);
+    counts = counts_of(producer);
+    CHECK_INT(counts.damaged, 1);
+    CHECK(counts.recovered == 100 && counts.accepted == 100 && counts.delivered == 199);
+    put_away(producer);
+    consume_all(&cluster, "t", 199);
+    CHECK(all.distinct == 199 && all.in_order);
+    CHECK_INT(place_count(&at, "quarantine/*.part"), 1);
+    mock_down(&cluster);
+    place_remove(&at);
+}
+
 TEST_WITH(short_lives_lose_nothing, .timeout_s = 120, .unswept = LEAVES) {
     mock cluster = {0};
     unsigned rounds = test_rounds(20);
