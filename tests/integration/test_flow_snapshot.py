@@ -584,6 +584,25 @@ def test_it_stops_while_it_waits_for_a_lock(place):
     assert progress.rows == 0
 
 
+def test_no_broker_is_told_and_does_not_keep_it_from_stopping(place):
+    numbered(place, 3)
+    place.publish()
+    nowhere = {"kafka": lambda _role: {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}}
+    point = fresh_point(place.admin)
+    begun = time.monotonic()
+    with pytest.raises(errors.OperationalError):
+        Snapshot(place.config("public.orders", **nowhere)).run(point)
+    assert 5 < time.monotonic() - begun < 30
+    snapshot = Snapshot(place.config("public.orders", **nowhere))
+    timer = threading.Timer(1.0, snapshot.stop)
+    timer.start()
+    begun = time.monotonic()
+    (progress,) = snapshot.run(point)
+    assert time.monotonic() - begun < 6
+    assert progress.rows == 0
+    timer.join()
+
+
 def test_progress_as_text_and_numbers(place):
     numbered(place, 30)
     place.admin.execute("ANALYZE orders")

@@ -14,6 +14,9 @@
 #define WAIT_SLICE (200 * DBI_NS_PER_MS)
 #define ROWS_BETWEEN_LOOKS 4096u
 
+/* How long a topic is looked for, or made, before the caller is told that no broker does it. */
+#define TOPIC_PATIENCE (10 * DBI_NS_PER_S)
+
 /* A transaction of our own that no time limit of the role's or the pooler's ends. A server whose peer reads nothing for
  * longer than tcp_user_timeout, for Kafka is slow, must not take it for dead. */
 static const char begin_sql[] =
@@ -317,6 +320,30 @@ static dbi_rc delivered(dbi_table_snapshot *snapshot, const dbi_interrupt *inter
     return patiently(dbi_outlet_wait, snapshot->outlet, interrupt, deadline, err);
 }
 
+/* The topic; a call of the outlet's that waits for brokers knows of no interrupt, and so is made in slices. */
+static dbi_rc topic_get(dbi_table_snapshot *snapshot, const char *name, const dbi_interrupt *interrupt,
+                        int64_t deadline, dbi_outlet_topic **topic, dbi_err *err) {
+    int64_t patience = dbi_clock_deadline(NULL, TOPIC_PATIENCE), end = patience < deadline ? patience : deadline;
+
+    for (;;) {
+        struct pollfd fd = {.fd = interrupt != NULL ? interrupt->fd : -1, .events = POLLIN};
+        int64_t slice = dbi_clock_deadline(NULL, WAIT_SLICE);
+        dbi_rc rc = dbi_outlet_topic_get(snapshot->outlet, name, slice < end ? slice : end, topic, err);
+        dbi_err why;
+
+        if ((rc != DBI_ETIMEOUT && rc != DBI_EUNREACHABLE && rc != DBI_EKAFKA_RETRIABLE) ||
+            dbi_clock_left(NULL, end) == 0)
+            return rc;
+        (void)poll(&fd, 1, 100); /* a broker that refuses connections does so at once */
+        rc = interrupted(interrupt, &why);
+        if (rc != DBI_OK) {
+            if (err != NULL)
+                *err = why;
+            return rc;
+        }
+    }
+}
+
 /* --- rows --- */
 
 /* Sends one message, and waits for room where there is none. */
@@ -347,7 +374,7 @@ static dbi_rc too_large(dbi_table_snapshot *snapshot, const dbi_envelope_message
                            relation->nspname, relation->relname,
                            (int)(row->key_length < 150 ? row->key_length : 150),
                            row->key != NULL ? (const char *)row->key : "", row->value_length);
-    rc = dbi_outlet_topic_get(snapshot->outlet, snapshot->dead_letter_topic, deadline, &topic, err);
+    rc = topic_get(snapshot, snapshot->dead_letter_topic, interrupt, deadline, &topic, err);
     if (rc != DBI_OK)
         return rc;
     dbi__text_reset(&snapshot->note);
@@ -554,7 +581,7 @@ dbi_rc dbi_table_snapshot_chunk(dbi_table_snapshot *snapshot, dbi_conn *conn, co
     rc = dbi_outlet_begin(snapshot->outlet, err);
     if (rc != DBI_OK)
         return rc;
-    rc = dbi_outlet_topic_get(snapshot->outlet, snapshot->topic, deadline, &topic, err);
+    rc = topic_get(snapshot, snapshot->topic, interrupt, deadline, &topic, err);
     if (rc == DBI_OK)
         rc = chunk_read(snapshot, conn, topic, interrupt, layout, after, after_count, limit, deadline, chunk, err);
     if (rc == DBI_OK)
@@ -581,7 +608,7 @@ dbi_rc dbi_table_snapshot_sweep(dbi_table_snapshot *snapshot, const dbi_interrup
     rc = dbi_outlet_begin(snapshot->outlet, err);
     if (rc != DBI_OK)
         return rc;
-    rc = dbi_outlet_topic_get(snapshot->outlet, snapshot->topic, deadline, &topic, err);
+    rc = topic_get(snapshot, snapshot->topic, interrupt, deadline, &topic, err);
     if (rc == DBI_OK) {
         const dbi_message message = {.value = row.value, .value_len = row.value_length};
 
