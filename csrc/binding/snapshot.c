@@ -58,8 +58,8 @@ static PyObject *table_snapshot_new(PyTypeObject *type, PyObject *args, PyObject
     static char *names[] = {"outlet",   "schema",  "table", "oid",  "topic",   "prefix",
                             "database", "version", "point", "only", "columns", "filter", "dead_letter_topic", NULL};
     dbi_state *state = dbi_state_of(type);
-    PyObject *outlet, *schema, *table, *topic = NULL, *prefix = NULL, *database = NULL, *version = NULL, *columns = NULL, *filter = NULL;
-    PyObject *dead_letter_topic = NULL, *items = NULL;
+    PyObject *outlet, *schema, *table, *topic = NULL, *prefix = NULL, *database = NULL, *version = NULL;
+    PyObject *columns = NULL, *filter = NULL, *dead_letter_topic = NULL, *items = NULL;
     table_snapshot_object *self = NULL;
     dbi_table_snapshot_config config = {0};
     unsigned long long point = 0;
@@ -71,7 +71,8 @@ static PyObject *table_snapshot_new(PyTypeObject *type, PyObject *args, PyObject
 
     if (state == NULL ||
         !PyArg_ParseTupleAndKeywords(args, kwargs, "OUUI$UUUUKpOOO:TableSnapshot", names, &outlet, &schema, &table, &oid,
-                                     &topic, &prefix, &database, &version, &point, &only, &columns, &filter, &dead_letter_topic))
+                                     &topic, &prefix, &database, &version, &point, &only, &columns, &filter,
+                                     &dead_letter_topic))
         return NULL;
     if (topic == NULL || prefix == NULL || database == NULL || version == NULL || point == 0)
         return PyErr_Format(PyExc_TypeError, "TableSnapshot() needs topic, prefix, database, version and point");
@@ -227,7 +228,8 @@ static PyObject *table_snapshot_chunk(table_snapshot_object *self, PyObject *con
 
         if (key != NULL)
             answer = Py_BuildValue("(OOKKsNK)", chunk.changed ? Py_True : Py_False, chunk.last ? Py_True : Py_False,
-                                   (unsigned long long)chunk.rows, (unsigned long long)chunk.bytes, chunk.layout, key, (unsigned long long)chunk.dead_letters);
+                                   (unsigned long long)chunk.rows, (unsigned long long)chunk.bytes, chunk.layout, key,
+                                   (unsigned long long)chunk.dead_letters);
     }
     self->busy = false;
 done:

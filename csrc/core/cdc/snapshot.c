@@ -64,8 +64,8 @@ dbi_rc dbi_table_snapshot_new(dbi_table_snapshot **snapshot_out, const dbi_table
     dbi_rc rc = DBI_OK;
 
     *snapshot_out = NULL;
-    if (config->oid == 0 || config->version == NULL || config->nspname == NULL || config->relname == NULL || config->topic == NULL ||
-        config->outlet == NULL || (config->column_count == 0) != (config->columns == NULL))
+    if (config->oid == 0 || config->version == NULL || config->nspname == NULL || config->relname == NULL ||
+        config->topic == NULL || config->outlet == NULL || (config->column_count == 0) != (config->columns == NULL))
         return dbi_err_set(err, DBI_EINVAL, "a snapshot needs a table, a topic and an outlet");
     snapshot = dbi_calloc(1, sizeof *snapshot);
     if (snapshot == NULL) {
@@ -369,8 +369,8 @@ static dbi_rc too_large(dbi_table_snapshot *snapshot, const dbi_envelope_message
 
     if (snapshot->dead_letter_topic == NULL)
         return dbi_err_set(err, DBI_ETOOBIG,
-                           "%.100s.%.100s, row with the key %.*s: it is a message of %zu bytes, more than the producer's "
-                           "message.max.bytes: raise it together with the topic's max.message.bytes",
+                           "%.100s.%.100s, row with the key %.*s: it is a message of %zu bytes, more than the "
+                           "producer's message.max.bytes: raise it together with the topic's max.message.bytes",
                            relation->nspname, relation->relname,
                            (int)(row->key_length < 150 ? row->key_length : 150),
                            row->key != NULL ? (const char *)row->key : "", row->value_length);
