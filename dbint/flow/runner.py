@@ -209,12 +209,12 @@ class Runner:
         self._capture = _CapturePart(config, resync) if "capture" in parts else None
         self._sink = _SinkPart(config) if "sink" in parts else None
         self._parts = [part for part in (self._capture, self._sink) if part is not None]
-        self._stop = threading.Event()
+        self._stopping = False  # no Event: a signal handler must not meet its lock taken
         self._code = FINISHED
 
     def stop(self) -> None:
         """Let :meth:`run` drain and return. From any thread, and from a signal handler."""
-        self._stop.set()
+        self._stopping = True
 
     def status(self) -> dict[str, Any]:
         """What each part is doing, as values that JSON knows."""
@@ -243,9 +243,10 @@ class Runner:
         for thread in threads:
             thread.start()
         told = time.monotonic()
-        while not self._stop.wait(LOOK) and any(thread.is_alive() for thread in threads):
+        while not self._stopping and any(thread.is_alive() for thread in threads):
+            time.sleep(LOOK)
             if self._all_loaded():
-                self._stop.set()
+                break
             if time.monotonic() - told >= self._interval:
                 told = time.monotonic()
                 self._on_status(self.status())
@@ -283,7 +284,7 @@ class Runner:
 
     def _end(self, code: int) -> None:
         self._code = max(self._code, code)
-        self._stop.set()
+        self._stopping = True
 
     def _supervise(self, part: _Part) -> None:
         """Run a part until it ends by itself, again and again."""
