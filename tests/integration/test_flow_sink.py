@@ -87,19 +87,21 @@ def test_unchanged_values_stay_as_they_were(flow: Flow, flavour: str) -> None:
     update(3, name="n3", amount=30, doc=PLACEHOLDER)
     flow.send("d", 3, flavour=flavour)
     update(4, name=PLACEHOLDER, amount=40, doc=PLACEHOLDER)
+    update(5, name=PLACEHOLDER, amount=51, doc="new 5")  # not after the one below, whose set came up earlier
+    update(5, name="named 5", amount=52, doc=PLACEHOLDER)
     seen = flow.load()
     assert flow.rows() == (
         (0, "n0", 10, "long 0"),
         (1, "named", 13, "newest"),
         (2, "whole", 21, "whole"),
         (4, "n4", 40, "long 4"),
-        (5, "n5", 5, "long 5"),
+        (5, "named 5", 52, "new 5"),
     )
-    assert (seen.partials, seen.dead_letters) == (5, 0)
+    assert (seen.partials, seen.dead_letters) == (7, 0)
     # In ranges of their own, too.
     update(5, name="n5", amount=50, doc=PLACEHOLDER)
     flow.load()
-    assert flow.rows()[-1] == (5, "n5", 50, "long 5")
+    assert flow.rows()[-1] == (5, "n5", 50, "new 5")
 
 
 def test_the_placeholder_as_a_value_of_its_own(flow: Flow) -> None:
