@@ -70,7 +70,7 @@ static PyObject *table_snapshot_new(PyTypeObject *type, PyObject *args, PyObject
     dbi_err err;
 
     if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "OUUI$UUUUKpOOO:TableSnapshot", names, &outlet, &schema, &table, &oid,
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "OUUI|$UUUUKpOOO:TableSnapshot", names, &outlet, &schema, &table, &oid,
                                      &topic, &prefix, &database, &version, &point, &only, &columns, &filter,
                                      &dead_letter_topic))
         return NULL;
