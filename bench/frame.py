@@ -31,7 +31,8 @@ class BenchError(Exception):
 class Sample:
     """One run of one contender: its figures by name, and the libraries that it ran on.
 
-    Every bench has the figures ``value`` (the headline), ``cpu`` and ``memory``; a bench may have more.
+    Every bench has the figures ``value`` (the headline), ``cpu`` and ``memory``; a bench, or one of its
+    contenders, may have more.
     """
 
     figures: Mapping[str, float]
@@ -223,5 +224,5 @@ def summarise(contender: Contender, samples: Sequence[Sample], units: Mapping[st
         values = [sample.figures[name] for sample in samples]
         return {"unit": units[name], "median": statistics.median(values), "spread": spread(values)}
 
-    others = {name: figure(name) for name in units if name != "value"}
+    others = {name: figure(name) for name in units if name != "value" and name in samples[0].figures}
     return {"title": contender.title, **figure("value"), **others}

@@ -9,6 +9,7 @@ contenders print the same line.
 import json
 import resource
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -39,8 +40,9 @@ def librdkafka_seconds() -> float:
     """CPU time so far of librdkafka's own threads, known by the names that it gives them, in seconds."""
     total = 0
     for task in TASKS.iterdir():
-        if (task / "comm").read_text(encoding="utf-8").startswith("rdk:"):
-            total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            if (task / "comm").read_text(encoding="utf-8").startswith("rdk:"):
+                total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
     return total / 1e9
 
 
@@ -64,8 +66,8 @@ class Stopwatch:
         self.librdkafka_seconds = librdkafka_seconds() - self._library
 
 
-def report(watch: Stopwatch, count: int, versions: dict[str, str]) -> None:
-    """Print the contender's one line."""
+def report(watch: Stopwatch, count: int, versions: dict[str, str], **more: float) -> None:
+    """Print the contender's one line; ``more`` are figures of its own."""
     print(
         json.dumps(
             {
@@ -75,6 +77,7 @@ def report(watch: Stopwatch, count: int, versions: dict[str, str]) -> None:
                 "librdkafka_seconds": watch.librdkafka_seconds,
                 "peak_rss": peak_rss(),
                 "versions": versions,
+                **more,
             }
         ),
         flush=True,

@@ -634,7 +634,7 @@ class TableSnapshot:
         point: int,
         only: bool = True,
         columns: Sequence[str] | None = None,
-        filter: str | None = None,
+        filter: str | None = None,  # noqa: A002 - as PostgreSQL's catalogue calls it
         dead_letter_topic: str | None = None,
     ) -> Self: ...
     def chunk(

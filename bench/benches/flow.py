@@ -1,8 +1,11 @@
-"""From PostgreSQL's log to Kafka: the same million changes, read by each contender from a slot of its "
-"own."""
+"""From PostgreSQL's log to Kafka: the same changes, read by each contender from a slot of its own. Then from
+Kafka into Doris, and how fresh rows are at the end of the whole way.
+"""
 
+import json
 import os
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,15 +17,19 @@ from typing import Any, LiteralString
 import psycopg
 
 from bench.benches.produce import FastBroker
+from bench.contenders.flow import flow_config
 from bench.frame import BenchError, Contender, Ratio, Sample, run_contender
 from bench.servers import Database, RoomyPostgres, private_servers
 from dbint.errors import Error
-from dbint.flow.config import FlowConfig, SourceAccess, TargetAccess
+from dbint.flow.config import FlowConfig
 from dbint.flow.connect import KafkaConnect, connector_config, connector_name, first_offset
+from dbint.flow.plan import apply_plan, plan
 from dbint.flow.positions import format_lsn
+from dbint.flow.removal import remove_flow
 from dbint.kafka import KafkaAdmin, KafkaConsumer
 from stack import Stack
 from stack.servers.base import Command, Site
+from stack.servers.doris import Doris
 from stack.servers.kafka_connect import KafkaConnect as ConnectServer
 from stack.state import Entry
 
@@ -31,6 +38,7 @@ QUICK_DIVISOR = 50
 PER_TRANSACTION = 10
 PARTITIONS = 4
 TIMEOUT = 900.0
+SECONDS, PAUSE = 30, 0.01  # the whole flow: for so long, a transaction every so often
 PUBLICATION, BASE_SLOT = "bench", "bench_base"
 TABLE = "public.bench_accounts"
 # The shape of pgbench's accounts. 505 rows are there before, so that every UPDATE and DELETE finds one.
@@ -77,11 +85,13 @@ class FlowBench:
     title = (
         f"changes from PostgreSQL's log to Kafka, {PER_TRANSACTION} a transaction, {PARTITIONS} partitions"
     )
-    units = {"value": "changes/s", "cpu": "µs/change", "memory": "MiB"}
+    units = {"value": "changes/s", "p50": "s", "p99": "s", "cpu": "µs/change", "memory": "MiB"}
     contenders = (
         Contender("dbint", "dbint's capture"),
         Contender("debezium", "Debezium on Kafka Connect"),
         Contender("recvlogical", "pg_recvlogical, written to nowhere: the limit of any reader"),
+        Contender("sink", "dbint's sink, from Kafka into the Doris emulator"),
+        Contender("whole", "dbint's whole flow, a transaction every 10 ms: from commit to visible"),
     )
     ratios = (
         Ratio("rate_over_debezium", "value", "dbint", "debezium"),
@@ -89,6 +99,9 @@ class FlowBench:
         Ratio("debezium_cpu_over_dbint", "cpu", "debezium", "dbint"),
         Ratio("memory_over_debezium", "memory", "dbint", "debezium"),
         Ratio("cpu_us", "cpu", "dbint"),
+        Ratio("sink_rate", "value", "sink"),
+        Ratio("freshness_p50", "p50", "whole"),
+        Ratio("freshness_p99", "p99", "whole"),
     )
     rounds = 3
     quick_rounds = 1
@@ -96,9 +109,10 @@ class FlowBench:
     @contextmanager
     def prepare(self, *, quick: bool) -> Iterator[Callable[[str], Sample]]:
         """Servers of the bench's own, and the changes in the log."""
-        with private_servers(RoomyPostgres(), FastBroker(), WholeConnect()) as servers:
+        with private_servers(RoomyPostgres(), FastBroker(), WholeConnect(), Doris()) as servers:
+            divisor = QUICK_DIVISOR if quick else 1
             try:
-                yield Workload(servers, CHANGES // (QUICK_DIVISOR if quick else 1)).run
+                yield Workload(servers, CHANGES // divisor, SECONDS // (4 if quick else 1)).run
             except (psycopg.Error, Error) as error:
                 raise BenchError(f"the flow: {error}") from error
 
@@ -106,11 +120,23 @@ class FlowBench:
 class Workload:
     """The changes, made once; each run reads them from a copy of the slot that stands before them."""
 
-    def __init__(self, servers: Stack, count: int) -> None:
-        self.count, self.servers = count, servers
+    def __init__(self, servers: Stack, count: int, seconds: int) -> None:
+        self.count, self.seconds, self.servers = count, seconds, servers
         self.database = Database(servers)
-        broker = servers.endpoint("kafka")
+        broker, doris = servers.endpoint("kafka"), servers.endpoint("doris")
         self.bootstrap = f"{broker.host}:{broker.port}"
+        self.source = psycopg.conninfo.conninfo_to_dict(self.database.conninfo)
+        self.target = {
+            "host": doris.host,
+            "query": doris.ports["query"],
+            "http": doris.ports["http"],
+            "user": doris.credentials["username"],
+            "database": doris.credentials["database"],
+        }
+        self.environment = {
+            **self.database.environment,
+            "DORIS_PASSWORD": str(doris.credentials["password"]),
+        }
         with self.database.connect() as connection:
             for statement in DEFINITION.strip().split(";\n"):
                 connection.execute(statement)  # type: ignore[call-overload]
@@ -124,9 +150,27 @@ class Workload:
             connection.execute("INSERT INTO bench_other VALUES (2)")
 
     def run(self, contender: str) -> Sample:
-        """One contender once, into a topic of its own; what the topic then holds is counted."""
+        """One contender once."""
         name = f"bench_{contender}_{uuid.uuid4().hex[:8]}"
-        config = self._config(name)
+        if contender == "sink":
+            return self._sample(self._sink(name), self.count)
+        if contender == "whole":
+            found = self._whole(name)
+            return self._sample(found, int(found["count"]), p50=found["p50"], p99=found["p99"])
+        return self._sample(self._read(contender, name), self.count)
+
+    def _sample(self, found: dict[str, Any], count: int, **more: float) -> Sample:
+        figures = {
+            "value": count / found["seconds"],
+            "cpu": found["cpu_seconds"] / count * 1e6,
+            "memory": found["peak_rss"] / 2**20,
+            **more,
+        }
+        return Sample(figures, self.database.versions() | found.get("versions", {}))
+
+    def _read(self, contender: str, name: str) -> dict[str, Any]:
+        """The slot's changes into a topic of the contender's own; what the topic then holds is counted."""
+        config = self._config(name=name)
         with self.database.connect() as connection:
             connection.execute("SELECT pg_copy_logical_replication_slot(%s, %s)", [BASE_SLOT, name])
             connection.execute("CHECKPOINT")
@@ -139,28 +183,78 @@ class Workload:
         with self.database.connect() as connection:
             connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
         with KafkaAdmin(self.bootstrap) as admin:
-            for topic in admin.topics():
-                if topic == config.topic(TABLE):
-                    admin.delete_topic(topic)
-        figures = {
-            "value": self.count / found["seconds"],
-            "cpu": found["cpu_seconds"] / self.count * 1e6,
-            "memory": found["peak_rss"] / 2**20,
-        }
-        return Sample(figures, self.database.versions() | found.get("versions", {}))
+            admin.delete_if_there(config.topic(TABLE))
+        return found
 
-    def _config(self, name: str) -> FlowConfig:
-        parameters = psycopg.conninfo.conninfo_to_dict(self.database.conninfo)
-        parameters["password"] = self.database.environment["PGPASSWORD"]
-        return FlowConfig(
-            name=name,
-            slot=name,
-            publication=PUBLICATION,
-            source=SourceAccess("bench", lambda: parameters),
-            target=TargetAccess("none", "none", [("127.0.0.1", 1)], ["http://127.0.0.1:1"], lambda: ("", "")),
-            kafka=lambda _role: {"bootstrap.servers": self.bootstrap},
-            tables=(TABLE,),
-            partitions=PARTITIONS,
+    def _sink(self, name: str) -> dict[str, Any]:
+        """Messages that are in Kafka, into a new table of Doris, which then has to have PostgreSQL's rows."""
+        flow = {"name": name, "prefix": name}
+        config = self._config(**flow)
+        with self.database.connect() as connection:
+            connection.execute("SELECT pg_copy_logical_replication_slot(%s, %s)", [BASE_SLOT, name])
+        with KafkaAdmin(self.bootstrap) as admin:
+            admin.create_topic(config.topic(TABLE), partitions=PARTITIONS)
+        self._process("dbint", name)
+        apply_plan(config, plan(config))
+        found = self._contender("sink", flow, self.count)
+        with self.database.connect() as connection:
+            rows = one(connection, "SELECT count(*) FROM bench_accounts WHERE abalance <> 0")  # that changed
+        self._clear(config, rows)
+        return found
+
+    def _whole(self, name: str) -> dict[str, Any]:
+        """Rows that are written meanwhile, from their commit until they can be seen in Doris."""
+        flow = {"name": name, "publication": name, "mode": "cdc_only"}
+        config = self._config(**flow)
+        apply_plan(config, plan(config))
+        stop = threading.Event()
+        writer = threading.Thread(target=self._write, args=(stop,))
+        writer.start()
+        try:
+            found = self._contender("whole", flow, self.seconds)
+        finally:
+            stop.set()
+            writer.join()
+        self._clear(config, None)
+        return found
+
+    def _write(self, stop: threading.Event) -> None:
+        """A transaction of ten changes every PAUSE seconds; it leaves the table as it was."""
+        with self.database.connect() as connection:
+            while not stop.wait(PAUSE):
+                connection.execute(
+                    """
+                    WITH made AS (INSERT INTO bench_accounts SELECT -k, k, 0, 'new', now()
+                        FROM generate_series(1, 5) AS k
+                        ON CONFLICT (aid) DO UPDATE SET abalance = bench_accounts.abalance + 1)
+                    UPDATE bench_accounts SET changed = now() WHERE aid BETWEEN -10 AND -6
+                    """
+                )
+
+    def _contender(self, how: str, flow: dict[str, Any], amount: int) -> dict[str, Any]:
+        given = {"flow": self._fields(flow), "source": self.source, "target": self.target}
+        given["bootstrap"] = self.bootstrap
+        command = [sys.executable, "-m", "bench.contenders.flow", how, json.dumps(given), str(amount)]
+        return run_contender(command, timeout=TIMEOUT, environment=self.environment)
+
+    def _clear(self, config: FlowConfig, rows: int | None) -> None:
+        """Remove the flow and its table, of which ``rows`` says how many rows it has to have had."""
+        target = f"`{config.target.database}`.`{config.name}`"
+        with config.target.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"SELECT COUNT(*) FROM {target}")  # noqa: S608 - a name of our own
+            ((held,),) = cursor.fetchall()
+            cursor.execute(f"DROP TABLE {target} FORCE")
+        remove_flow(config, topics=True)
+        if rows is not None and held != rows:
+            raise BenchError(f"PostgreSQL has {rows} rows, and {held} are in Doris")
+
+    def _fields(self, flow: dict[str, Any]) -> dict[str, Any]:
+        usual = {"slot": flow["name"], "publication": PUBLICATION, "table": TABLE, "partitions": PARTITIONS}
+        return usual | flow
+
+    def _config(self, **flow: Any) -> FlowConfig:
+        return flow_config(
+            self._fields(flow), self.source, self.target, self.bootstrap, environment=self.environment
         )
 
     def _process(self, contender: str, name: str) -> dict[str, float]:
@@ -177,7 +271,6 @@ class Workload:
         """From the connector's start to its last message; the worker is up before, and counts alone."""
         worker = self.servers.endpoint("kafka_connect")
         connect = KafkaConnect(f"http://{worker.host}:{worker.port}")
-        connect.wait_ready(120)
         name = connector_name(config)
         properties = connector_config(config) | {"snapshot.mode": "no_data"}
         connect("POST", "/connectors", {"name": name, "config": properties, "initial_state": "STOPPED"})

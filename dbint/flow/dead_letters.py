@@ -14,7 +14,7 @@ from typing import Any, Self
 from dbint.errors import KafkaError, MessageTooLargeError
 from dbint.flow.config import FlowConfig
 from dbint.kafka import KafkaAdmin, KafkaConsumer, KafkaProducer, Message
-from dbint.kafka.admin import TOPIC_EXISTS, UNKNOWN_TOPIC
+from dbint.kafka.admin import UNKNOWN_TOPIC
 
 log = logging.getLogger(__name__)
 
@@ -123,11 +123,7 @@ class DeadLetters:
     def _ready(self) -> KafkaProducer:
         if self._producer is None:
             with KafkaAdmin(config=self._config.kafka(None)) as admin:
-                try:
-                    admin.create_topic(self._topic, 1, self._config.replication)
-                except KafkaError as error:
-                    if error.kafka_code != TOPIC_EXISTS:
-                        raise
+                admin.create_if_missing(self._topic, 1, self._config.replication)
             self._producer = KafkaProducer(
                 config=self._config.kafka("producer"),
                 delivery_timeout=30.0,

@@ -21,8 +21,10 @@ from dbint import errors
 from dbint.flow.capture import Capture
 from dbint.flow.config import FlowConfig
 from dbint.flow.plan import load_mappings
-from dbint.flow.sink import Sink
+from dbint.flow.sink import GapError, Sink
 from dbint.flow.snapshot import Snapshot
+from dbint.kafka import KafkaAdmin
+from dbint.kafka.admin import TOPIC_FORBIDDEN
 
 logger = logging.getLogger("dbint.flow")
 
@@ -40,7 +42,7 @@ SURE = 10.0  # seconds after which the sink has met the last message of a first 
 GRACE = 5.0  # seconds beyond the drain's time, for threads to end
 
 # What is the same the next time.
-_HOPELESS = (errors.ConfigurationError, errors.MessageTooLargeError)
+_HOPELESS = (errors.ConfigurationError, errors.MessageTooLargeError, GapError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +153,15 @@ class _SinkPart(_Part):
 
     name = "sink"
 
-    def __init__(self, config: FlowConfig) -> None:
+    def __init__(self, config: FlowConfig, *, accept_gap: bool) -> None:
         super().__init__(config)
+        self._on_gap: Literal["stop", "continue"] = "continue" if accept_gap else "stop"
         self._sink: Sink | None = None
 
     def run(self) -> None:
         mappings = load_mappings(self.config)
-        with closing(Sink(self.config, mappings)) as sink:
+        make_topics(self.config)
+        with closing(Sink(self.config, mappings, on_gap=self._on_gap)) as sink:
             with self._lock:
                 if self.stopping.is_set():
                     return
@@ -183,12 +187,31 @@ class _SinkPart(_Part):
         return all_there and found.get("lag_rows") == 0
 
 
+def make_topics(config: FlowConfig) -> None:
+    """Make those that are missing: a consumer finds a topic that comes later only when it asks again.
+
+    Who may not make topics waits until the capture, or a person, has. Raises KafkaError, UnreachableError.
+    """
+    with KafkaAdmin(config=config.kafka(None)) as admin:
+        known = admin.topics()
+        for topic in map(config.topic, config.tables):
+            if topic in known:
+                continue
+            try:
+                admin.create_if_missing(topic, config.partitions, config.replication, config.topic_properties)
+            except errors.KafkaError as error:
+                if error.kafka_code != TOPIC_FORBIDDEN:
+                    raise
+                logger.info("flow %s: topic %s cannot be made here: %s", config.name, topic, error)
+
+
 class Runner:
     """A flow, or one half of it, in this process.
 
     ``on_status`` is called every ``interval`` seconds with :meth:`status`. ``resync`` names tables that are
-    to be loaded anew, for which also a slot that is lost is made again. Raises ConfigurationError for a flow
-    that is not run in a process of ours.
+    to be loaded anew, for which also a slot that is lost is made again. ``accept_gap``: messages that Kafka
+    has deleted before they were loaded do not end the run. Raises ConfigurationError for a flow that is not
+    run in a process of ours.
     """
 
     def __init__(
@@ -197,6 +220,7 @@ class Runner:
         *,
         parts: Collection[PartName] = PARTS,
         resync: Collection[str] | None = None,
+        accept_gap: bool = False,
         on_status: Callable[[dict[str, Any]], None] = lambda _status: None,
         interval: float = 10.0,
     ) -> None:
@@ -207,7 +231,7 @@ class Runner:
             )
         self.config, self._on_status, self._interval = config, on_status, interval
         self._capture = _CapturePart(config, resync) if "capture" in parts else None
-        self._sink = _SinkPart(config) if "sink" in parts else None
+        self._sink = _SinkPart(config, accept_gap=accept_gap) if "sink" in parts else None
         self._parts = [part for part in (self._capture, self._sink) if part is not None]
         self._stopping = False  # no Event: a signal handler must not meet its lock taken
         self._code = FINISHED
@@ -297,7 +321,7 @@ class Runner:
             except _HOPELESS as error:
                 part.failure = Failure(str(error), failures + 1, None)
                 logger.error("flow %s: the %s cannot go on: %s", self.config.name, part.name, error)  # noqa: TRY400
-                self._end(MISCONFIGURED if isinstance(error, errors.ConfigurationError) else FAILED)
+                self._end(FAILED if isinstance(error, errors.MessageTooLargeError) else MISCONFIGURED)
             except (errors.Error, OSError) as error:
                 if part.stopping.is_set():  # what it could not finish any more
                     if isinstance(error, errors.DeadlineError):

@@ -9,6 +9,7 @@ from dbint.errors import KafkaError
 from dbint.kafka.client import Client, ClientOptions, client_properties
 
 UNKNOWN_TOPIC = 3  # Kafka's error codes (protocol guide, "Error Codes")
+TOPIC_FORBIDDEN = 29
 TOPIC_EXISTS = 36
 
 
@@ -79,6 +80,23 @@ class KafkaAdmin(Admin, Client):
         ``configs`` are topic properties ("retention.ms"). KafkaError has kafka_code 36 when it exists.
         """
         super().create_topic(topic, partitions, replication, configs, timeout)
+
+    def create_if_missing(
+        self,
+        topic: str,
+        partitions: int | None = None,
+        replication: int | None = None,
+        configs: Mapping[str, str] | None = None,
+        timeout: float | None = 15.0,
+    ) -> bool:
+        """The same; False when it exists, as it is."""
+        try:
+            self.create_topic(topic, partitions, replication, configs, timeout)
+        except KafkaError as error:
+            if error.kafka_code != TOPIC_EXISTS:
+                raise
+            return False
+        return True
 
     def delete_topic(self, topic: str, timeout: float | None = 15.0) -> None:
         """Delete a topic. KafkaError has kafka_code 3 when there is none."""

@@ -1,6 +1,7 @@
 """The flow PostgreSQL -> Kafka -> Doris: the state that analytics asks for beside the facts.
 
-``manage.py flow_plan --apply`` makes the tables in Doris, ``manage.py run_flow`` keeps them as PostgreSQL's are.
+``manage.py flow_plan --apply`` makes the tables in Doris, ``manage.py run_flow`` keeps them as PostgreSQL's
+are.
 """
 
 from collections.abc import Mapping

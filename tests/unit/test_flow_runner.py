@@ -10,7 +10,8 @@ import pytest
 from dbint import errors
 from dbint.flow import runner as module
 from dbint.flow.config import FlowConfig, SourceAccess, TargetAccess
-from dbint.flow.runner import FAILED, FINISHED, MISCONFIGURED, Runner
+from dbint.flow.runner import FAILED, FINISHED, MISCONFIGURED, PARTS, Runner
+from dbint.flow.sink import GapError
 from dbint.flow.snapshot import TableProgress
 from dbint.flow.status_line import status_line
 
@@ -66,8 +67,9 @@ class CaptureDouble:
 
 
 class SinkDouble:
-    def __init__(self, doubles: Doubles) -> None:
+    def __init__(self, doubles: Doubles, on_gap: str) -> None:
         self.doubles, self.stopped = doubles, threading.Event()
+        doubles.calls.append(f"on gap {on_gap}")
 
     def run(self) -> None:
         self.doubles.calls.append("sink")
@@ -104,7 +106,8 @@ class SnapshotDouble:
 def doubles(monkeypatch) -> Doubles:
     made = Doubles()
     monkeypatch.setattr(module, "Capture", lambda _config: CaptureDouble(made))
-    monkeypatch.setattr(module, "Sink", lambda _config, _mappings: SinkDouble(made))
+    monkeypatch.setattr(module, "Sink", lambda _config, _mappings, on_gap: SinkDouble(made, on_gap))
+    monkeypatch.setattr(module, "make_topics", lambda _config: made.calls.append("make topics"))
     monkeypatch.setattr(module, "Snapshot", lambda _config: SnapshotDouble(made))
     monkeypatch.setattr(module, "load_mappings", lambda _config: [])
     monkeypatch.setattr(module, "LOOK", 0.01)
@@ -151,8 +154,9 @@ class Running:
 def start(doubles) -> Iterator[Callable[..., Running]]:
     made: list[Running] = []
 
-    def run(*, parts: Any = ("capture", "sink"), resync: Any = None, **changes: Any) -> Running:
-        made.append(Running(Runner(config(**changes), parts=parts, resync=resync)))
+    def run(*, parts: Any = PARTS, resync: Any = None, accept_gap: bool = False, **changes: Any) -> Running:
+        runner = Runner(config(**changes), parts=parts, resync=resync, accept_gap=accept_gap)
+        made.append(Running(runner))
         return made[-1]
 
     yield run
@@ -287,6 +291,21 @@ def test_cdc_only_loads_nothing(doubles, start):
     until(lambda: "start" in doubles.calls)
     running.end()
     assert not any(call.startswith("load") for call in doubles.calls)
+
+
+def test_topics_are_there_before_they_are_read(doubles, start):
+    running = start(parts=["sink"])
+    until(lambda: "sink" in doubles.calls)
+    running.end()
+    assert doubles.calls[:3] == ["make topics", "on gap stop", "sink"]
+
+
+def test_a_gap_ends_the_run_unless_it_is_accepted(doubles, start):
+    doubles.sink_fails = [GapError("offsets 3 to 7 are gone")]
+    assert start().ended() == MISCONFIGURED
+    running = start(accept_gap=True)
+    until(lambda: "on gap continue" in doubles.calls)
+    running.end()
 
 
 def test_the_status_in_one_line(doubles, start):

@@ -233,9 +233,9 @@ class FlowProbe(IntegrationProbe):
         written = {row["id"]: row for row in source.values()}
         while problems := self.differences(model, written):
             for part in PARTS:
-                trouble = runner.status()[part]["trouble"]
-                if trouble and (trouble["retry_in"] is None or scope.remaining() < _LAST_WORDS):
-                    raise ProbeFailed(f"{what}: the flow's {part} cannot work: {trouble['text']}")
+                failure = runner.status()[part]["failure"]
+                if failure and (failure["retry_in"] is None or scope.remaining() < _LAST_WORDS):
+                    raise ProbeFailed(f"{what}: the flow's {part} cannot work: {failure['text']}")
             if scope.remaining() < _LAST_WORDS:
                 scope.details["differences"] = problems
                 more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""

@@ -53,6 +53,12 @@ class Command(FlowCommand):
             help="load these tables (schema.table), or all, anew; also where the slot was lost. What was "
             "deleted in PostgreSQL in the meantime is deleted in Doris",
         )
+        parser.add_argument(
+            "--accept-gap",
+            action="store_true",
+            help="go on where Kafka has deleted messages before they were loaded; flow_verify --repair then "
+            "brings back what is missing",
+        )
         parser.add_argument("--apply", action="store_true", help="run flow_plan --apply first")
         parser.add_argument(
             "--status-every", type=float, default=10.0, metavar="SECONDS", help="(default: 10; 0: no status)"
@@ -83,6 +89,7 @@ class Command(FlowCommand):
             config,
             parts=options["part"] or PARTS,
             resync=None if resync is None else resync or config.tables,
+            accept_gap=options["accept_gap"],
             on_status=lambda status: self._say(
                 json.dumps(status, default=str) if options["format"] == "json" else status_line(status)
             ),
