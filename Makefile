@@ -62,6 +62,7 @@ test-rest:
 	$(PY) -m tests.crash produce --rounds 20
 	$(PY) -m tests.crash stream_load --rounds 20
 	$(PY) -m tests.crash events --rounds 20
+	$(PY) -m tests.crash flow --rounds 15
 	$(PY) -m tests.django_suite
 
 lint: .venv/ready ## ruff and mypy
