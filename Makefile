@@ -59,6 +59,7 @@ test-rest:
 	@$(PHASE) "Sanitizers" $(MAKE) sanitize
 	@$(PHASE) "C tests, more rounds" $(MAKE) -C csrc test DBINT_TEST_ROUNDS=10
 	DBINT_TEST_ROUNDS=10 $(PY) -m pytest tests/unit/test_journal_tool.py
+	$(PY) -m pytest tests -m long
 	$(PY) -m tests.crash produce --rounds 20
 	$(PY) -m tests.crash stream_load --rounds 20
 	$(PY) -m tests.crash events --rounds 20

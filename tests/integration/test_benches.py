@@ -10,11 +10,15 @@ import pytest
 from bench import frame
 from bench.benches import BENCHES
 
+pytestmark = pytest.mark.long
+
 
 def quick(name: str) -> Any:
     """The result of the bench."""
     command = [sys.executable, "-m", "bench", name, "--quick", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=frame.CHECKOUT, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=frame.CHECKOUT, check=False, timeout=280
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert set(result["results"]) == {contender.name for contender in BENCHES[name].contenders}

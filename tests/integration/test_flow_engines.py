@@ -23,6 +23,8 @@ from stack import Stack
 from tests.faults.events import superuser
 from tests.golden.debezium import Sample, record, workload
 
+pytestmark = pytest.mark.long  # Kafka Connect
+
 SCHEMA = """
 CREATE TABLE public.orders (id bigint PRIMARY KEY, customer text NOT NULL, amount numeric(12,2), placed
 timestamptz,     note varchar(40), paid boolean, day date);

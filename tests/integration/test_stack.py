@@ -217,6 +217,7 @@ def test_kafka_starts_from_an_archive_of_its_classes(
     private_stack.kill("kafka")
 
 
+@pytest.mark.long
 def test_kafka_connect_brings_its_broker_and_debezium(private_stack: Stack) -> None:
     private_stack.up(["kafka_connect"])
     assert [row.server for row in private_stack.status() if row.running] == ["kafka", "kafka_connect"]
