@@ -58,6 +58,7 @@ typedef struct dbi__replay_duty {
     uint64_t head, next, tail; /* released up to, to be handed over, known up to */
     dbi_records records;
     uint64_t read, passed, released; /* sequences: asked for, taken out of `records`, delivered or dead */
+    uint64_t seen;                   /* the last one that was there when it was last looked at */
     uint64_t found_to;               /* what was there when the journal was opened */
     uint64_t flying, counted;        /* flights: on their way; counted and not released */
     uint64_t limit, volley;          /* while sorting: messages at a time; how many were in the last one */

@@ -453,16 +453,18 @@ static void duties_look(dbi__producer_journal *journal, int64_t now) {
 static bool duties_hand_over(dbi__producer_journal *journal, int64_t now) {
     bool done = false;
 
-    for (dbi__replay_duty *duty = journal->duties; duty != NULL; duty = duty->next_duty)
+    for (dbi__replay_duty *duty = journal->duties; duty != NULL; duty = duty->next_duty) {
+        duty->seen = dbi_chain_last(duty->chain);
         done = duty_hand_over(journal, duty, now) || done;
+    }
     return done;
 }
 
-/* Whether a record has come of which the replay thread does not know, and that it could hand over. */
-static bool records_came(const dbi__producer_journal *journal, int64_t now) {
+/* Whether a record has come since the last look. Nobody wakes the replay thread for it, which was not idle then; for
+ * what was there and could not be handed over it waits. */
+static bool records_came(const dbi__producer_journal *journal) {
     for (const dbi__replay_duty *duty = journal->duties; duty != NULL; duty = duty->next_duty)
-        if (duty_room(journal, duty, now) > 0 && duty->tail - duty->head <= journal->window_mask && !journal->barrier &&
-            dbi_chain_last(duty->chain) > duty->read)
+        if (dbi_chain_last(duty->chain) > duty->seen)
             return true;
     return false;
 }
@@ -510,10 +512,8 @@ void *dbi__replay_main(void *arg) {
         if (journal->mode == DBI__MODE_SORT && journal->flying == 0)
             ms = 1;
         atomic_store(&journal->idle, true);
-        if (records_came(journal, now)) {
-            atomic_store(&journal->idle, false);
-            continue;
-        }
+        if (records_came(journal))
+            ms = 0;
         (void)pthread_mutex_unlock(&journal->lock);
         (void)poll(fds, 2, ms);
         atomic_store(&journal->idle, false);
