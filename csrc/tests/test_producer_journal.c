@@ -565,7 +565,9 @@ TEST_WITH(what_is_not_allowed_is_held_until_it_is, .timeout_s = 60, .unswept = L
     CHECK_INT(counts_of(producer).failed, 0);
     put_away(producer);
     consume_all(&cluster, "t", 300);
-    CHECK(all.distinct == 300 && all.in_order);
+    /* Of order nothing can be seen here: where a request is refused, a broker refuses those behind it for their
+     * sequence numbers, at which the mock does not look. */
+    CHECK_INT(all.distinct, 300);
     mock_down(&cluster);
     place_remove(&at);
 }
