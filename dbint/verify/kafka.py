@@ -79,15 +79,20 @@ def scratch_topic(
 ) -> Iterator[str]:
     """A new topic; its removal is left to the scope's clean-up."""
     topic = scratch_name(prefix, suffix).replace("_", "-")
+    created = False
 
     def delete() -> None:
+        # What was interrupted while it was being created may come yet.
+        patience = 1 if created else 10
         with access.admin() as admin:
-            admin.delete_if_there(topic, timeout=5)
+            while not admin.delete_if_there(topic, timeout=5) and (patience := patience - 1):
+                time.sleep(_POLL)
 
     scope.doing(f"topic {topic} to be created")
     scope.defer(f"topic {topic}", delete)
     with access.admin() as admin:
         admin.create_topic(topic, partitions=partitions, timeout=scope.remaining())
+        created = True
     yield topic
 
 

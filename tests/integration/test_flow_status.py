@@ -110,6 +110,7 @@ def test_a_flow_from_its_start_to_its_stop(source):
 
 def test_metrics_are_those_of_the_catalogue(source):
     with source.captured():
+        until(lambda: flow_status(source.config).level == "ok")  # the slot is being read
         metrics = list(flow_status(source.config).metrics())
     assert {metric.name for metric in metrics} >= {"dbint_flow_lag_bytes", "dbint_flow_status"}
     for metric in metrics:
