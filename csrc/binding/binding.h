@@ -105,6 +105,10 @@ PyObject *dbi_raise(const dbi_state *state, const dbi_err *err);
 /* Raises one of the exceptions with a message of the binding's own. Always NULL. */
 PyObject *dbi_raise_as(const dbi_state *state, dbi_error which, const char *fmt, ...);
 
+/* The check of a dbi_interrupt, between two slices of a wait: takes the GIL for as long as signal handlers need. `arg`:
+ * where the waiting thread's PyThreadState * is kept. */
+dbi_rc dbi_check_signals(void *arg);
+
 /* --- arguments (bridge.c) --- */
 
 /* The parameters of a METH_FASTCALL | METH_KEYWORDS method: the first `positional` may be given by position, the rest

@@ -281,3 +281,13 @@ dbi_rc dbi_wait(dbi_wait_fn wait, void *arg, int64_t deadline, dbi_err *err) {
             return rc;
     }
 }
+
+dbi_rc dbi_check_signals(void *arg) {
+    PyThreadState **thread = arg;
+    int raised;
+
+    PyEval_RestoreThread(*thread);
+    raised = PyErr_CheckSignals();
+    *thread = PyEval_SaveThread();
+    return raised < 0 ? DBI_EINTR : DBI_OK;
+}

@@ -108,17 +108,6 @@ static void pool_dealloc(pool_object *self) {
 
 /* --- execute --- */
 
-/* Between two slices of a wait: takes the GIL for as long as signal handlers need. */
-static dbi_rc check_signals(void *arg) {
-    PyThreadState **thread = arg;
-    int raised;
-
-    PyEval_RestoreThread(*thread);
-    raised = PyErr_CheckSignals();
-    *thread = PyEval_SaveThread();
-    return raised < 0 ? DBI_EINTR : DBI_OK;
-}
-
 /* The parameters as C strings, which live as long as *items; false with an exception set. */
 static bool params_read(const dbi_state *state, PyObject *params, PyObject **items, const char ***values) {
     Py_ssize_t count;
@@ -186,7 +175,7 @@ typedef struct statement {
     int64_t deadline;
 } statement;
 
-/* Without the GIL, but in check_signals. */
+/* Without the GIL, but in dbi_check_signals. */
 static dbi_rc statement_run(dbi_pool *pool, const statement *statement, const dbi_interrupt *interrupt,
                             PGresult **result, dbi_err *err) {
     dbi_conn *conn = NULL;
@@ -219,7 +208,7 @@ static PyObject *pool_execute(pool_object *self, PyObject *const *args, Py_ssize
         .func = "execute", .required = 1, .positional = 2, .names = {"sql", "params", "timeout", NULL}};
     PyObject *values[3], *items = NULL, *rows = NULL;
     statement statement = {.deadline = 30 * DBI_NS_PER_S};
-    dbi_interrupt interrupt = {.fd = -1, .check = check_signals};
+    dbi_interrupt interrupt = {.fd = -1, .check = dbi_check_signals};
     PGresult *result = NULL;
     const char **texts = NULL;
     PyThreadState *thread;

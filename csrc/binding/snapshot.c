@@ -133,17 +133,6 @@ static void table_snapshot_dealloc(table_snapshot_object *self) {
 
 /* --- calls that wait --- */
 
-/* Between two slices of a wait: takes the GIL for as long as signal handlers need. */
-static dbi_rc check_signals(void *arg) {
-    PyThreadState **thread = arg;
-    int raised;
-
-    PyEval_RestoreThread(*thread);
-    raised = PyErr_CheckSignals();
-    *thread = PyEval_SaveThread();
-    return raised < 0 ? DBI_EINTR : DBI_OK;
-}
-
 /* One call at a time: its answer lies in the snapshot. */
 static bool busy_begin(table_snapshot_object *self) {
     if (self->busy) {
@@ -188,7 +177,7 @@ static PyObject *table_snapshot_chunk(table_snapshot_object *self, PyObject *con
                                       .names = {"pool", "layout", "after", "rows", "timeout", NULL}};
     PyObject *values[5], *items = NULL, *answer = NULL;
     int64_t timeout = DBI_FOREVER, rows = 50000, deadline;
-    dbi_interrupt interrupt = {.fd = self->stop_fd, .check = check_signals};
+    dbi_interrupt interrupt = {.fd = self->stop_fd, .check = dbi_check_signals};
     const char **after = NULL, *layout;
     unsigned after_count = 0;
     dbi_table_chunk chunk;
@@ -246,7 +235,7 @@ PyDoc_STRVAR(sweep_doc,
 static PyObject *table_snapshot_sweep(table_snapshot_object *self, PyObject *const *args, Py_ssize_t nargs,
                                       PyObject *kwnames) {
     static const dbi_params params = {.func = "sweep", .positional = 1, .names = {"timeout", NULL}};
-    dbi_interrupt interrupt = {.fd = self->stop_fd, .check = check_signals};
+    dbi_interrupt interrupt = {.fd = self->stop_fd, .check = dbi_check_signals};
     int64_t timeout = DBI_FOREVER, deadline;
     PyThreadState *thread;
     PyObject *values[1];
