@@ -34,9 +34,10 @@ from dbint.flow.routine_load import Job, RoutineLoads, job_name
 from dbint.flow.slots import SlotState, read_slot
 from dbint.flow.snapshot import SCHEMA_SQL, read_progress
 from dbint.flow.source import read_table
+from dbint.flow.topics import make_topic
 from dbint.kafka import KafkaAdmin
+from dbint.kafka.admin import UNKNOWN_TOPIC
 
-TOPIC_EXISTS = 36
 _START_TIMEOUT = 60.0
 
 
@@ -166,13 +167,13 @@ class Deployment:
                 try:
                     found = len(admin.topic(mapping.topic).partitions)
                 except KafkaError as error:
-                    if error.kafka_code != 3:
+                    if error.kafka_code != UNKNOWN_TOPIC:
                         raise
                     self._do(
                         "create",
                         f"topic {mapping.topic}",
                         f"{config.partitions} partitions",
-                        partial(self._create_topic, admin, mapping.topic),
+                        partial(make_topic, admin, config, mapping.topic),
                     )
                     continue
                 if found != config.partitions:
@@ -182,19 +183,6 @@ class Deployment:
                         f"move: set "
                         f'"PARTITIONS": {found}'
                     )
-
-    def _create_topic(self, admin: KafkaAdmin, topic: str) -> None:
-        config = self.config
-        try:
-            admin.create_topic(
-                topic,
-                config.partitions,
-                config.replication,
-                {"cleanup.policy": "delete", **config.topic_properties},
-            )
-        except KafkaError as error:
-            if error.kafka_code != TOPIC_EXISTS:
-                raise
 
     def _source(self, connect: KafkaConnect) -> SlotState | None:
         """The publication, and what is known of the slot. Debezium makes a slot where there is none."""

@@ -23,6 +23,7 @@ from dbint.flow.config import FlowConfig
 from dbint.flow.plan import load_mappings
 from dbint.flow.sink import GapError, Sink
 from dbint.flow.snapshot import Snapshot
+from dbint.flow.topics import make_topic
 from dbint.kafka import KafkaAdmin
 from dbint.kafka.admin import TOPIC_FORBIDDEN
 
@@ -198,7 +199,7 @@ def make_topics(config: FlowConfig) -> None:
             if topic in known:
                 continue
             try:
-                admin.create_if_missing(topic, config.partitions, config.replication, config.topic_properties)
+                make_topic(admin, config, topic)
             except errors.KafkaError as error:
                 if error.kafka_code != TOPIC_FORBIDDEN:
                     raise
