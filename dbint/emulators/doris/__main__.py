@@ -8,11 +8,12 @@ import re
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dbint.emulators.doris.emulator import LIMITS, DorisEmulator
-from dbint.emulators.doris.tables.jobs import ALTER_SECONDS
-from dbint.emulators.doris.tables.storage import StorageError
-from dbint.emulators.doris.variables import DORIS_VERSION
+from dbint.emulators.doris.variables import ALTER_SECONDS, DORIS_VERSION
+
+if TYPE_CHECKING:
+    from dbint.emulators.doris import DorisEmulator
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -21,6 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the emulator until SIGTERM or SIGINT. Exit status 0 after a clean stop, 2 where it cannot start."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    from dbint.emulators.doris import DorisEmulator, StorageError  # takes a second
+
     try:
         password = _password(options.password_file)
         _log_to(options.log)
@@ -56,7 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _announce(emulator: DorisEmulator, ready_file: Path | None) -> None:
+def _announce(emulator: "DorisEmulator", ready_file: Path | None) -> None:
+    from dbint.emulators.doris.emulator import LIMITS
+
     ports = {"query": emulator.query_port, "http": emulator.http_port, "be_http": emulator.be_http_port}
     nodes = {node.name: node.ports for node in emulator.nodes.all}
     shown = " ".join(f"{name}={port}" for name, port in ports.items())

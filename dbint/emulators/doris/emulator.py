@@ -17,9 +17,8 @@ from dbint.emulators.doris.loads.load import LoadService
 from dbint.emulators.doris.nodes import Node, Nodes
 from dbint.emulators.doris.session import Cluster
 from dbint.emulators.doris.statement_log import loads, open_log
-from dbint.emulators.doris.tables.jobs import ALTER_SECONDS
 from dbint.emulators.doris.tables.storage import Storage, StorageError
-from dbint.emulators.doris.variables import DORIS_VERSION
+from dbint.emulators.doris.variables import ALTER_SECONDS, DORIS_VERSION
 from dbint.emulators.doris.wire import QueryServer
 
 _THREADS = 32  # as many statements and loads run side by side

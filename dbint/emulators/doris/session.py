@@ -252,17 +252,20 @@ class DorisSession:
             raise DorisError("the target table of insert into is not an OLAP table")
         return table
 
-    def _select(self, cursor: Cursor) -> Result:
+    def _ask(self, query: str, prefix: str = "") -> tuple[duckdb.DuckDBPyConnection, translate.Translation]:
+        """Run a query that is translated by the catalog; once more where that has changed meanwhile."""
         while True:
             version = self.storage.version
-            translation = translate.translate_query(cursor.sql.strip().rstrip(";"), self)
+            translation = translate.translate_query(query.strip().rstrip(";"), self)
             try:
-                answer = self.cursor.execute(translation.sql)
-                break
+                return self.cursor.execute(prefix + translation.sql), translation
             except duckdb.Error as error:
                 looked_up = isinstance(error, duckdb.BinderException | duckdb.CatalogException)
-                if not looked_up or version == self.storage.version:  # else a table has changed meanwhile
+                if not looked_up or not self.storage.has_changed_since(version):
                     raise from_duckdb(error, translation.clauses) from None
+
+    def _select(self, cursor: Cursor) -> Result:
+        answer, translation = self._ask(cursor.sql)
         fields = []
         for n, column in enumerate(answer.description or []):
             kind = str(column[1])
@@ -295,11 +298,8 @@ class DorisSession:
         """EXPLAIN of a query: the plan by which the emulator answers it, which says so."""
         if cursor.word() not in ("SELECT", "WITH", "("):
             raise NotEmulatedError(f"EXPLAIN {cursor.word()}")
-        translation = translate.translate_query(cursor.rest().rstrip().rstrip(";"), self)
-        try:
-            plans = self.cursor.execute(f"EXPLAIN {translation.sql}").fetchall()
-        except duckdb.Error as error:
-            raise from_duckdb(error, translation.clauses) from None
+        answer, _ = self._ask(cursor.rest(), "EXPLAIN ")
+        plans = answer.fetchall()
         lines = [_NO_PLAN_OF_DORIS, *(line for _, plan in plans for line in str(plan).splitlines())]
         return text_result([_PLAN_COLUMN], [[line] for line in lines])
 

@@ -4,6 +4,7 @@ from dbint.emulators.doris.errors import UNKNOWN_VARIABLE, WRONG_VALUE_FOR_VARIA
 
 DORIS_VERSION = "4.0.2"
 MYSQL_VERSION = "5.7.99"
+ALTER_SECONDS = 0.1  # how long a schema change takes that rewrites rows, unless told otherwise
 
 _READ_ONLY: dict[str, str | int] = {
     "version": MYSQL_VERSION,

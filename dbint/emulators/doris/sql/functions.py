@@ -205,6 +205,7 @@ json_valid(j) AS CAST(json_valid(CAST(j AS VARCHAR)) AS TINYINT)
 json_parse(j) AS json(j)
 array_contains(a, x) AS CASE WHEN a IS NOT NULL THEN CASE WHEN x IS NULL THEN len(list_filter(a, lambda v: v IS NULL)) > 0 ELSE list_contains(a, x) END END
 arrays_overlap(a, b) AS CASE WHEN len(list_filter(list_concat(a, b), lambda v: v IS NULL)) > 0 THEN error('[dbint emulator] ARRAYS_OVERLAP of arrays with NULL in them is not emulated; Doris itself supports it') ELSE list_has_any(a, b) END
+array_join(a, d) AS CASE WHEN a IS NOT NULL THEN coalesce(array_to_string(list_transform(list_filter(a, lambda w: w IS NOT NULL), lambda w: fn__text(w)), d), '') END, (a, d, r) AS CASE WHEN a IS NOT NULL THEN coalesce(array_to_string(list_transform(a, lambda w: coalesce(fn__text(w), r)), d), '') END
 array_size(a) AS len(a)
 cardinality(a) AS len(a)
 conv(x, a, b) AS CASE WHEN a = 16 AND b = 10 THEN CAST(CAST('0x' || fn__text(x) AS UBIGINT) AS VARCHAR) WHEN a IS NOT NULL AND b IS NOT NULL THEN error('[dbint emulator] CONV of other bases than from 16 to 10 is not emulated; Doris itself supports it') END

@@ -71,7 +71,7 @@ _FIXED: dict[str, DorisType] = {
         ltrim rtrim md5 sha sha1 sha2 repeat replace reverse space substr substring mid
         split_part initcap hex uuid group_concat date_format from_unixtime dayname monthname
         regexp_extract regexp_replace json_extract_string json_unquote get_json_string char
-        json_type
+        json_type array_join
         """,
     ),
     **_all_of(

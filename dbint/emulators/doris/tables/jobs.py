@@ -22,9 +22,9 @@ from dbint.emulators.doris.sql.lexer import Cursor
 from dbint.emulators.doris.tables import alter, dynamic, partitions
 from dbint.emulators.doris.tables.model import Table
 from dbint.emulators.doris.tables.storage import Storage
+from dbint.emulators.doris.variables import ALTER_SECONDS
 
 logger = logging.getLogger("dbint.emulators.doris")
-ALTER_SECONDS = 0.1  # how long a job takes that rewrites rows, unless told otherwise
 CHECK_SECONDS = 600.0  # Doris: dynamic_partition_check_interval_seconds
 _KEPT_JOBS = 100
 _FINAL = ("FINISHED", "CANCELLED")

@@ -139,6 +139,14 @@ class Storage:
             finally:
                 self._writing = outer
 
+    def has_changed_since(self, version: int) -> bool:
+        """Whether a transaction was committed after ``version`` was read.
+
+        Waits for one that commits just now: DuckDB shows what it wrote a moment before it is noted here.
+        """
+        with self.write_lock:
+            return self.version != version
+
     @property
     def _catalog(self) -> dict[str, dict[str, Table]]:
         """The tables by database and name: what is committed and, for the thread that writes, its changes."""
