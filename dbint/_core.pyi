@@ -584,6 +584,7 @@ class CaptureStatus(TypedDict):
     messages: int
     skipped: int
     dead_letters: int
+    refusals: int
     bytes: int
     connects: int
     stalls: int

@@ -136,6 +136,11 @@ bool dbi_arg_int(const dbi_state *state, PyObject *value, const char *name, int6
 /* A str without NUL as UTF-8, borrowed from it. NULL with TypeError, or `which` for a NUL, set. */
 const char *dbi_arg_text(const dbi_state *state, PyObject *value, const char *name, dbi_error which);
 
+/* The str of a sequence, borrowed from *items, in an array of one more, which ends with NULL; None and NULL have none,
+ * and *items NULL then. False with TypeError, or `which`, set. In any case PyMem_Free(*texts), Py_XDECREF(*items). */
+bool dbi_arg_texts(const dbi_state *state, PyObject *value, const char *name, dbi_error which, PyObject **items,
+                   const char ***texts);
+
 /* An int or float as a double. False with TypeError set. */
 bool dbi_arg_float(PyObject *value, const char *name, double *number);
 

@@ -262,6 +262,32 @@ const char *dbi_arg_text(const dbi_state *state, PyObject *value, const char *na
     return text;
 }
 
+bool dbi_arg_texts(const dbi_state *state, PyObject *value, const char *name, dbi_error which, PyObject **items,
+                   const char ***texts) {
+    *items = NULL;
+    *texts = NULL;
+    if (value == NULL || value == Py_None)
+        return true;
+    if (PyUnicode_Check(value)) {
+        (void)PyErr_Format(PyExc_TypeError, "%s must be a sequence of str, not one str", name);
+        return false;
+    }
+    *items = PySequence_Tuple(value);
+    if (*items == NULL)
+        return false;
+    *texts = PyMem_Calloc((size_t)PyTuple_GET_SIZE(*items) + 1, sizeof **texts);
+    if (*texts == NULL) {
+        (void)PyErr_NoMemory();
+        return false;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(*items); i++) {
+        (*texts)[i] = dbi_arg_text(state, PyTuple_GET_ITEM(*items, i), name, which);
+        if ((*texts)[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
 /* --- waiting --- */
 
 dbi_rc dbi_wait(dbi_wait_fn wait, void *arg, int64_t deadline, dbi_err *err) {

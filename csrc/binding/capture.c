@@ -202,7 +202,7 @@ static PyObject *capture_status(capture_object *self, PyObject *Py_UNUSED(ignore
     dbi_capture_read(self->capture, &view);
 #define COUNT(value) (unsigned long long)(value)
     return Py_BuildValue(
-        "{s:s,s:N,s:s,s:i,s:K,s:K,s:K,s:N,s:N,s:N,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", //
+        "{s:s,s:N,s:s,s:i,s:K,s:K,s:K,s:N,s:N,s:N,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", //
         "state", dbi_capture_state_text(view.state),                                                           //
         "error", error_text(&view.error),                                                                      //
         "error_code", view.error.rc != DBI_OK ? dbi_rc_name(view.error.rc) : "",                               //
@@ -221,6 +221,7 @@ static PyObject *capture_status(capture_object *self, PyObject *Py_UNUSED(ignore
         "messages", COUNT(view.messages),                                                                      //
         "skipped", COUNT(view.skipped),                                                                        //
         "dead_letters", COUNT(view.dead_letters),                                                              //
+        "refusals", COUNT(view.refusals),                                                                      //
         "bytes", COUNT(view.bytes),                                                                            //
         "connects", COUNT(view.connects),                                                                      //
         "stalls", COUNT(view.stalls),                                                                          //

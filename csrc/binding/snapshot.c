@@ -19,33 +19,6 @@ typedef struct table_snapshot_object {
 
 /* --- making one --- */
 
-/* The strings of a sequence, borrowed from *items; false with an exception set. None has none. */
-static bool texts_read(const dbi_state *state, PyObject *value, const char *name, PyObject **items,
-                       const char ***texts) {
-    *items = NULL;
-    *texts = NULL;
-    if (value == NULL || value == Py_None)
-        return true;
-    if (PyUnicode_Check(value)) {
-        (void)PyErr_Format(PyExc_TypeError, "%s must be a sequence of str, not one str", name);
-        return false;
-    }
-    *items = PySequence_Tuple(value);
-    if (*items == NULL)
-        return false;
-    *texts = PyMem_Calloc((size_t)PyTuple_GET_SIZE(*items) + 1, sizeof **texts);
-    if (*texts == NULL) {
-        (void)PyErr_NoMemory();
-        return false;
-    }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(*items); i++) {
-        (*texts)[i] = dbi_arg_text(state, PyTuple_GET_ITEM(*items, i), name, DBI_ERROR_INTERFACE);
-        if ((*texts)[i] == NULL)
-            return false;
-    }
-    return true;
-}
-
 static const char *text_read(const dbi_state *state, PyObject *value, const char *name, bool *good) {
     const char *text = value != NULL && value != Py_None ? dbi_arg_text(state, value, name, DBI_ERROR_INTERFACE) : NULL;
 
@@ -87,7 +60,7 @@ static PyObject *table_snapshot_new(PyTypeObject *type, PyObject *args, PyObject
     config.version = text_read(state, version, "version", &good);
     config.filter = text_read(state, filter, "filter", &good);
     config.dead_letter_topic = text_read(state, dead_letter_topic, "dead_letter_topic", &good);
-    if (!good || !texts_read(state, columns, "each of columns", &items, &texts))
+    if (!good || !dbi_arg_texts(state, columns, "columns", DBI_ERROR_INTERFACE, &items, &texts))
         goto done;
     config.oid = oid;
     config.only = only != 0;
@@ -193,7 +166,7 @@ static PyObject *table_snapshot_chunk(table_snapshot_object *self, PyObject *con
     if (!PyObject_TypeCheck(values[0], self->state->pool_type))
         return PyErr_Format(PyExc_TypeError, "pool must be a Pool, not %.100s", Py_TYPE(values[0])->tp_name);
     layout = text_read(self->state, values[1], "layout", &good);
-    if (!good || !texts_read(self->state, values[2], "each of after", &items, &after) ||
+    if (!good || !dbi_arg_texts(self->state, values[2], "after", DBI_ERROR_INTERFACE, &items, &after) ||
         (values[3] != NULL && !dbi_arg_int(self->state, values[3], "rows", 1, INT64_MAX, &rows)) ||
         (values[4] != NULL && !dbi_arg_seconds(self->state, values[4], "timeout", &timeout)) || !busy_begin(self))
         goto done;
@@ -203,12 +176,14 @@ static PyObject *table_snapshot_chunk(table_snapshot_object *self, PyObject *con
     pool = ((pool_object *)values[0])->pool;
     interrupt.arg = &thread;
     thread = PyEval_SaveThread();
-    rc = dbi_pool_acquire_with(pool, &conn, deadline, &interrupt, &err);
-    if (rc == DBI_OK) {
+    do {
+        rc = dbi_pool_acquire_with(pool, &conn, deadline, &interrupt, &err);
+        if (rc != DBI_OK)
+            break;
         rc = dbi_table_snapshot_chunk(self->snapshot, conn, &interrupt, layout, after, after_count, (uint64_t)rows,
                                       deadline, &chunk, &err);
         dbi_pool_release(pool, conn, rc == DBI_OK ? DBI_CONN_KEEP : DBI_CONN_DISCARD, "its chunk did not come to an end");
-    }
+    } while (rc == DBI_ETOOBIG && dbi_table_snapshot_sort(self->snapshot));
     PyEval_RestoreThread(thread);
     if (rc != DBI_OK) {
         (void)dbi_raise(self->state, &err);

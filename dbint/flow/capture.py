@@ -85,6 +85,7 @@ class Capture:
         self._watched = 0.0
         self._slot: SlotState | None = None
         self._stop_timeout: float | None = None
+        self._told = (0, 0)  # dead letters and refusals that the log knows of
 
     # --- the server's side ---
 
@@ -293,6 +294,7 @@ class Capture:
         if time.monotonic() - self._watched < WATCH_INTERVAL:
             return
         self._watched = time.monotonic()
+        self._tell_refused()
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = self.config.source.connect(connect_timeout=5)
@@ -305,6 +307,28 @@ class Capture:
             return
         if self._slot is not None and self._watch.look(self._slot) == "lost" and not self._slot.lost:
             self._give_up(self._connection, self._slot)
+
+    def _tell_refused(self) -> None:
+        """Say in the log what was too large for Kafka since that was said last."""
+        status = self._core.status() if self._core is not None else None
+        if status is None:
+            return
+        letters, refusals = self._told
+        self._told = status["dead_letters"], status["refusals"]
+        if status["dead_letters"] > letters:
+            logger.warning(
+                "flow %s: %d changes were too large for Kafka; notes about them are in %s",
+                self.config.name,
+                status["dead_letters"] - letters,
+                self.config.dead_letter_topic,
+            )
+        if status["refusals"] > refusals:
+            logger.warning(
+                "flow %s: brokers refused messages as too large; they were sent again, a few at a time, to "
+                "find out which. That is slow where it happens often: a topic's max.message.bytes should "
+                "not be less than the producer's batch.size",
+                self.config.name,
+            )
 
     def _note(self, connection: psycopg.Connection[Any]) -> None:
         status = self._core.status() if self._core is not None else None
@@ -346,6 +370,7 @@ class Capture:
             self._core.stop(0)
             with suppress(errors.Error):
                 self._core.join(30.0)
+            self._tell_refused()
             if self._connection is not None:
                 with suppress(psycopg.Error):
                     self._note(self._connection)

@@ -17,7 +17,7 @@ from dbint.flow.config import SourceAccess
 from dbint.flow.slots import SlotLostError, drop_slot, read_slot
 from dbint.kafka import KafkaAdmin
 from tests.faults.events import superuser, until
-from tests.integration.flow_source import Source, read_topic, source_database, table_rows
+from tests.integration.flow_source import PARTITIONS, Source, read_topic, source_database, table_rows
 
 
 @pytest.fixture
@@ -197,17 +197,38 @@ def test_a_message_too_large_ends_the_capture_or_leaves_a_note(source: Source) -
     assert note["bytes"] > 50_000
 
 
-def test_a_broker_that_takes_less_than_the_producer_is_an_error(source: Source) -> None:
-    config = replace(source.config, topic_properties={"max.message.bytes": "2000"})
+def test_what_brokers_refuse_ends_the_capture_or_leaves_a_note(source: Source) -> None:
+    """The topic takes less than the producer. A request is refused whole: rows that fit must not go with it."""
+    config = replace(source.config, topic_properties={"max.message.bytes": "3000"})
     with closing(Capture(config)) as capture:
         capture.prepare()
         capture.start()
-        source("INSERT INTO t VALUES (1, %s, 0)", secrets.token_hex(5000))
+        with source.connection.transaction():
+            source("TRUNCATE t")
+            source("INSERT INTO t SELECT i, repeat('x', 500), 0 FROM generate_series(1, 100) AS i")
+            source("INSERT INTO t VALUES (101, %s, 0)", secrets.token_hex(5000))
+            source("INSERT INTO t SELECT i, 'behind', 0 FROM generate_series(102, 110) AS i")
+        source("UPDATE t SET n = 1 WHERE id <= 10")
         with pytest.raises(
-            (MessageTooLargeError, KafkaError), match=r"raise the topic's max\.message\.bytes"
+            MessageTooLargeError,
+            match=r"table public\.t at .* message of 10.* bytes, more than Kafka takes.*max\.message\.bytes",
         ):
             ended(capture)
-    assert source.messages() == []
+    with source.captured(topic_properties=config.topic_properties, too_large="dead_letter") as capture:
+        source.settle(capture)
+        status = capture.status()
+    assert status["dead_letters"] == 1
+    assert status["refusals"] > 0
+    rows = table_rows(source)
+    del rows['{"id":101}']
+    assert source.rows() == rows
+    emptied = [message.partition for message in source.messages() if b'"op":"t"' in (message.value or b"")]
+    assert set(emptied) == set(range(PARTITIONS))
+    (letter,) = read_topic(source.bootstrap, source.config.dead_letter_topic)
+    note = json.loads(letter.value or b"{}")
+    assert letter.key == b'{"id":101}'
+    assert (note["reason"], note["table"], note["op"]) == ("message too large", "t", "c")
+    assert note["bytes"] > 10_000
 
 
 def test_two_tables_do_not_share_a_topic(source: Source) -> None:

@@ -497,6 +497,26 @@ def test_a_note_takes_the_place_of_a_row_that_no_message_can_hold(place):
     assert note["sequence"] == [str(done.point)] * 2
 
 
+def test_rows_that_brokers_refuse_are_sorted(place):
+    """The topic takes less than the producer, and a request is refused whole."""
+    numbered(place, 50)
+    place.admin.execute("INSERT INTO orders SELECT n, repeat('x', 500) FROM generate_series(51, 80) n")
+    place.admin.execute("INSERT INTO orders VALUES (81, repeat('x', 5000)), (82, 'behind')")
+    place.publish()
+    config = place.config(
+        "public.orders", chunk_rows=60, topic_properties={"max.message.bytes": "3000"}, partitions=PARTITIONS
+    )
+    point = fresh_point(place.admin)
+    with pytest.raises(errors.MessageTooLargeError, match=r'row with the key {"id":81}: it is a message of 5'):
+        Snapshot(config).run(point)
+    (done,) = Snapshot(replace(config, too_large="dead_letter")).run(point)
+    assert (done.state, done.rows) == ("done", 82)
+    assert {row["id"] for row in place.rows("public.orders")} == set(range(1, 83)) - {81}
+    ((_, key, note),) = place.messages("dead-letter")
+    assert key == {"id": 81}
+    assert (note["reason"], note["op"]) == ("message too large", "r")
+
+
 def test_full_load_only_needs_no_publication_and_no_slot(place):
     numbered(place, 5)
     (done,) = Snapshot(place.config("public.orders", mode="full_load_only")).run(None)

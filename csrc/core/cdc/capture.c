@@ -211,6 +211,8 @@ dbi_rc dbi_capture_new(dbi_capture **capture_out, const dbi_capture_config *conf
         rc = dbi_relations_new(&capture->relations, err);
     if (rc == DBI_OK)
         rc = dbi_spool_new(&capture->spool, config->spool_memory, config->spool_directory, err);
+    if (rc == DBI_OK)
+        rc = dbi_sorter_new(&capture->sorter, capture->outlet, err);
     if (rc != DBI_OK) {
         dbi_capture_free(capture);
         return rc;
@@ -234,6 +236,7 @@ void dbi_capture_free(dbi_capture *capture) {
         (void)pthread_join(capture->thread, NULL);
     }
     dbi__tables_clear(capture);
+    dbi_sorter_free(capture->sorter);
     dbi_spool_free(capture->spool);
     dbi_envelope_free(capture->envelope);
     dbi_relations_free(capture->relations);
@@ -267,11 +270,12 @@ static bool may_heal(const dbi_err *err) {
     case DBI_ESTATE:
     case DBI_ECONFIG:
     case DBI_ETOOBIG:
-    case DBI_EKAFKA:
     case DBI_EFORK:
     case DBI_ECLOSED:
     case DBI_ECORRUPT:
         return false;
+    case DBI_EKAFKA: /* a producer that does not know whether a message has arrived */
+        return err->kafka == RD_KAFKA_RESP_ERR__INCONSISTENT;
     default:
         return true;
     }
@@ -311,6 +315,15 @@ static void pause_for(dbi_capture *capture, int64_t time) {
     }
 }
 
+/* A broker has refused messages that were sent together: which of them is too large is found out when they come again. */
+static bool refused_together(dbi_capture *capture, const dbi_err *err) {
+    if (err->rc != DBI_ETOOBIG || !dbi_sorter_needed(capture->outlet) || capture->origin.hi <= capture->sort_until)
+        return false;
+    capture->sort_until = capture->origin.hi;
+    capture->now.refusals++;
+    return true;
+}
+
 static void capture_carry(dbi_capture *capture) {
     unsigned attempts = 0;
     dbi_err err;
@@ -328,6 +341,8 @@ static void capture_carry(dbi_capture *capture) {
             break;
         dbi__session_close(capture, false);
         capture->now.error = err;
+        if (refused_together(capture, &err))
+            continue;
         if (!may_heal(&err)) {
             capture->result = err;
             return;

@@ -3,6 +3,7 @@
  *     start -> CONNECTING -> STREAMING -> (connection lost, broker's fatal error) -> WAITING -> CONNECTING ...
  *                 |             |
  *                 |             +-- stop -> DRAINING -> STOPPED
+ *                 |             +-- (messages refused by a broker as too large) -> CONNECTING, and sorted (sorter.h)
  *                 +-- what time does not heal (slot missing or invalidated, login refused, message too large) -> FAILED
  *
  * It reads `START_REPLICATION SLOT ... LOGICAL`, writes each change as Debezium's envelope (envelope.h) into topic
@@ -98,6 +99,7 @@ typedef struct dbi_capture_view {
     uint64_t transactions, inserts, updates, deletes, truncates, messages;
     uint64_t skipped;          /* streamed changes that were rolled back */
     uint64_t dead_letters;
+    uint64_t refusals;         /* times that a broker refused messages as too large */
     uint64_t bytes;            /* read from the server */
     uint64_t connects;         /* times that streaming began */
     uint64_t stalls;           /* times that reading stopped because the outlet was full */

@@ -1,7 +1,7 @@
 /* capture_changes.c - what comes over a session becomes messages for Kafka: tables, transactions, changes
  *
  * A change is sent when it comes; one of a transaction that is streamed before its commit waits in the spool for that.
- * What is too large for Kafka ends the capture, or a note takes its place.
+ * What is too large for Kafka, as its producer or a broker says, ends the capture, or a note takes its place.
  */
 #include "capture_int.h"
 
@@ -12,7 +12,8 @@
 #include "alloc.h"
 
 #define TOPIC_SLICE (2 * DBI_NS_PER_S)
-#define TOPIC_MAX 249u /* Kafka's */
+#define TOPIC_MAX 249u          /* Kafka's */
+#define REFUSAL_SIZE ((size_t)1024) /* with the names of a table as JSON, of 63 bytes that take six each at most */
 
 /* --- sending --- */
 
@@ -58,36 +59,79 @@ static dbi_rc topic_get(dbi_capture *capture, const char *name, dbi_outlet_topic
     }
 }
 
-/* A change that Kafka's limit does not let through: it ends the capture, or a note takes its place. */
-static dbi_rc too_big(dbi_capture *capture, const dbi_relation *relation, const dbi_envelope_message *message,
-                      dbi_err *err) {
-    char lsn[DBI_LSN_SIZE], note[1024];
+/* What is said of a change that is too large for Kafka: the note that takes its place, or why it ends the capture. */
+static void refusal_write(const dbi_capture *capture, const dbi_relation *relation, const dbi_envelope_message *message,
+                          char text[REFUSAL_SIZE]) {
+    const dbi_origin *origin = &capture->origin;
+    char lsn[DBI_LSN_SIZE];
+
+    if (capture->dead_letter_topic != NULL)
+        (void)snprintf(text, REFUSAL_SIZE,
+                       "{\"reason\":\"message too large\",%.*s,\"op\":\"%c\",\"lsn\":%" PRIu64
+                       ",\"sequence\":[\"%" PRIu64 "\",\"%" PRIu64 "\"],\"bytes\":%zu}",
+                       (int)relation->json_length, relation->json, message->op, origin->lo, origin->hi, origin->lo,
+                       message->value_length);
+    else
+        (void)snprintf(text, REFUSAL_SIZE,
+                       "a change of table %.100s.%.100s at %s is a message of %zu bytes, more than Kafka takes: raise "
+                       "the producer's message.max.bytes together with the topic's max.message.bytes",
+                       relation->nspname, relation->relname, dbi_lsn_text(origin->lo, lsn), message->value_length);
+}
+
+/* A change that is too large: it ends the capture, or the note takes its place. */
+static dbi_rc change_refused(void *arg, const void *key, size_t key_len, const char *text, dbi_err *err) {
+    dbi_capture *capture = arg;
+    const dbi_message note = {.key = key,
+                              .key_len = key_len,
+                              .value = text,
+                              .value_len = strlen(text),
+                              .partition = RD_KAFKA_PARTITION_UA};
     dbi_outlet_topic *topic;
-    dbi_message letter;
-    int length;
     dbi_rc rc;
 
-    (void)dbi_lsn_text(capture->origin.lo, lsn);
     if (capture->dead_letter_topic == NULL)
-        return dbi_err_set(err, DBI_ETOOBIG,
-                           "a change of table %.100s.%.100s at %s is a message of %zu bytes, more than the producer's "
-                           "message.max.bytes: raise it together with the topic's max.message.bytes",
-                           relation->nspname, relation->relname, lsn, message->value_length);
+        return dbi_err_set(err, DBI_ETOOBIG, "%s", text);
     rc = topic_get(capture, capture->dead_letter_topic, &topic, err);
     if (rc != DBI_OK)
         return rc;
-    length = snprintf(note, sizeof note,
-                      "{\"reason\":\"message too large\",%.*s,\"op\":\"%c\",\"lsn\":%" PRIu64
-                      ",\"sequence\":[\"%" PRIu64 "\",\"%" PRIu64 "\"],\"bytes\":%zu}",
-                      (int)(relation->json_length < 512 ? relation->json_length : 0), relation->json, message->op,
-                      capture->origin.lo, capture->origin.hi, capture->origin.lo, message->value_length);
-    letter = (dbi_message){.key = message->key,
-                           .key_len = message->key_length,
-                           .value = note,
-                           .value_len = (size_t)length,
-                           .partition = RD_KAFKA_PARTITION_UA};
     capture->now.dead_letters++;
-    return outlet_send(capture, topic, &letter, false, err);
+    return outlet_send(capture, topic, &note, false, err);
+}
+
+static dbi_rc sorter_wait(void *arg, bool all, dbi_err *err) {
+    return all ? dbi__session_settle(arg, err) : dbi__session_stall(arg, false, err);
+}
+
+static dbi_sorter_calls sorter_calls(dbi_capture *capture) {
+    return (dbi_sorter_calls){.wait = sorter_wait, .refused = change_refused, .arg = capture};
+}
+
+dbi_rc dbi__changes_sort(dbi_capture *capture, dbi_err *err) {
+    const dbi_sorter_calls calls = sorter_calls(capture);
+
+    return dbi_sorter_send(capture->sorter, &calls, err);
+}
+
+/* Sends it at once, or, up to where a broker has refused messages, through the sorter. */
+static dbi_rc message_send(dbi_capture *capture, dbi_outlet_topic *topic, const dbi_relation *relation,
+                           const dbi_envelope_message *written, const dbi_message *message, bool to_all,
+                           dbi_err *err) {
+    const dbi_sorter_calls calls = sorter_calls(capture);
+    char text[REFUSAL_SIZE];
+    dbi_rc rc = DBI_OK;
+
+    if (capture->origin.hi <= capture->sort_until) {
+        refusal_write(capture, relation, written, text);
+        return dbi_sorter_add(capture->sorter, &calls, topic, message, to_all, text, err);
+    }
+    if (!dbi_sorter_empty(capture->sorter))
+        rc = dbi__changes_sort(capture, err);
+    if (rc == DBI_OK)
+        rc = outlet_send(capture, topic, message, to_all, err);
+    if (rc != DBI_ETOOBIG || dbi_sorter_needed(capture->outlet))
+        return rc;
+    refusal_write(capture, relation, written, text);
+    return change_refused(capture, written->key, written->key_length, text, err);
 }
 
 static bool header_add(rd_kafka_headers_t **headers, const char *name, const void *value, size_t length) {
@@ -115,12 +159,10 @@ static dbi_rc envelope_send(dbi_capture *capture, dbi_outlet_topic *topic, const
         rc = dbi_err_set(err, DBI_ENOMEM, "no memory for a message's headers");
     } else {
         message.headers = headers;
-        rc = outlet_send(capture, topic, &message, to_all, err);
+        rc = message_send(capture, topic, relation, written, &message, to_all, err);
     }
     if (headers != NULL)
         rd_kafka_headers_destroy(headers);
-    if (rc == DBI_ETOOBIG && relation != NULL)
-        rc = too_big(capture, relation, written, err);
     return rc;
 }
 
@@ -317,7 +359,7 @@ static dbi_rc message_handle(dbi_capture *capture, const dbi_pgoutput_message *m
 }
 
 static void transaction_end(dbi_capture *capture, uint64_t end, int64_t commit_us) {
-    dbi_outlet_mark(capture->outlet, end);
+    dbi_sorter_mark(capture->sorter, end);
     dbi__capture_committed(capture, end, commit_us);
     capture->in_transaction = false;
     capture->now.transactions++;

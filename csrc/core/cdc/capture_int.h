@@ -17,6 +17,7 @@
 #include "cdc/pgoutput.h"
 #include "cdc/relation.h"
 #include "cdc/replication.h"
+#include "cdc/sorter.h"
 #include "cdc/spool.h"
 #include "clock.h"
 #include "metrics.h"
@@ -63,6 +64,8 @@ struct dbi_capture {
     dbi_relations *relations;
     dbi_envelope *envelope; /* made when the database's name is known */
     dbi_spool *spool;
+    dbi_sorter *sorter;
+    uint64_t sort_until; /* commits up to here are sent through the sorter: a broker has refused one of them */
     capture_table *tables[DBI__CAPTURE_BUCKETS];
     capture_table *last; /* the one that changed last */
     dbi_conn *conn;
@@ -127,10 +130,16 @@ dbi_rc dbi__session_poll(dbi_capture *capture, bool reading, int64_t deadline, d
 /* The outlet is full: nothing is read until half of it has been delivered, or `all`. */
 DBI_NODISCARD dbi_rc dbi__session_stall(dbi_capture *capture, bool all, dbi_err *err);
 
+/* Waits until everything that was sent has been delivered, without lingering. */
+DBI_NODISCARD dbi_rc dbi__session_settle(dbi_capture *capture, dbi_err *err);
+
 /* --- changes: capture_changes.c --- */
 
 /* Handles what a frame holds: one message of pgoutput. */
 DBI_NODISCARD dbi_rc dbi__change_take(dbi_capture *capture, const dbi_frame *frame, dbi_err *err);
+
+/* Sends what the sorter has. */
+DBI_NODISCARD dbi_rc dbi__changes_sort(dbi_capture *capture, dbi_err *err);
 
 /* Forgets the tables of a session. */
 void dbi__tables_clear(dbi_capture *capture);

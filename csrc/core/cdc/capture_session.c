@@ -15,6 +15,7 @@
 #define TLS_SLICE (50 * DBI_NS_PER_MS) /* what TLS has decrypted does not make the socket readable */
 #define FEEDBACK_SOON DBI_NS_PER_S     /* what is newly confirmed is told after so long */
 #define CLOSING (2 * DBI_NS_PER_S)     /* to part with the server politely */
+#define WAIT_SLICE (200 * DBI_NS_PER_MS)
 
 /* --- feedback and waiting --- */
 
@@ -100,6 +101,23 @@ dbi_rc dbi__session_stall(dbi_capture *capture, bool all, dbi_err *err) {
     }
 }
 
+dbi_rc dbi__session_settle(dbi_capture *capture, dbi_err *err) {
+    for (;;) {
+        int64_t deadline = stop_deadline(capture), slice = dbi_clock_deadline(NULL, WAIT_SLICE);
+        dbi_rc rc = dbi_outlet_wait(capture->outlet, dbi__sooner(deadline, slice), err);
+
+        if (rc != DBI_ETIMEOUT)
+            return rc;
+        if (dbi_clock_left(NULL, deadline) == 0)
+            return dbi__capture_stopped(err);
+        trouble_note(capture);
+        dbi__capture_publish(capture);
+        rc = dbi__session_feedback(capture, err);
+        if (rc != DBI_OK)
+            return rc;
+    }
+}
+
 /* --- frames --- */
 
 static dbi_rc frame_take(dbi_capture *capture, const dbi_frame *frame, dbi_err *err) {
@@ -114,7 +132,7 @@ static dbi_rc frame_take(dbi_capture *capture, const dbi_frame *frame, dbi_err *
     if (!capture->in_transaction && !capture->in_stream) { /* all that committed before it has been read */
         if (frame->end > capture->now.received)
             capture->now.received = frame->end;
-        dbi_outlet_mark(capture->outlet, frame->end);
+        dbi_sorter_mark(capture->sorter, frame->end);
     }
     return DBI_OK;
 }
@@ -177,6 +195,7 @@ dbi_rc dbi__session_open(dbi_capture *capture, dbi_err *err) {
     dbi_relations_clear(capture->relations);
     dbi_pgoutput_reset(capture->decoder);
     dbi_spool_clear(capture->spool);
+    dbi_sorter_clear(capture->sorter);
     capture->in_transaction = capture->in_stream = capture->unsent = capture->answer = false;
     capture->told = 0;
     if (rc == DBI_OK)
@@ -228,6 +247,8 @@ dbi_rc dbi__session_run(dbi_capture *capture, dbi_err *err) {
             rc = dbi_outlet_poll(capture->outlet, err);
         if (rc == DBI_OK)
             rc = dbi__session_feedback(capture, err);
+        if (rc == DBI_OK && idle)
+            rc = dbi__changes_sort(capture, err);
         if (rc == DBI_OK && idle) {
             trouble_note(capture);
             dbi__capture_publish(capture);
@@ -265,7 +286,7 @@ dbi_rc dbi__session_drain(dbi_capture *capture, dbi_err *err) {
 
     dbi__capture_state_set(capture, DBI_CAPTURE_DRAINING);
     while (rc == DBI_OK && !dbi_outlet_idle(capture->outlet)) {
-        int64_t deadline = stop_deadline(capture), slice = dbi_clock_deadline(NULL, 200 * DBI_NS_PER_MS);
+        int64_t deadline = stop_deadline(capture), slice = dbi_clock_deadline(NULL, WAIT_SLICE);
 
         rc = dbi_outlet_wait(capture->outlet, dbi__sooner(deadline, slice), err);
         if (rc == DBI_ETIMEOUT && dbi_clock_left(NULL, deadline) == 0)

@@ -8,6 +8,7 @@
 #include "alloc.h"
 #include "cdc/envelope.h"
 #include "cdc/relation.h"
+#include "cdc/sorter.h"
 #include "clock.h"
 #include "text_int.h"
 
@@ -30,6 +31,8 @@ struct dbi_table_snapshot {
     dbi_relations *relations;
     dbi_relation *relation; /* NULL before the first chunk */
     dbi_envelope *envelope;
+    dbi_sorter *sorter;
+    bool sorting; /* a broker has refused rows */
     uint32_t oid;
     bool only;
     uint64_t point;
@@ -40,7 +43,7 @@ struct dbi_table_snapshot {
     dbi_cell *cells;
     unsigned cell_count;
     dbi__text sql, layout;
-    dbi__text note;     /* about a row that is too large */
+    dbi__text note;     /* about a row that is too large: what takes its place, or why it ends the chunk */
     dbi__text key;      /* values of the last row's key, each with its NUL */
     const char **parts; /* into key */
     unsigned part_room;
@@ -95,6 +98,8 @@ dbi_rc dbi_table_snapshot_new(dbi_table_snapshot **snapshot_out, const dbi_table
     rc = dbi_relations_new(&snapshot->relations, err);
     if (rc == DBI_OK)
         rc = dbi_envelope_new(&snapshot->envelope, &options, err);
+    if (rc == DBI_OK)
+        rc = dbi_sorter_new(&snapshot->sorter, snapshot->outlet, err);
     if (rc == DBI_OK) {
         *snapshot_out = snapshot;
         return DBI_OK;
@@ -109,6 +114,7 @@ done:
 void dbi_table_snapshot_free(dbi_table_snapshot *snapshot) {
     if (snapshot == NULL)
         return;
+    dbi_sorter_free(snapshot->sorter);
     dbi_envelope_free(snapshot->envelope);
     dbi_relations_free(snapshot->relations);
     for (unsigned i = 0; i < snapshot->column_count; i++)
@@ -359,51 +365,95 @@ static dbi_rc message_send(dbi_table_snapshot *snapshot, dbi_outlet_topic *topic
     return rc;
 }
 
-/* A row that Kafka's limit does not let through: it ends the chunk, or a note takes its place. */
-static dbi_rc too_large(dbi_table_snapshot *snapshot, const dbi_envelope_message *row, const dbi_interrupt *interrupt,
-                        int64_t deadline, dbi_table_chunk *chunk, dbi_err *err) {
+/* What is said of a row that is too large for Kafka. */
+static dbi_rc note_write(dbi_table_snapshot *snapshot, const dbi_envelope_message *row, dbi_err *err) {
     const dbi_relation *relation = snapshot->relation;
+    dbi__text *note = &snapshot->note;
+
+    dbi__text_reset(note);
+    if (snapshot->dead_letter_topic != NULL) {
+        dbi__text_put(note, "{\"reason\":\"message too large\",");
+        dbi__text_add(note, relation->json, relation->json_length);
+        dbi__text_putf(note, ",\"op\":\"r\",\"lsn\":%" PRIu64 ",\"sequence\":[\"%" PRIu64 "\",\"%" PRIu64 "\"]",
+                       snapshot->point, snapshot->point, snapshot->point);
+        dbi__text_putf(note, ",\"bytes\":%zu}", row->value_length);
+    } else {
+        dbi__text_putf(note, "%.100s.%.100s, row with the key ", relation->nspname, relation->relname);
+        if (row->key != NULL)
+            dbi__text_add(note, (const char *)row->key, row->key_length < 150 ? row->key_length : 150);
+        dbi__text_putf(note, ": it is a message of %zu bytes, more than Kafka takes: ", row->value_length);
+        dbi__text_put(note, "raise the producer's message.max.bytes together with the topic's max.message.bytes");
+    }
+    return note->failed ? no_memory(err) : DBI_OK;
+}
+
+/* A chunk that is being read, for what waits and answers in the middle of it. */
+typedef struct reading {
+    dbi_table_snapshot *snapshot;
+    dbi_table_chunk *chunk;
+    const dbi_interrupt *interrupt;
+    int64_t deadline;
+} reading;
+
+/* A row that is too large: it ends the chunk, or the note takes its place. */
+static dbi_rc row_refused(void *arg, const void *key, size_t key_len, const char *text, dbi_err *err) {
+    const reading *now = arg;
+    const dbi_message note = {.key = key,
+                              .key_len = key_len,
+                              .value = text,
+                              .value_len = strlen(text),
+                              .partition = RD_KAFKA_PARTITION_UA};
     dbi_outlet_topic *topic;
-    dbi_message message;
     dbi_rc rc;
 
-    if (snapshot->dead_letter_topic == NULL)
-        return dbi_err_set(err, DBI_ETOOBIG,
-                           "%.100s.%.100s, row with the key %.*s: it is a message of %zu bytes, more than the "
-                           "producer's message.max.bytes: raise it together with the topic's max.message.bytes",
-                           relation->nspname, relation->relname,
-                           (int)(row->key_length < 150 ? row->key_length : 150),
-                           row->key != NULL ? (const char *)row->key : "", row->value_length);
-    rc = topic_get(snapshot, snapshot->dead_letter_topic, interrupt, deadline, &topic, err);
+    if (now->snapshot->dead_letter_topic == NULL)
+        return dbi_err_set(err, DBI_ETOOBIG, "%s", text);
+    rc = topic_get(now->snapshot, now->snapshot->dead_letter_topic, now->interrupt, now->deadline, &topic, err);
     if (rc != DBI_OK)
         return rc;
-    dbi__text_reset(&snapshot->note);
-    dbi__text_put(&snapshot->note, "{\"reason\":\"message too large\",");
-    dbi__text_add(&snapshot->note, relation->json, relation->json_length);
-    dbi__text_putf(&snapshot->note, ",\"op\":\"r\",\"lsn\":%" PRIu64 ",\"sequence\":[\"%" PRIu64 "\",\"%" PRIu64 "\"]",
-                   snapshot->point, snapshot->point, snapshot->point);
-    dbi__text_putf(&snapshot->note, ",\"bytes\":%zu}", row->value_length);
-    if (snapshot->note.failed)
-        return no_memory(err);
-    message = (dbi_message){.key = row->key,
-                            .key_len = row->key_length,
-                            .value = snapshot->note.bytes,
-                            .value_len = snapshot->note.length,
-                            .partition = RD_KAFKA_PARTITION_UA};
-    chunk->dead_letters++;
-    return message_send(snapshot, topic, &message, interrupt, deadline, err);
+    now->chunk->dead_letters++;
+    return message_send(now->snapshot, topic, &note, now->interrupt, now->deadline, err);
+}
+
+static dbi_rc sorter_wait(void *arg, bool all, dbi_err *err) {
+    const reading *now = arg;
+
+    return patiently(all ? dbi_outlet_wait : dbi_outlet_wait_room, now->snapshot->outlet, now->interrupt,
+                     now->deadline, err);
+}
+
+static dbi_sorter_calls sorter_calls(reading *now) {
+    return (dbi_sorter_calls){.wait = sorter_wait, .refused = row_refused, .arg = now};
+}
+
+bool dbi_table_snapshot_sort(dbi_table_snapshot *snapshot) {
+    if (snapshot->sorting || !dbi_sorter_needed(snapshot->outlet))
+        return false;
+    snapshot->sorting = dbi_outlet_reset(snapshot->outlet, NULL) == DBI_OK;
+    return snapshot->sorting;
 }
 
 static dbi_rc row_send(dbi_table_snapshot *snapshot, dbi_outlet_topic *topic, const dbi_envelope_message *row,
-                       const dbi_interrupt *interrupt, int64_t deadline, dbi_table_chunk *chunk, dbi_err *err) {
+                       reading *now, dbi_err *err) {
+    const dbi_sorter_calls calls = sorter_calls(now);
     const dbi_message message = {.key = row->key,
                                  .key_len = row->key_length,
                                  .value = row->value,
                                  .value_len = row->value_length,
                                  .partition = RD_KAFKA_PARTITION_UA};
-    dbi_rc rc = message_send(snapshot, topic, &message, interrupt, deadline, err);
+    dbi_rc rc;
 
-    return rc == DBI_ETOOBIG ? too_large(snapshot, row, interrupt, deadline, chunk, err) : rc;
+    if (snapshot->sorting) {
+        rc = note_write(snapshot, row, err);
+        return rc != DBI_OK
+                   ? rc
+                   : dbi_sorter_add(snapshot->sorter, &calls, topic, &message, false, snapshot->note.bytes, err);
+    }
+    rc = message_send(snapshot, topic, &message, now->interrupt, now->deadline, err);
+    if (rc != DBI_ETOOBIG || dbi_sorter_needed(snapshot->outlet))
+        return rc;
+    rc = note_write(snapshot, row, err);
+    return rc != DBI_OK ? rc : row_refused(now, row->key, row->key_length, snapshot->note.bytes, err);
 }
 
 /* Keeps the key of the row that was sent last. */
@@ -421,6 +471,8 @@ static void key_keep(dbi_table_snapshot *snapshot) {
 
 static dbi_rc rows_copy(dbi_table_snapshot *snapshot, dbi_conn *conn, dbi_outlet_topic *topic,
                         const dbi_interrupt *interrupt, int64_t deadline, dbi_table_chunk *chunk, dbi_err *err) {
+    reading now = {.snapshot = snapshot, .chunk = chunk, .interrupt = interrupt, .deadline = deadline};
+    const dbi_sorter_calls calls = sorter_calls(&now);
     const dbi_relation *relation = snapshot->relation;
     dbi_origin origin = {.hi = snapshot->point, .lo = snapshot->point, .snapshot = true};
     dbi_envelope_message message;
@@ -445,7 +497,7 @@ static dbi_rc rows_copy(dbi_table_snapshot *snapshot, dbi_conn *conn, dbi_outlet
             rc = dbi_envelope_row(snapshot->envelope, relation, snapshot->cells, relation->column_count, &origin,
                                   &message, err);
         if (rc == DBI_OK)
-            rc = row_send(snapshot, topic, &message, interrupt, deadline, chunk, err);
+            rc = row_send(snapshot, topic, &message, &now, err);
         if (rc == DBI_OK) {
             key_keep(snapshot);
             chunk->rows++;
@@ -468,7 +520,7 @@ static dbi_rc rows_copy(dbi_table_snapshot *snapshot, dbi_conn *conn, dbi_outlet
             rc = dbi_conn_fail(conn, result, err, "reading a table");
         PQclear(result);
     } while (rc == DBI_OK && result != NULL);
-    return rc;
+    return rc == DBI_OK ? dbi_sorter_send(snapshot->sorter, &calls, err) : rc;
 }
 
 /* --- a chunk --- */
@@ -576,6 +628,7 @@ dbi_rc dbi_table_snapshot_chunk(dbi_table_snapshot *snapshot, dbi_conn *conn, co
     dbi_rc rc;
 
     *chunk = (dbi_table_chunk){0};
+    dbi_sorter_clear(snapshot->sorter);
     if (limit == 0)
         return dbi_err_set(err, DBI_EINVAL, "a chunk has at least one row");
     rc = dbi_outlet_begin(snapshot->outlet, err);

@@ -73,11 +73,16 @@ typedef struct dbi_table_chunk {
  * NULL for the first. The interrupt is what `conn` was acquired with (NULL = none), and is looked at while the outlet is
  * waited for, too. Whatever it answers but DBI_OK, some of the rows may have been sent; when it was DBI_ETIMEOUT,
  * DBI_EINTR or DBI_EUNREACHABLE the same chunk may be asked for again. DBI_ETOOBIG, DBI_EINVAL: a row cannot be sent as
- * it is. @thread user of the outlet and owner of conn */
+ * it is, but see dbi_table_snapshot_sort. @thread user of the outlet and owner of conn */
 DBI_NODISCARD dbi_rc dbi_table_snapshot_chunk(dbi_table_snapshot *snapshot, dbi_conn *conn,
                                               const dbi_interrupt *interrupt, const char *layout,
                                               const char *const *after, unsigned after_count, uint64_t limit,
                                               int64_t deadline, dbi_table_chunk *chunk, dbi_err *err);
+
+/* After DBI_ETOOBIG: whether a broker has refused messages that were sent together, so that the same chunk is to be
+ * asked for once more, which finds out what of it is too large (sorter.h), as every later one does. @thread user of the
+ * outlet */
+bool dbi_table_snapshot_sort(dbi_table_snapshot *snapshot);
 
 /* Sends that the table was emptied before `point` (op t), into every partition, and waits until that is delivered: rows
  * with an older sequence, that this snapshot has not sent again, are none of the table's any more. To be called behind
