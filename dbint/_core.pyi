@@ -609,7 +609,7 @@ class Capture:
         spool_directory: str | None = None,
         start: int = 0,
         streaming: bool = False,
-        messages: bool = False,
+        messages: Sequence[str] = (),
         spool_memory: int = 16777216,
         connect_timeout: float | None = 10.0,
         feedback: float | None = 10.0,

@@ -39,30 +39,33 @@ static PyObject *capture_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
                             "connect_timeout", "feedback",          NULL};
     dbi_state *state = dbi_state_of(type);
     PyObject *outlet, *texts[TEXTS] = {NULL}, *start = NULL, *memory = NULL, *connect = NULL, *feedback = NULL;
-    const char *given[TEXTS];
-    int64_t number;
-    int streaming = 0, messages = 0;
+    PyObject *messages = NULL, *items = NULL;
+    const char *given[TEXTS], **prefixes = NULL;
+    capture_object *self = NULL;
     dbi_capture_config config;
-    capture_object *self;
+    int streaming = 0;
+    int64_t number;
     dbi_err err;
 
     dbi_capture_defaults(&config);
     if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "O!|$OOOOOOOOOppOOO:Capture", names, state->outlet_type, &outlet,
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O!|$OOOOOOOOOpOOOO:Capture", names, state->outlet_type, &outlet,
                                      &texts[NAME], &texts[CONNINFO], &texts[SLOT], &texts[PUBLICATION], &texts[PREFIX],
                                      &texts[VERSION], &texts[DEAD_LETTER_TOPIC], &texts[SPOOL_DIRECTORY], &start,
                                      &streaming, &messages, &memory, &connect, &feedback) ||
         !read_texts(state, texts, given) || !read_time(state, connect, "connect_timeout", &config.connect_timeout) ||
         !read_time(state, feedback, "feedback", &config.feedback))
         return NULL;
+    if (!dbi_arg_texts(state, messages, "messages", DBI_ERROR_CONFIGURATION, &items, &prefixes))
+        goto done;
     if (start != NULL) {
         config.start = PyLong_AsUnsignedLongLong(start);
         if (config.start == (unsigned long long)-1 && PyErr_Occurred() != NULL)
-            return NULL;
+            goto done;
     }
     if (memory != NULL) {
         if (!dbi_arg_int(state, memory, "spool_memory", 0, INT64_MAX, &number))
-            return NULL;
+            goto done;
         config.spool_memory = (size_t)number;
     }
     config.name = given[NAME];
@@ -74,17 +77,21 @@ static PyObject *capture_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     config.dead_letter_topic = given[DEAD_LETTER_TOPIC];
     config.spool_directory = given[SPOOL_DIRECTORY];
     config.streaming = streaming != 0;
-    config.messages = messages != 0;
+    config.messages = prefixes;
+    config.message_count = items != NULL ? (size_t)PyTuple_GET_SIZE(items) : 0;
     config.outlet = ((outlet_object *)outlet)->outlet;
     self = (capture_object *)type->tp_alloc(type, 0);
     if (self == NULL)
-        return NULL;
+        goto done;
     self->state = state;
     self->outlet = Py_NewRef(outlet);
     if (dbi_capture_new(&self->capture, &config, &err) != DBI_OK) {
-        Py_DECREF(self);
-        return dbi_raise(state, &err);
+        Py_CLEAR(self);
+        (void)dbi_raise(state, &err);
     }
+done:
+    PyMem_Free(prefixes);
+    Py_XDECREF(items);
     return (PyObject *)self;
 }
 
@@ -242,7 +249,7 @@ static PyMethodDef capture_methods[] = {
 
 static PyType_Slot capture_slots[] = {
     {Py_tp_doc, "Capture(outlet, *, name, conninfo, slot, publication, prefix, version, dead_letter_topic=None, "
-                "spool_directory=None, start=0, streaming=False, messages=False, spool_memory=16777216, "
+                "spool_directory=None, start=0, streaming=False, messages=(), spool_memory=16777216, "
                 "connect_timeout=10.0, feedback=10.0)\n--\n\n"
                 "A thread that carries a logical replication slot's changes through an outlet to Kafka."},
     {Py_tp_new, capture_new},

@@ -171,6 +171,7 @@ class FlowDict(TypedDict, total=False):
     WINDOW_MESSAGES: int
     WINDOW_BYTES: int
     STREAM_TRANSACTIONS: bool
+    MESSAGES: Sequence[str]
     TOO_LARGE: Literal["stop", "dead_letter"]
     LAG_WARNING_BYTES: int
     LAG_DROP_BYTES: int
@@ -694,6 +695,7 @@ _FLOW_KEYS: Mapping[str, _Reader] = {
     **dict.fromkeys(("PREFIX", "SLOT", "PUBLICATION", "CONNECT_URL"), _text),
     "MODE": _one_of("full_load_only", "cdc_only", "full_load_and_cdc"),
     "ENGINE": _one_of("embedded", "connect"),
+    "MESSAGES": _list_of(_text),
     "TOO_LARGE": _one_of("stop", "dead_letter"),
     **dict.fromkeys(("FAILOVER", "STREAM_TRANSACTIONS"), _boolean),
     **dict.fromkeys(("TOPIC_PROPERTIES", "CONNECT_OPTIONS"), _dict_of(_text)),

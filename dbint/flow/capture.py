@@ -265,6 +265,7 @@ class Capture:
             prefix=config.prefix,
             version=f"dbint {__version__}",
             streaming=config.stream_transactions,
+            messages=config.messages,
             dead_letter_topic=config.dead_letter_topic if config.too_large == "dead_letter" else None,
         )
         self._core.start()

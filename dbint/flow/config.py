@@ -198,6 +198,8 @@ class FlowConfig:
     window_bytes: int = 32 << 20
     stream_transactions: bool = False
     """Whether the server sends transactions that are still open (they are spooled here, not there)."""
+    messages: tuple[str, ...] = ()
+    """Prefixes of pg_logical_emit_message whose messages go to topic ``<prefix>.message``; ``*``: all."""
     too_large: Literal["stop", "dead_letter"] = "stop"
     """What becomes of a row that no message can hold."""
     lag_warning_bytes: int = 1 << 30
@@ -249,6 +251,13 @@ class FlowConfig:
             _require(
                 self.lag_drop_bytes > self.lag_warning_bytes, "lag_drop_bytes", "above lag_warning_bytes"
             )
+        _require(
+            not isinstance(self.messages, str)
+            and all(isinstance(prefix, str) and prefix for prefix in self.messages),
+            "messages",
+            "a list of prefixes",
+        )
+        object.__setattr__(self, "messages", tuple(self.messages))
         self._check_tables()
         for name in ("options", "topic_properties", "connect_options"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
@@ -269,6 +278,11 @@ class FlowConfig:
     def topic(self, table: str) -> str:
         """The topic of ``schema.table``; what topics cannot hold becomes ``_``, as Debezium has it."""
         return _NOT_IN_TOPICS.sub("_", f"{self.prefix}.{table}")
+
+    @property
+    def message_topic(self) -> str:
+        """Where logical messages go."""
+        return f"{self.prefix}.message"
 
     @property
     def dead_letter_topic(self) -> str:

@@ -1,5 +1,6 @@
 """The capture on a real PostgreSQL and a real Kafka: what is committed is what is read from the topics."""
 
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -7,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.integration.flow_source import PARTITIONS, Source, sequence, source_database, table_rows
+from tests.integration.flow_source import (
+    PARTITIONS,
+    Source,
+    read_topic,
+    sequence,
+    source_database,
+    table_rows,
+)
 
 
 @pytest.fixture
@@ -172,3 +180,36 @@ def test_a_key_deleted_and_inserted_again_by_transactions_that_end_in_the_other_
     by_id = {v["after"]["id"]: v for v in source.values() if v["op"] == "c"}
     assert sequence(by_id[3])[0] < sequence(by_id[2])[0]
     assert sequence(by_id[3])[1] > sequence(by_id[2])[1]
+
+
+def test_logical_messages_are_carried_where_they_are_wanted(source: Source) -> None:
+    emit = "SELECT pg_logical_emit_message(%s, %s, %s::text)"
+    with source.captured(messages=("audit",)) as capture:
+        with source.connection.transaction():
+            source("INSERT INTO t VALUES (1, 'one', 0)")
+            source(emit, True, "audit", "with a transaction")
+            source(emit, True, "other", "of another prefix")
+        with source.connection.transaction(force_rollback=True):
+            source(emit, True, "audit", "rolled back")
+            source(emit, False, "audit", "by itself")
+        source.settle(capture)
+        assert capture.status()["messages"] == 2
+    topic = source.config.message_topic
+    found = read_topic(source.bootstrap, topic)
+    assert {message.key for message in found} == {b'{"prefix":"audit"}'}
+    together, alone = (json.loads(message.value or b"{}") for message in found)
+    for value, content in ((together, b"with a transaction"), (alone, b"by itself")):
+        assert (value["op"], value["message"]["prefix"]) == ("m", "audit")
+        assert base64.b64decode(value["message"]["content"]) == content
+        assert (value["source"]["schema"], value["source"]["table"]) == ("", "")
+    assert together["source"]["txId"] == source.values()[0]["source"]["txId"]
+    assert alone["source"]["txId"] is None
+    assert sequence(together) < sequence(alone)
+
+    with source.captured():  # off by default
+        source(emit, True, "audit", "unwanted")
+        source("INSERT INTO t VALUES (2, 'two', 0)")
+    with source.captured(messages=["*"]):
+        source(emit, True, "other", "all are wanted")
+    assert len(read_topic(source.bootstrap, topic)) == 3
+    assert source.rows() == table_rows(source)

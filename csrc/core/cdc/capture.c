@@ -114,6 +114,18 @@ static dbi_rc config_check(const dbi_capture_config *config, dbi_err *err) {
     return DBI_OK;
 }
 
+static bool messages_copy(dbi_capture *capture, const dbi_capture_config *config) {
+    if (config->message_count == 0)
+        return true;
+    capture->messages = dbi_calloc(config->message_count, sizeof *capture->messages);
+    for (size_t i = 0; capture->messages != NULL && i < config->message_count; i++) {
+        capture->message_count++;
+        if (!text_copy(&capture->messages[i], config->messages[i]))
+            return false;
+    }
+    return capture->messages != NULL;
+}
+
 static dbi_rc pool_make(dbi_pool **pool, const dbi_capture_config *config, bool walsender, dbi_err *err) {
     dbi_pool_config pool_config;
     char *conninfo;
@@ -188,7 +200,6 @@ dbi_rc dbi_capture_new(dbi_capture **capture_out, const dbi_capture_config *conf
     capture->outlet = config->outlet;
     capture->start = config->start;
     capture->streaming = config->streaming;
-    capture->messages = config->messages;
     capture->connect_timeout = config->connect_timeout;
     capture->feedback_ns = config->feedback;
     capture->backoff_min = config->backoff_min;
@@ -199,7 +210,7 @@ dbi_rc dbi_capture_new(dbi_capture **capture_out, const dbi_capture_config *conf
     else if (!text_copy(&capture->name, config->name) || !text_copy(&capture->slot, config->slot) ||
              !text_copy(&capture->publication, config->publication) || !text_copy(&capture->prefix, config->prefix) ||
              !text_copy(&capture->version, config->version) ||
-             !text_copy(&capture->dead_letter_topic, config->dead_letter_topic))
+             !text_copy(&capture->dead_letter_topic, config->dead_letter_topic) || !messages_copy(capture, config))
         rc = dbi_err_set(err, DBI_ENOMEM, "no memory for a capture");
     if (rc == DBI_OK)
         rc = pool_make(&capture->walsender, config, true, err);
@@ -252,6 +263,9 @@ void dbi_capture_free(dbi_capture *capture) {
     dbi_free(capture->prefix);
     dbi_free(capture->version);
     dbi_free(capture->dead_letter_topic);
+    for (size_t i = 0; i < capture->message_count; i++)
+        dbi_free(capture->messages[i]);
+    dbi_free(capture->messages);
     dbi_free(capture);
 }
 
@@ -315,7 +329,7 @@ static void pause_for(dbi_capture *capture, int64_t time) {
     }
 }
 
-/* A broker has refused messages that were sent together: which of them is too large is found out when they come again. */
+/* A broker has refused what was sent together: which of it is too large is found out when it comes again. */
 static bool refused_together(dbi_capture *capture, const dbi_err *err) {
     if (err->rc != DBI_ETOOBIG || !dbi_sorter_needed(capture->outlet) || capture->origin.hi <= capture->sort_until)
         return false;

@@ -40,7 +40,9 @@ typedef struct dbi_capture_config {
     dbi_outlet *outlet;
     uint64_t start;          /* begin at this position where the slot is behind it; 0 = where the slot stands */
     bool streaming;          /* let the server send large transactions before they commit (PostgreSQL 14+) */
-    bool messages;           /* carry pg_logical_emit_message, too, into topic <prefix>.message */
+    const char *const *messages; /* prefixes of pg_logical_emit_message that are carried, too, into topic
+                                    <prefix>.message; "*" = all */
+    size_t message_count;        /* 0 = none */
     const char *dead_letter_topic; /* where a note goes about a change that is too large for Kafka; NULL = it ends the
                                       capture */
     size_t spool_memory;     /* 16 MiB */

@@ -62,6 +62,7 @@ static dbi_rc topic_get(dbi_capture *capture, const char *name, dbi_outlet_topic
 /* What is said of a change that is too large for Kafka: the note that takes its place, or why it ends the capture. */
 static void refusal_write(const dbi_capture *capture, const dbi_relation *relation, const dbi_envelope_message *message,
                           char text[REFUSAL_SIZE]) {
+    static const char no_table[] = "\"schema\":\"\",\"table\":\"\""; /* as in a logical message */
     const dbi_origin *origin = &capture->origin;
     char lsn[DBI_LSN_SIZE];
 
@@ -69,13 +70,15 @@ static void refusal_write(const dbi_capture *capture, const dbi_relation *relati
         (void)snprintf(text, REFUSAL_SIZE,
                        "{\"reason\":\"message too large\",%.*s,\"op\":\"%c\",\"lsn\":%" PRIu64
                        ",\"sequence\":[\"%" PRIu64 "\",\"%" PRIu64 "\"],\"bytes\":%zu}",
-                       (int)relation->json_length, relation->json, message->op, origin->lo, origin->hi, origin->lo,
+                       relation != NULL ? (int)relation->json_length : (int)sizeof no_table - 1,
+                       relation != NULL ? relation->json : no_table, message->op, origin->lo, origin->hi, origin->lo,
                        message->value_length);
     else
         (void)snprintf(text, REFUSAL_SIZE,
                        "a change of table %.100s.%.100s at %s is a message of %zu bytes, more than Kafka takes: raise "
                        "the producer's message.max.bytes together with the topic's max.message.bytes",
-                       relation->nspname, relation->relname, dbi_lsn_text(origin->lo, lsn), message->value_length);
+                       relation != NULL ? relation->nspname : "(none", relation != NULL ? relation->relname : "op m)",
+                       dbi_lsn_text(origin->lo, lsn), message->value_length);
 }
 
 /* A change that is too large: it ends the capture, or the note takes its place. */
@@ -316,27 +319,37 @@ static dbi_rc truncate_send(dbi_capture *capture, const dbi_pgoutput_message *me
     return rc;
 }
 
+static bool message_wanted(const dbi_capture *capture, const char *prefix) {
+    for (size_t i = 0; i < capture->message_count; i++)
+        if (strcmp(capture->messages[i], prefix) == 0 || strcmp(capture->messages[i], "*") == 0)
+            return true;
+    return false;
+}
+
+/* What pg_logical_emit_message has written, into the one topic that the flow has for that. */
 static dbi_rc logical_send(dbi_capture *capture, const dbi_pgoutput_message *message, dbi_err *err) {
     char name[TOPIC_MAX + 1];
-    dbi_origin origin = capture->origin;
     dbi_envelope_message written;
     dbi_outlet_topic *topic;
     dbi_rc rc;
 
-    if (!message->message.transactional) { /* it comes when it is written, in no transaction */
-        origin.hi = origin.lo = message->message.lsn;
-        origin.xid = 0;
-        origin.commit_us = origin.captured_us;
+    if (!message_wanted(capture, message->message.prefix))
+        return DBI_OK;
+    if (!message->message.transactional) { /* it comes when it is written, between transactions */
+        capture->origin.hi = capture->origin.lo = message->message.lsn;
+        capture->origin.xid = 0;
+        capture->origin.commit_us = capture->origin.captured_us;
     }
     if (snprintf(name, sizeof name, "%s.message", capture->prefix) >= (int)sizeof name)
         return dbi_err_set(err, DBI_ECONFIG, "the topic prefix is longer than Kafka allows");
     rc = topic_get(capture, name, &topic, err);
     if (rc == DBI_OK)
         rc = dbi_envelope_logical(capture->envelope, message->message.prefix, message->message.content,
-                                  message->message.length, &origin, &written, err);
+                                  message->message.length, &capture->origin, &written, err);
     if (rc == DBI_OK)
         rc = envelope_send(capture, topic, NULL, &written, false, err);
-    capture->now.messages++;
+    if (rc == DBI_OK)
+        capture->now.messages++;
     return rc;
 }
 

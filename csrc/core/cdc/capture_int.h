@@ -46,7 +46,9 @@ struct dbi_capture {
     dbi_pool *walsender, *catalogue;
     dbi_outlet *outlet;
     uint64_t start;
-    bool streaming, messages;
+    bool streaming;
+    char **messages; /* prefixes */
+    size_t message_count;
     int64_t connect_timeout, feedback_ns, backoff_min, backoff_max;
 
     /* the thread, and how it is stopped */

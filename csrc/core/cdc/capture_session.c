@@ -183,7 +183,7 @@ dbi_rc dbi__session_open(dbi_capture *capture, dbi_err *err) {
                                        .publication = capture->publication,
                                        .start = dbi_outlet_confirmed(capture->outlet),
                                        .streaming = capture->streaming,
-                                       .messages = capture->messages};
+                                       .messages = capture->message_count > 0};
     int64_t deadline = dbi_clock_deadline(NULL, capture->connect_timeout), timeout = DBI_FOREVER;
     dbi_rc rc = dbi_outlet_poll(capture->outlet, err);
 
