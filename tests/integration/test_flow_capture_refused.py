@@ -198,7 +198,7 @@ def test_a_message_too_large_ends_the_capture_or_leaves_a_note(source: Source) -
 
 
 def test_what_brokers_refuse_ends_the_capture_or_leaves_a_note(source: Source) -> None:
-    """The topic takes less than the producer. A request is refused whole: rows that fit must not go with it."""
+    """The topic takes less than the producer. A request is refused whole: rows that fit must not go, too."""
     config = replace(source.config, topic_properties={"max.message.bytes": "3000"})
     with closing(Capture(config)) as capture:
         capture.prepare()

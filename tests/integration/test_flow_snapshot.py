@@ -507,7 +507,7 @@ def test_rows_that_brokers_refuse_are_sorted(place):
         "public.orders", chunk_rows=60, topic_properties={"max.message.bytes": "3000"}, partitions=PARTITIONS
     )
     point = fresh_point(place.admin)
-    with pytest.raises(errors.MessageTooLargeError, match=r'row with the key {"id":81}: it is a message of 5'):
+    with pytest.raises(errors.MessageTooLargeError, match=r'key {"id":81}: it is a message of 5'):
         Snapshot(config).run(point)
     (done,) = Snapshot(replace(config, too_large="dead_letter")).run(point)
     assert (done.state, done.rows) == ("done", 82)
