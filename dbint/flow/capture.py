@@ -289,7 +289,24 @@ class Capture:
         if self._core is None:
             return True
         self._watch_slot()
-        return self._core.join(timeout)
+        try:
+            return self._core.join(timeout)
+        except errors.DatabaseError as error:
+            if error.sqlstate and (lost := self._lost()):
+                raise SlotLostError(lost) from error
+            raise
+
+    def _lost(self) -> str | None:
+        """What is to be said of the slot, where that is why the server ended it; None: it is another reason,
+        or the server is away.
+        """
+        with suppress(psycopg.Error, errors.Error), closing(self.config.source.connect()) as connection:
+            slot = read_slot(connection, self.config.slot)
+            if slot is None or slot.lost:
+                self._note(connection)
+                what = "is gone" if slot is None else "was invalidated by the server"
+                return _lost(self.config, _read_record(connection, self.config.name), connection, what)
+        return None
 
     def _watch_slot(self) -> None:
         if time.monotonic() - self._watched < WATCH_INTERVAL:

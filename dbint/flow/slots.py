@@ -113,7 +113,8 @@ def drop_slot(connection: psycopg.Connection[Any], name: str) -> None:
 
 class LagWatch:
     """Says how a slot stands against two limits: from ``warning`` bytes on it is told, from ``limit`` on it
-    is to be given up (None: never). The same warning is told again only when the lag has doubled.
+    is to be given up (None: never). It is told, too, when the server may keep less for the slot than it does
+    already. The same warning is told again only when the lag has doubled.
     """
 
     def __init__(self, flow: str, warning: int, limit: int | None) -> None:
@@ -124,19 +125,27 @@ class LagWatch:
         """``lost`` when it is to be given up, or is lost already."""
         if slot.lost or (self.limit is not None and slot.retained >= self.limit):
             return "lost"
-        if slot.retained < self.warning:
+        if slot.retained < self.warning and (slot.safe is None or slot.retained <= slot.safe):
             self._told = 0
             return "ok"
         if slot.retained >= 2 * self._told:
             self._told = slot.retained
             logger.warning(
-                "flow %s: the server keeps %d MiB of its log for slot %s (warning from %d MiB on%s): the "
-                "flow is "
-                "behind or stands still, and the server's disk fills",
+                "flow %s: the server keeps %d MiB of its log for slot %s (%s): the flow is behind or stands "
+                "still",
                 self.flow,
                 slot.retained >> 20,
                 slot.name,
-                self.warning >> 20,
-                "" if self.limit is None else f", dropped at {self.limit >> 20} MiB",
+                self._why(slot),
             )
         return "warning"
+
+    def _why(self, slot: SlotState) -> str:
+        parts = [f"warning from {self.warning >> 20} MiB on: the server's disk fills"]
+        if self.limit is not None:
+            parts.append(f"dropped at {self.limit >> 20} MiB")
+        if slot.wal_status == "unreserved":
+            parts.append("invalidated at the next checkpoint, by max_slot_wal_keep_size")
+        elif slot.safe is not None:
+            parts.append(f"invalidated after {max(0, slot.safe) >> 20} MiB more, by max_slot_wal_keep_size")
+        return "; ".join(parts)

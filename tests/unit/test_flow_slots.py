@@ -23,6 +23,17 @@ def test_a_warning_is_told_again_when_the_lag_has_doubled(caplog) -> None:
     assert "flow orders: the server keeps 10 MiB of its log for slot s" in caplog.text
 
 
+def test_a_server_that_will_not_keep_as_much_again_is_told_of(caplog) -> None:
+    watch = LagWatch("orders", 100 * MIB, 200 * MIB)
+    with caplog.at_level(logging.WARNING, "dbint.flow"):
+        assert watch.look(replace(SLOT, retained=20 * MIB, safe=20 * MIB)) == "ok"
+        assert watch.look(replace(SLOT, retained=21 * MIB, safe=19 * MIB)) == "warning"
+        assert "invalidated after 19 MiB more, by max_slot_wal_keep_size" in caplog.text
+        late = replace(SLOT, retained=42 * MIB, safe=-2 * MIB, wal_status="unreserved")
+        assert watch.look(late) == "warning"
+    assert "dropped at 200 MiB; invalidated at the next checkpoint" in caplog.text
+
+
 def test_from_the_limit_on_it_is_lost() -> None:
     assert levels(LagWatch("orders", 10 * MIB, 30 * MIB), 29, 30) == ["warning", "lost"]
 
