@@ -15,6 +15,7 @@ from dbint.errors import ConfigurationError
 from dbint.flow.config import FlowConfig
 from dbint.flow.positions import format_lsn, parse_lsn
 from dbint.flow.slots import LagWatch, SlotLostError, SlotState, drop_slot, read_slot
+from dbint.flow.snapshot import read_progress
 
 logger = logging.getLogger("dbint.flow")
 
@@ -70,6 +71,37 @@ def _identifiers(tables: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(_identifier, tables))
 
 
+def _published(connection: psycopg.Connection[Any], publication: str) -> set[str]:
+    return {row[0] for row in connection.execute(_PUBLISHED, [publication])}
+
+
+def unloaded_tables(connection: psycopg.Connection[Any], config: FlowConfig) -> list[str]:
+    """What is to be said, a sentence each, of tables that a flow whose slot is being read does not carry:
+    whoever runs it takes tables up when it starts.
+    """
+    published = _published(connection, config.publication)
+    loaded = {row.table for row in read_progress(connection, config.name) if row.state == "done"}
+    found = [_not_the_flows(table, config) for table in sorted(published.difference(config.tables))]
+    for table in config.tables:
+        if table not in published:
+            found.append(
+                f"table {table} is not in publication {config.publication} yet: restart run_flow, which "
+                "adds and loads it"
+            )
+        elif config.mode == "full_load_and_cdc" and loaded and table not in loaded:
+            found.append(
+                f"table {table} is in publication {config.publication} but not loaded: restart run_flow"
+            )
+    return found
+
+
+def _not_the_flows(table: str, config: FlowConfig) -> str:
+    return (
+        f"table {table} is in publication {config.publication} but not loaded, for it is none of the flow's "
+        "tables: name it in TABLES and restart run_flow, which otherwise takes it out of the publication"
+    )
+
+
 class Capture:
     """What a flow reads from PostgreSQL, and the thread that does it.
 
@@ -85,6 +117,7 @@ class Capture:
         self._watched = 0.0
         self._slot: SlotState | None = None
         self._stop_timeout: float | None = None
+        self._strange: set[str] = set()  # tables of the publication that are not the flow's, as was told last
         self._told = (0, 0)  # dead letters and refusals that the log knows of
 
     # --- the server's side ---
@@ -158,7 +191,7 @@ class Capture:
                     f"{config.publication} "
                     "SET (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"
                 )
-            published = {row[0] for row in connection.execute(_PUBLISHED, [config.publication])}
+            published = _published(connection, config.publication)
             if added := [table for table in config.tables if table not in published]:
                 connection.execute(
                     sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(name, _identifiers(added))
@@ -318,6 +351,7 @@ class Capture:
                 self._connection = self.config.source.connect(connect_timeout=5)
             self._slot = read_slot(self._connection, self.config.slot)
             self._note(self._connection)
+            self._tell_strange(self._connection)
         except (psycopg.Error, errors.Error) as error:
             # The thread says it better, and tries again by itself.
             logger.debug("flow %s: the slot could not be looked at: %s", self.config.name, error)
@@ -325,6 +359,13 @@ class Capture:
             return
         if self._slot is not None and self._watch.look(self._slot) == "lost" and not self._slot.lost:
             self._give_up(self._connection, self._slot)
+
+    def _tell_strange(self, connection: psycopg.Connection[Any]) -> None:
+        """Say in the log which tables somebody else has put into the publication."""
+        strange = _published(connection, self.config.publication).difference(self.config.tables)
+        for table in sorted(strange - self._strange):
+            logger.warning("flow %s: %s", self.config.name, _not_the_flows(table, self.config))
+        self._strange = strange
 
     def _tell_refused(self) -> None:
         """Say in the log what was too large for Kafka since that was said last."""

@@ -11,9 +11,10 @@ import pytest
 
 from dbint.errors import ConfigurationError, DatabaseError, KafkaError, MessageTooLargeError
 from dbint.flow import capture as capture_module
-from dbint.flow.capture import Capture
+from dbint.flow.capture import Capture, unloaded_tables
 from dbint.flow.config import SourceAccess
 from dbint.flow.slots import SlotLostError, drop_slot, read_slot
+from dbint.flow.snapshot import Snapshot
 from dbint.kafka import KafkaAdmin
 from stack import Stack
 from tests.faults.events import superuser, until
@@ -84,6 +85,28 @@ def test_tables_come_and_go(source: Source) -> None:
     assert source(published) == [("t",), ("u",)]
     assert Capture(replace(source.config, tables=("public.u",))).prepare() is None
     assert source(published) == [("u",)]
+
+
+def test_a_table_that_waits_for_a_restart_is_named(source: Source, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(capture_module, "WATCH_INTERVAL", 0.1)
+    wider = replace(source.config, tables=("public.t", "public.later"))
+    source("CREATE TABLE later (id int PRIMARY KEY)")
+    Snapshot(source.config).run(Capture(source.config).prepare())
+    with source.captured() as capture:
+        assert unloaded_tables(source.connection, source.config) == []
+        (told,) = unloaded_tables(source.connection, wider)
+        assert "public.later is not in publication" in told
+        source(f"ALTER PUBLICATION {source.config.publication} ADD TABLE later")  # type: ignore[arg-type]
+        until(lambda: not capture.wait(0.05) and "public.later is in publication" in caplog.text)
+        (told,) = unloaded_tables(source.connection, source.config)
+        assert "but not loaded, for it is none of the flow's tables: name it in TABLES and restart" in told
+        assert told in caplog.text
+        (told,) = unloaded_tables(source.connection, wider)
+        assert told.endswith("but not loaded: restart run_flow")
+    assert caplog.text.count("public.later") == 1
+    Capture(wider).prepare()
+    Snapshot(wider).run(None)
+    assert unloaded_tables(source.connection, wider) == []
 
 
 def test_a_publication_that_leaves_changes_out_is_refused(source: Source) -> None:
