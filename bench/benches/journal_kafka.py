@@ -1,18 +1,13 @@
 """A million messages while the broker is away: what they take meanwhile, and whether all arrive, in order."""
 
-import json
-import subprocess
-import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from bench.benches.outage import MIB, Watch
 from bench.contenders.journal_kafka import WARMUP
-from bench.frame import CHECKOUT, BenchError, Contender, Ratio, Sample
+from bench.frame import BenchError, Contender, Ratio, Sample
+from bench.outages import MIB, outage
 from bench.servers import private_server
 from dbint.kafka import KafkaAdmin, KafkaConsumer
 from stack import Stack
@@ -53,60 +48,23 @@ class JournalKafkaBench:
         """A broker of the bench's own, to be taken away."""
         count = MESSAGES // (QUICK_DIVISOR if quick else 1)
         with private_server(Kafka()) as servers:
-            yield lambda _contender: outage(servers, count)
+            yield lambda _contender: run(servers, count)
 
 
-def outage(servers: Stack, count: int) -> Sample:
+def run(servers: Stack, count: int) -> Sample:
     """One outage; what the topic holds in the end is read, not believed."""
     endpoint = servers.endpoint("kafka")
     bootstrap, topic = f"{endpoint.host}:{endpoint.port}", f"bench-{uuid.uuid4()}"
     with KafkaAdmin(bootstrap) as admin:
         admin.create_topic(topic, PARTITIONS)
-    with tempfile.TemporaryDirectory(prefix="dbint-bench-") as scratch, tempfile.TemporaryFile("w+") as log:
-        journal = Path(scratch, "journal")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.contenders.journal_kafka", bootstrap, topic, journal, str(count)],
-            cwd=CHECKOUT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-
-        def heard() -> str:
-            assert process.stdout is not None  # noqa: S101 - pipes were asked for
-            if line := process.stdout.readline():
-                return line.rstrip("\n")
-            log.seek(0)
-            raise BenchError(f"the producer ended with status {process.wait()}:\n{log.read()[-2000:]}")
-
-        def send_on() -> None:
-            assert process.stdin is not None  # noqa: S101
-            process.stdin.write("go on\n")
-            process.stdin.flush()
-
-        try:
-            with Watch(process.pid, journal) as watch:
-                heard()
-                idle = watch.now()["RssAnon"]
-                servers.stop("kafka")
-                send_on()
-                heard()
-                servers.start("kafka")
-                send_on()
-                found = json.loads(heard())
-        finally:
-            process.kill()
-            process.wait()
-    if not watch.looks:
-        raise BenchError("nobody looked at the process while it worked")
+    found = outage(servers, "kafka", "bench.contenders.journal_kafka", bootstrap, topic, count=count)
     figures = {
-        "value": count / found["taken_seconds"],
-        "delivered": count / found["delivered_seconds"],
-        "cpu": found["cpu_seconds"] / count * 1e6,
-        "memory": found["peak_rss"] / MIB,
-        "rss_anon": (watch.most["RssAnon"] - idle) / MIB,
-        "directory": watch.most["directory"] / MIB,
+        "value": count / found.said["taken_seconds"],
+        "delivered": count / found.said["delivered_seconds"],
+        "cpu": found.said["cpu_seconds"] / count * 1e6,
+        "memory": found.said["peak_rss"] / MIB,
+        "rss_anon": found.grown_mib,
+        "directory": found.most["directory"] / MIB,
         "twice": look(bootstrap, topic, count + WARMUP),
     }
     return Sample(figures, {"kafka": servers.entry("kafka").version})
