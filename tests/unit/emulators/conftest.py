@@ -66,7 +66,7 @@ class Client:
 
 
 def connect(emulator: DorisEmulator, database: str | None = None, **given: Any) -> Any:
-    settings = {"user": "root", "password": PASSWORD, "autocommit": True, **given}
+    settings = {"user": "root", "password": PASSWORD, "autocommit": True, "ssl_disabled": True, **given}
     return pymysql.connect(host="127.0.0.1", port=emulator.query_port, database=database, **settings)
 
 

@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from pymysql.constants import CR
 
 from dbint.django.backends.doris.fields import ArrayValue
+from dbint.doris.mysql import Connection
 
 
 class Module(Protocol):
@@ -76,7 +77,7 @@ class PyMySQL:
         try:
             # PyMySQL's connect_timeout ends with the TCP connection; a server that accepts and says nothing
             # would hold us for ever, so the greeting is read under the same limit.
-            connection = pymysql.connect(**{**params, "read_timeout": params["connect_timeout"]})
+            connection = Connection(**{**params, "read_timeout": params["connect_timeout"]})
         except (pymysql.InternalError, struct.error, AssertionError, IndexError, ValueError) as error:
             raise NoHandshakeError from error
         connection._read_timeout = read_timeout
