@@ -88,12 +88,16 @@ def postgres(stack: Stack) -> Endpoint:
 kafka, doris, pgbouncer = (_server(name) for name in ("kafka", "doris", "pgbouncer"))
 
 
-@pytest.fixture
-def toxiproxy(stack: Stack) -> Iterator[faults.Toxiproxy]:
-    """The run's Toxiproxy; proxies that the test makes are gone after it."""
+@pytest.fixture(scope="session")
+def toxiproxy_server(stack: Stack) -> Endpoint:
     stack.up(["toxiproxy"])
-    endpoint = stack.endpoint("toxiproxy")
-    client = faults.Toxiproxy(f"http://{endpoint.host}:{endpoint.port}")
+    return stack.endpoint("toxiproxy")
+
+
+@pytest.fixture
+def toxiproxy(toxiproxy_server: Endpoint) -> Iterator[faults.Toxiproxy]:
+    """The run's Toxiproxy; proxies that the test makes are gone after it."""
+    client = faults.Toxiproxy(f"http://{toxiproxy_server.host}:{toxiproxy_server.port}")
     yield client
     client.delete_all()
 

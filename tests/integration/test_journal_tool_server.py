@@ -23,6 +23,7 @@ from dbint.journal.schema import TYPES, Column, Schema
 from dbint.journal.values import decode, split, text
 from stack import Endpoint
 from stack.paths import CHECKOUT
+from tests import quick_python
 from tests.faults import Toxiproxy
 from tests.unit import journal_files as files
 
@@ -516,13 +517,10 @@ def test_as_a_program(dead: Dead) -> None:
 
 def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The reference project's command."""
-    return subprocess.run(
-        [sys.executable, "manage.py", "dbint_journal", *arguments],
+    return quick_python.run(
+        ["manage.py", "dbint_journal", *arguments],
         cwd=CHECKOUT,
         env={**os.environ, "DBINT_IN_KUBERNETES": "0", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
     )
 
 

@@ -2,14 +2,13 @@
 
 import json
 import secrets
-import subprocess
-import sys
 from typing import Any
 
 import psycopg
 import pytest
 
 from stack import Endpoint
+from tests import quick_python
 from tests.integration.verification_project import Project
 
 MODELS = """
@@ -100,14 +99,7 @@ def told(tmp_path_factory: pytest.TempPathFactory, postgres: Endpoint) -> dict[s
         connection.execute(f"CREATE DATABASE {name}")
         try:
             project.migrated()
-            ended = subprocess.run(
-                [sys.executable, "-c", SCRIPT],
-                cwd=directory,
-                env=project.environment(),
-                capture_output=True,
-                text=True,
-                timeout=90,
-            )
+            ended = quick_python.run(["-c", SCRIPT], cwd=directory, env=project.environment())
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     assert ended.returncode == 0, ended.stderr

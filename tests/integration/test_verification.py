@@ -459,32 +459,35 @@ def reference_project(postgres: Endpoint, kafka: Endpoint, doris: Endpoint) -> N
     )
 
 
+PYTHON_SCRIPT = [sys.executable, "django_app/run_database_verification.py"]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "groups"),
+    ("script", "argument", "groups"),
     [
-        (["--connections"], {"connections"}),
-        (["--postgres"], {"connections", "crud", "events", "models", "performance", "pooling"}),
-        (["--cross"], {"connections", "integration", "routers"}),
+        (["django_app/run_database_verification.sh"], "--connections", {"connections"}),
+        (PYTHON_SCRIPT, "--connections", {"connections"}),
+        (
+            PYTHON_SCRIPT,
+            "--postgres",
+            {"connections", "crud", "events", "models", "performance", "pooling"},
+        ),
+        (PYTHON_SCRIPT, "--cross", {"connections", "integration", "routers"}),
     ],
 )
 @pytest.mark.usefixtures("reference_project")
-def test_the_scripts_of_the_reference_project(arguments: list[str], groups: set[str]) -> None:
-    # One after the other: they measure.
-    for script in (
-        [sys.executable, "django_app/run_database_verification.py"],
-        ["django_app/run_database_verification.sh"],
-    ):
-        ended = subprocess.run(
-            [*script, *arguments, "--format", "json"],
-            cwd=CHECKOUT,
-            env=checkout_environment(),
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        assert {probe["group"] for probe in json.loads(ended.stdout)["probes"]} == groups
+def test_the_scripts_of_the_reference_project(script: list[str], argument: str, groups: set[str]) -> None:
+    ended = subprocess.run(
+        [*script, argument, "--format", "json"],
+        cwd=CHECKOUT,
+        env=checkout_environment(),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert {probe["group"] for probe in json.loads(ended.stdout)["probes"]} == groups
 
 
 def test_the_script_refuses_a_wrong_flag_in_one_line() -> None:

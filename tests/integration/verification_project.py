@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dbint.verify.latency import DEFAULT_BUDGETS
+from tests import quick_python
 
 _T = TypeVar("_T")
 
@@ -154,15 +155,12 @@ class Project:
         )
 
     def run(self, *arguments: str, timeout: float = 90) -> Outcome:
+        self.write()
         began = time.monotonic()
-        process = self.start(*arguments)
-        try:
-            stdout, stderr = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            stdout, stderr = process.communicate()
-            raise AssertionError(f"still running after {timeout} s; stderr:\n{stderr}") from None
-        return Outcome(process.returncode, stdout, stderr, time.monotonic() - began)
+        ended = quick_python.run(
+            ["-m", "django", *arguments], cwd=self.directory, env=self.environment(), timeout=timeout
+        )
+        return Outcome(ended.returncode, ended.stdout, ended.stderr, time.monotonic() - began)
 
     def verify(self, *arguments: str, form: str = "json", timeout: float = 90) -> Outcome:
         outcome = self.run("verify_database_integration", *arguments, "--format", form, timeout=timeout)

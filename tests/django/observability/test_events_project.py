@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pytest
 
 from dbint.events.reader import connected
 from stack import Endpoint
+from tests import quick_python
 from tests.integration.events_database import column, config_for, fresh_database, one
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -44,21 +44,12 @@ class Project:
 
     def script(self, text: str) -> str:
         """Runs it with Django set up; its output."""
-        done = self._run(["-X", "dev", "-c", BEGINNING + textwrap.dedent(text)], {})
+        done = self._run(["-c", BEGINNING + textwrap.dedent(text)], {})
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     def _run(self, arguments: list[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env={**os.environ, **self.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return quick_python.run(arguments, cwd=ROOT, env={**os.environ, **self.environ, **environ})
 
     def messages(self) -> list[str]:
         with connected(config_for(self.server, self.database)) as connection:

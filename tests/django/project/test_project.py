@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,21 +9,13 @@ import pytest
 
 from dbint import discovery
 from stack import Endpoint
+from tests import quick_python
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def run(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **(environ or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return quick_python.run(["manage.py", *arguments], cwd=ROOT, env={**os.environ, **(environ or {})})
 
 
 @pytest.fixture
