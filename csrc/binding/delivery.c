@@ -51,7 +51,11 @@ void delivery_error(const dbi_ticket *ticket, dbi_err *err) {
                           dbi_topic_name(ticket->topic));
         return;
     }
-    rc = dbi_kafka_err(err, ticket->error, "a message for topic \"%.200s\" was not delivered",
+    rc = dbi_kafka_err(err, ticket->error,
+                       ticket->error == RD_KAFKA_RESP_ERR__INCONSISTENT
+                           ? "a message for topic \"%.200s\" may be lost: brokers took one behind it and never said that "
+                             "they have this one; send it again where it may come twice"
+                           : "a message for topic \"%.200s\" was not delivered",
                        dbi_topic_name(ticket->topic));
     if (ticket->fatal && rc == DBI_EKAFKA)
         err->rc = DBI_EKAFKA_FATAL;

@@ -17,6 +17,7 @@
 #include "producer_journal.h"
 
 #define PRODUCER_IDLE_MS 500
+#define LINGER_FOR_EVER "900000" /* the most that librdkafka allows, in ms */
 #define PRODUCER_PURGE_NS (10 * DBI_NS_PER_S) /* purging needs no broker: this is far more than it takes */
 
 static void add(atomic_uint_fast64_t *counter, uint64_t count) {
@@ -48,12 +49,12 @@ static void chain_deliver(report_chain *chain) {
     chain->count = 0;
 }
 
-static void chain_add(report_chain *chain, const rd_kafka_message_t *message, bool fatal) {
+static void chain_add(report_chain *chain, const rd_kafka_message_t *message, rd_kafka_resp_err_t error, bool fatal) {
     dbi_ticket *ticket = message->_private;
 
     if (chain->count > 0 && chain->mailbox != ticket->letter.mailbox)
         chain_deliver(chain);
-    ticket->error = message->err;
+    ticket->error = error;
     ticket->fatal = fatal;
     ticket->partition = message->partition;
     ticket->offset = message->offset;
@@ -69,6 +70,16 @@ static void chain_add(report_chain *chain, const rd_kafka_message_t *message, bo
     chain->count++;
 }
 
+/* How a message fared. When librdkafka is about to repeat a request and a later one succeeds, it takes the messages of
+ * the earlier one as delivered, too: a broker that knows the producer refuses the later one without the earlier. But one
+ * that does not know it yet (its first requests to a partition, while the topic has just been made or its leader moves)
+ * accepts it, and the earlier messages are nowhere. What is taken as delivered in this way has no offset. */
+static rd_kafka_resp_err_t report_error(const dbi_producer *producer, const rd_kafka_message_t *message) {
+    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR && message->offset == RD_KAFKA_OFFSET_INVALID && producer->idempotent)
+        return RD_KAFKA_RESP_ERR__INCONSISTENT;
+    return message->err;
+}
+
 /* Counts one batch of reports and hands out their tickets. */
 static void producer_reports(dbi_producer *producer, rd_kafka_event_t *event) {
     const rd_kafka_message_t *message;
@@ -77,20 +88,22 @@ static void producer_reports(dbi_producer *producer, rd_kafka_event_t *event) {
     bool fatal = false;
 
     while ((message = rd_kafka_event_message_next(event)) != NULL) {
-        if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        rd_kafka_resp_err_t error = report_error(producer, message);
+
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
             if (delivered++ == 0) /* its neighbours' is about the same: reading the clock for each would be felt */
                 dbi_histogram_record(producer->latency, rd_kafka_message_latency(message) * DBI_NS_PER_US);
         } else {
             failed++;
             if (producer->options.journal == NULL) /* with one, it decides whether that is the end of the message */
-                add(&producer->failed_by[code_index(message->err)], 1);
-            if (message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || message->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
+                add(&producer->failed_by[code_index(error)], 1);
+            if (error == RD_KAFKA_RESP_ERR__PURGE_QUEUE || error == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
                 purged++;
             if (!fatal)
                 fatal = rd_kafka_fatal_error(producer->kafka.rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR;
         }
         if (message->_private != NULL)
-            chain_add(&chain, message, fatal);
+            chain_add(&chain, message, error, fatal);
     }
     add(&producer->purged, purged);
     atomic_fetch_add_explicit(&producer->failed, failed, memory_order_release);
@@ -149,6 +162,7 @@ static void *producer_main(void *arg) {
 static dbi_rc topics_reopen(dbi_producer *producer, dbi_err *err) {
     for (size_t i = 0; i < DBI__TOPIC_BUCKETS; i++)
         for (dbi_topic *topic = producer->topics[i]; topic != NULL; topic = topic->next) {
+            topic->met = false;
             if (topic->rkt == NULL)
                 topic->rkt = rd_kafka_topic_new(producer->kafka.rk, topic->name, NULL);
             if (topic->rkt == NULL)
@@ -247,7 +261,17 @@ static dbi_rc producer_collect(void *arg, dbi_snapshot *snapshot) {
     return rc;
 }
 
-/* What a journal asks of the client, and its limit on messages. */
+/* A property as text; "" = it is not set. */
+static const char *conf_text(const rd_kafka_conf_t *conf, const char *name, char text[64]) {
+    size_t size = 64;
+
+    if (rd_kafka_conf_get(conf, name, text, &size) != RD_KAFKA_CONF_OK)
+        text[0] = '\0';
+    return text;
+}
+
+/* What a journal asks of the client, and the limits on messages and requests. librdkafka sends nothing of itself, but
+ * when the replay thread asks for it (producer_journal.h). */
 static dbi_rc journal_prepare(dbi_producer *producer, dbi_err *err) {
     static const struct {
         const char *name, *value, *why;
@@ -256,25 +280,25 @@ static dbi_rc journal_prepare(dbi_producer *producer, dbi_err *err) {
         {"message.timeout.ms", "0", "a journal waits for the brokers as long as it takes"},
         {"transactional.id", "", "a transaction ends with its process, and its messages would go on"},
     };
-    const rd_kafka_conf_t *conf = producer->kafka.conf;
+    rd_kafka_conf_t *conf = producer->kafka.conf;
     dbi_rc rc = dbi__producer_journal_check(producer->options.journal, err);
     char value[64];
-    size_t size;
 
-    for (size_t i = 0; i < sizeof needed / sizeof *needed && rc == DBI_OK; i++) {
-        size = sizeof value;
-        if (rd_kafka_conf_get(conf, needed[i].name, value, &size) == RD_KAFKA_CONF_OK &&
-            strcmp(value, needed[i].value) != 0)
+    for (size_t i = 0; i < sizeof needed / sizeof *needed && rc == DBI_OK; i++)
+        if (strcmp(conf_text(conf, needed[i].name, value), needed[i].value) != 0)
             rc = dbi_err_set(err, DBI_ECONFIG, "a producer with a journal needs %s to be \"%s\": %s", needed[i].name,
                              needed[i].value, needed[i].why);
-    }
     if (rc == DBI_OK && producer->options.require_topic_ns > 0)
         rc = dbi_err_set(err, DBI_ECONFIG,
                          "a producer with a journal takes messages while no broker is there to say whether their topic "
                          "exists: leave the check out");
-    size = sizeof value;
-    if (rc == DBI_OK && rd_kafka_conf_get(conf, "message.max.bytes", value, &size) == RD_KAFKA_CONF_OK)
-        producer->message_max = strtoul(value, NULL, 10);
+    producer->message_max = strtoul(conf_text(conf, "message.max.bytes", value), NULL, 10);
+    producer->request_bytes = strtoul(conf_text(conf, "batch.size", value), NULL, 10);
+    if (producer->request_bytes > producer->message_max)
+        producer->request_bytes = producer->message_max;
+    producer->request_messages = strtoul(conf_text(conf, "batch.num.messages", value), NULL, 10);
+    if (rc == DBI_OK)
+        rc = dbi__kafka_conf_set(conf, "linger.ms", LINGER_FOR_EVER, err);
     return rc;
 }
 
@@ -296,6 +320,7 @@ dbi_rc dbi_producer_new(dbi_producer **producer_out, const dbi_kafka_property *p
     dbi_kafka_property defaults[3] = {{"enable.idempotence", "true"}};
     size_t default_count = 1;
     dbi_producer *producer = dbi_calloc(1, sizeof *producer);
+    char value[64];
     dbi_rc rc;
 
     *producer_out = NULL;
@@ -312,6 +337,8 @@ dbi_rc dbi_producer_new(dbi_producer **producer_out, const dbi_kafka_property *p
                          RD_KAFKA_EVENT_DR, err);
     producer->kafka.on_open = producer_opened;
     producer->kafka.on_open_arg = producer;
+    if (rc == DBI_OK)
+        producer->idempotent = strcmp(conf_text(producer->kafka.conf, "enable.idempotence", value), "true") == 0;
     if (rc == DBI_OK && options->journal != NULL)
         rc = journal_adopt_config(producer, options->journal, err);
     if (rc == DBI_OK && options->journal != NULL)

@@ -43,8 +43,7 @@ typedef struct dbi_producer_journal_config {
     dbi_durability durability;  /* PROCESS, INTERVAL or SYNC: what a message survives when enqueue() returns */
     int64_t sync_interval;      /* between two fsyncs; 100 ms */
     int64_t adopt_every;        /* how often the slots of dead processes are looked for; 5 s */
-    uint32_t window;            /* messages of a lane on their way to the brokers; 32768, a power of two */
-    size_t window_bytes;        /* of all lanes; 64 MiB */
+    uint32_t window;            /* messages of a lane on their way to the brokers, at most; 16384, a power of two */
     int64_t retry_min, retry_max; /* pauses between attempts where a topic is refused: 1 s to 30 s */
 } dbi_producer_journal_config;
 

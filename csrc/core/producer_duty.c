@@ -305,7 +305,8 @@ bool dbi__replay_is_deadly(rd_kafka_resp_err_t code) {
 
 bool dbi__replay_is_passing(rd_kafka_resp_err_t code) {
     return code == RD_KAFKA_RESP_ERR__PURGE_QUEUE || code == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT ||
-           code == RD_KAFKA_RESP_ERR__FATAL || code == RD_KAFKA_RESP_ERR__DESTROY;
+           code == RD_KAFKA_RESP_ERR__FATAL || code == RD_KAFKA_RESP_ERR__DESTROY ||
+           code == RD_KAFKA_RESP_ERR__INCONSISTENT;
 }
 
 static void flight_count(dbi__replay_duty *duty, dbi__replay_flight *flight, uint64_t *counter) {
@@ -346,8 +347,10 @@ static void report_take(dbi__producer_journal *journal, const dbi__replay_wire *
     dbi__replay_flight *flight = dbi__replay_flight_at(journal, duty, wire->index);
 
     duty->flying--;
+    duty->flying_bytes -= flight->bytes;
     journal->flying--;
     journal->flying_bytes -= flight->bytes;
+    wire->topic->met = wire->ticket.error == RD_KAFKA_RESP_ERR_NO_ERROR;
     if (wire->ticket.error == RD_KAFKA_RESP_ERR_NO_ERROR) {
         flight->state = DBI__FLIGHT_DONE;
         flight_count(duty, flight, &journal->delivered);

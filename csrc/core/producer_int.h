@@ -13,6 +13,7 @@ struct dbi__producer_journal;
 struct dbi_topic {
     struct dbi_topic *next;
     rd_kafka_topic_t *rkt;
+    bool met;    /* with a journal: its last message that was reported on was delivered, by this client; the replay thread's */
     char name[]; /* NUL-terminated */
 };
 
@@ -22,7 +23,9 @@ struct dbi_producer {
     dbi_producer_options options; /* its journal points to journal_config */
     dbi_producer_journal_config journal_config;
     char *journal_directory;
+    bool idempotent;
     size_t message_max; /* message.max.bytes */
+    size_t request_bytes, request_messages; /* what fits into one request */
     _Atomic(struct dbi__producer_journal *) journal; /* NULL = none, or not yet open */
     pthread_t thread; /* consumes delivery reports; runs while the client is open */
     atomic_bool stop;

@@ -15,7 +15,6 @@
 #define KEEP_IDLE (200 * DBI_NS_PER_MS)
 #define KEEP_MANY 1000u
 #define BODY_ON_STACK 4096u
-#define OVERHEAD 128u  /* of a message in its request, our header included; not less than librdkafka's own estimate */
 
 /* -- configuration ------------------------------------------------------------------------------------------------- */
 
@@ -25,8 +24,7 @@ void dbi_producer_journal_defaults(dbi_producer_journal_config *config) {
         .durability = DBI_DURABILITY_PROCESS,
         .sync_interval = 100 * DBI_NS_PER_MS,
         .adopt_every = 5 * DBI_NS_PER_S,
-        .window = 32768,
-        .window_bytes = (size_t)64 << 20,
+        .window = 16384, /* more than a request holds by default */
         .retry_min = DBI_NS_PER_S,
         .retry_max = 30 * DBI_NS_PER_S,
     };
@@ -138,7 +136,7 @@ dbi_rc dbi__producer_journal_take(dbi__producer_journal *journal, dbi_topic *top
     int64_t now_us;
     dbi_rc rc;
 
-    if (length == 0 || length - DBI__MESSAGE_FIXED + OVERHEAD > journal->message_max)
+    if (length == 0 || dbi__replay_wire_bytes(length) > journal->message_max)
         return dbi_err_set(err, DBI_ETOOBIG,
                            "a message of %zu bytes for topic \"%.200s\" is larger than the producer's limit "
                            "(message.max.bytes)",

@@ -11,13 +11,23 @@
  *
  * When it goes: a lane's records are released by the longest prefix of delivered (or dead) ones, noted in the segment's
  * header as `landed`; whole segments below it are deleted. So a process that dies leaves what was delivered behind the
- * first undelivered message, and since the last note, to be sent again: at most `window` messages of a lane.
+ * first undelivered message, and since the last note, to be sent again: at most one volley of a lane.
  *
  * Order per key: a key's messages are in one lane, handed over in the lane's order, by one thread, to an idempotent
  * client that never gives up (message.timeout.ms = 0), whose partitioner sends a key to one partition. Lane = murmur2 of
  * the key, sign bit off, modulo lanes: the arithmetic of Kafka's Java partitioner, so that where the client's partitioner
  * is murmur2_random and the number of partitions a multiple of the lanes, a partition without a leader holds up one lane
  * only. Without a key, the partition, if one was given, stands for it; else lanes take turns.
+ *
+ * Volleys. Left to itself, librdkafka goes on behind messages that a broker refuses, and later ones of the same key get
+ * through before they are sent again. (Its enable.gapless.guarantee makes each refusal the end of the client, with all
+ * its topics, and does not hold for a client's first requests to a partition: a broker that does not know the producer
+ * accepts any sequence number.) So there must be nothing behind. A lane's messages go in volleys, the next one when all of
+ * the last one has been reported on, and all that is on its way fits into one request: what a partition gets of it is
+ * refused as a whole. librdkafka must not send the first part of a volley while the rest is being handed over: its linger
+ * never ends, and only a flush, between two volleys, lets it send. The first message to a topic goes alone, for what waits
+ * until the topic's partitions are known would be sent in parts. The next volley gathers meanwhile, so the more there is to
+ * send, the larger are the requests. The price: a lane waits for its slowest partition, and has one request a round trip.
  *
  * Order over the death of a process: whoever opens a journal takes over, before its first message, all slots whose owner
  * is dead, and sends what it found before anything of its own. A process that is restarted so goes on in order, also
@@ -33,7 +43,9 @@
  * What is refused. When a delivery report is an error, or the client had to be made anew, what is on its way is waited
  * for, and the lane is taken back to its first undelivered message: it and all that was handed over behind it are sent
  * again, in order. Messages share requests, and a request is refused as a whole: so they are sent again alone, one, then
- * two, four, ... at a time, and a message that is refused when it is alone is to blame itself. Then it depends:
+ * two, four, ... at a time, and a message that is refused when it is alone is to blame itself. (A report that says
+ * "delivered" without an offset is no answer of a broker, see report_error in producer.c: that message is sent again.)
+ * Then it depends:
  *
  *     too large, invalid, no such topic or partition     dead letter: <journal>/dead/<chain>.jsonl (dead.h), on disk
  *                                                        before the message is released; counted as failed

@@ -7,8 +7,10 @@
 
 #include "dead.h"
 #include "producer_journal.h"
+#include "producer_record.h"
 
 #define DBI__REPLAY_STREAM "kafka" /* the name of its chains */
+#define DBI__REPLAY_OVERHEAD 128u  /* of a message in a request, our header included; not less than librdkafka's estimate */
 
 /* A receipt that somebody waits for. */
 typedef struct dbi__replay_waiting {
@@ -61,6 +63,7 @@ typedef struct dbi__replay_duty {
     uint64_t seen;                   /* the last one that was there when it was last looked at */
     uint64_t found_to;               /* what was there when the journal was opened */
     uint64_t flying, counted;        /* flights: on their way; counted and not released */
+    size_t flying_bytes;
     uint64_t limit, volley;          /* while sorting: messages at a time; how many were in the last one */
     dbi_topic *topic;                /* the last one used */
     int64_t not_before, pause;
@@ -78,6 +81,7 @@ typedef struct dbi__replay_duty {
 typedef struct dbi__replay_wire {
     dbi_ticket ticket;
     dbi__replay_duty *duty;
+    dbi_topic *topic;
     uint64_t index;
 } dbi__replay_wire;
 
@@ -119,6 +123,8 @@ struct dbi__producer_journal {
     uint64_t flying;
     size_t flying_bytes;
     bool crowded;
+    int64_t send_at; /* when librdkafka is to send what it was given, */
+    int send_ms;     /* and how long it is let */
     bool ended;
     dbi_producer_counts gone; /* of chains that are gone; after the end, of all */
     uint64_t delivered, dead, resent, renewed;
@@ -164,6 +170,11 @@ bool dbi__replay_reports_take(dbi__producer_journal *journal);
 static inline dbi__replay_flight *dbi__replay_flight_at(const dbi__producer_journal *journal,
                                                         const dbi__replay_duty *duty, uint64_t index) {
     return &duty->ring[index & journal->window_mask];
+}
+
+/* What a message takes in a request, at most, by the length of its record. */
+static inline size_t dbi__replay_wire_bytes(size_t length) {
+    return length - DBI__MESSAGE_FIXED + DBI__REPLAY_OVERHEAD;
 }
 
 /* The thread: takes the lock itself. */

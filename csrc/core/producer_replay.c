@@ -11,7 +11,9 @@
 #include "producer_record.h"
 
 #define READ_BYTES ((size_t)256 << 10)  /* of records at a time */
-#define HAND_OVER 512u                  /* messages of one lane before another one has its turn */
+#define HAND_OVER 512u                  /* messages before who asks for the counters gets a turn */
+#define SEND_MS 2                       /* a flush, at first; where other lanes may have something to do meanwhile */
+#define SEND_MS_MAX 16
 #define LOOK_MS 100                     /* at most between two looks at everything */
 #define CROWDED_MS 5                    /* librdkafka's own queue is full */
 #define PATIENCE (5 * DBI_NS_PER_S)     /* for reports, before what is queued is taken back */
@@ -85,6 +87,8 @@ static rd_kafka_resp_err_t flight_send(dbi__producer_journal *journal, dbi__repl
     code = duty_topic(journal, duty, &view, rc, err);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return code;
+    if (!duty->topic->met && duty->flying > 0) /* librdkafka would part what waits for the topic's partitions */
+        return RD_KAFKA_RESP_ERR__IN_PROGRESS;
     headers = dbi__message_headers(&view);
     wire = dbi_mailbox_promise(journal->reports, sizeof *wire, NULL);
     if (headers == NULL || wire == NULL) {
@@ -94,6 +98,7 @@ static rd_kafka_resp_err_t flight_send(dbi__producer_journal *journal, dbi__repl
     }
     wire->ticket.topic = duty->topic;
     wire->duty = duty;
+    wire->topic = duty->topic;
     wire->index = index;
     message = (dbi_message){.key = view.key,
                             .value = view.value,
@@ -144,6 +149,19 @@ static dbi__replay_flight *duty_flight(dbi__producer_journal *journal, dbi__repl
     return flight;
 }
 
+/* Whether a message may go along with what is on its way. All of that is to fit into one request, whatever its partition,
+ * and no lane takes the others' room. */
+static bool volley_takes(const dbi__producer_journal *journal, const dbi__replay_duty *duty, size_t bytes) {
+    size_t messages = journal->producer->request_messages, room = journal->producer->request_bytes;
+
+    if (journal->flying == 0)
+        return true;
+    if (journal->flying >= messages || journal->flying_bytes + bytes > room)
+        return false;
+    return duty->flying == 0 || (duty->flying < messages / journal->config.lanes &&
+                                 duty->flying_bytes + bytes <= room / journal->config.lanes);
+}
+
 static journal_handed hand_over_one(dbi__producer_journal *journal, dbi__replay_duty *duty, int64_t now) {
     size_t at = duty->records.at;
     uint64_t next = duty->records.next;
@@ -170,7 +188,10 @@ static journal_handed hand_over_one(dbi__producer_journal *journal, dbi__replay_
         goto not_now;
     if (flight->state != DBI__FLIGHT_DEAD) {
         bool first = duty->next == duty->tail, lone = duty->limit == 1 || duty->probing;
+        size_t bytes = dbi__replay_wire_bytes(record.length);
 
+        if (!volley_takes(journal, duty, bytes))
+            goto not_now;
         if (lone && flight->copy == NULL && (flight->copy = body_copy(&record)) == NULL) {
             dbi__replay_duty_hold(journal, duty, now, "no memory");
             goto not_now;
@@ -188,7 +209,7 @@ static journal_handed hand_over_one(dbi__producer_journal *journal, dbi__replay_
                                   "message %llu in %.100s is of a layout that this version of dbint does not read",
                       (unsigned long long)record.sequence, journal->directory);
         } else if (code != RD_KAFKA_RESP_ERR_NO_ERROR && !dbi__replay_is_deadly(code) &&
-                   code != RD_KAFKA_RESP_ERR__FATAL && rc != DBI_ECLOSED) {
+                   code != RD_KAFKA_RESP_ERR__FATAL && code != RD_KAFKA_RESP_ERR__IN_PROGRESS && rc != DBI_ECLOSED) {
             dbi__replay_duty_hold(journal, duty, now, "%.250s", err.msg[0] != '\0' ? err.msg : rd_kafka_err2str(code));
             duty->ask = duty->topic != NULL;
         }
@@ -212,8 +233,9 @@ static journal_handed hand_over_one(dbi__producer_journal *journal, dbi__replay_
             dbi__replay_flight_dead(journal, duty, flight);
         } else {
             flight->state = DBI__FLIGHT_FLYING;
-            flight->bytes = (uint32_t)record.length;
+            flight->bytes = (uint32_t)bytes;
             duty->flying++;
+            duty->flying_bytes += flight->bytes;
             journal->flying++;
             journal->flying_bytes += flight->bytes;
         }
@@ -229,30 +251,48 @@ not_now:
     return HANDED_NONE;
 }
 
-/* How many messages of the chain may be handed over now. */
+/* How many messages of the chain may be handed over now: a volley, and none behind it until it has been reported on. */
 static uint64_t duty_room(const dbi__producer_journal *journal, const dbi__replay_duty *duty, int64_t now) {
-    if (!duty->ready || duty->stuck || duty->not_before > now)
+    if (!duty->ready || duty->stuck || duty->not_before > now || duty->flying > 0)
         return 0;
     if (journal->mode == DBI__MODE_DRAIN || (journal->mode == DBI__MODE_SORT && journal->alone != duty))
         return 0;
     if (journal->mode == DBI__MODE_SORT)
         return journal->flying == 0 ? duty->limit : 0;
-    if (duty->probing)
-        return duty->flying == 0;
-    return HAND_OVER;
+    return duty->probing ? 1 : journal->producer->request_messages;
 }
 
 /* True when something was done. */
 static bool duty_hand_over(dbi__producer_journal *journal, dbi__replay_duty *duty, int64_t now) {
     uint64_t room = duty_room(journal, duty, now), count = 0;
 
-    while (count < room && !journal->crowded &&
-           (journal->flying == 0 || journal->flying_bytes < journal->config.window_bytes) &&
-           duty_read(journal, duty, now) && hand_over_one(journal, duty, now) == HANDED_ONE)
-        count++;
+    while (count < room && !journal->crowded && duty_read(journal, duty, now) &&
+           hand_over_one(journal, duty, now) == HANDED_ONE)
+        if (++count % HAND_OVER == 0) {
+            (void)pthread_mutex_unlock(&journal->lock);
+            (void)pthread_mutex_lock(&journal->lock);
+        }
+    if (count > 0) {
+        journal->send_at = 0;
+        journal->send_ms = journal->config.lanes > 1 ? SEND_MS : SEND_MS_MAX;
+    }
     if (journal->mode == DBI__MODE_SORT && room > 0)
         duty->volley = count;
     return count > 0;
+}
+
+/* Lets librdkafka send. It does so only while this flush lasts, so never in the middle of a volley, and until all has been
+ * reported on. Once is not enough where a broker's thread was late, a broker is away, or a request has to be repeated. */
+static void volleys_send(dbi__producer_journal *journal) {
+    if (journal->flying == 0 || journal->send_at > dbi_clock_now(NULL) ||
+        dbi__kafka_enter(&journal->producer->kafka, NULL) != DBI_OK)
+        return;
+    (void)pthread_mutex_unlock(&journal->lock);
+    (void)rd_kafka_flush(journal->producer->kafka.rk, journal->send_ms);
+    (void)pthread_mutex_lock(&journal->lock);
+    dbi__kafka_leave(&journal->producer->kafka);
+    journal->send_at = dbi_clock_now(NULL) + journal->send_ms * DBI_NS_PER_MS;
+    journal->send_ms = journal->send_ms < SEND_MS_MAX ? 2 * journal->send_ms : SEND_MS_MAX;
 }
 
 /* -- what was refused ---------------------------------------------------------------------------------------------- */
@@ -475,6 +515,8 @@ static int wait_ms(const dbi__producer_journal *journal, int64_t now) {
 
     if (journal->crowded)
         return CROWDED_MS;
+    if (journal->flying > 0 && journal->send_at < until)
+        until = journal->send_at > now ? journal->send_at : now;
     for (const dbi__replay_duty *duty = journal->duties; duty != NULL; duty = duty->next_duty)
         if (duty->not_before > now && duty->not_before < until)
             until = duty->not_before;
@@ -503,6 +545,7 @@ void *dbi__replay_main(void *arg) {
         duties_look(journal, now);
         done = duties_hand_over(journal, now) || done;
         dbi__replay_letters_flush(journal);
+        volleys_send(journal);
         if (done) { /* who asks for the counters gets a turn */
             (void)pthread_mutex_unlock(&journal->lock);
             (void)pthread_mutex_lock(&journal->lock);

@@ -6,6 +6,7 @@
 
 #include "kafka_mock.h"
 #include "metrics.h"
+#include "producer_int.h"
 
 /* A producer for that address with up to three more properties. */
 static dbi_rc make(dbi_producer **producer, const char *bootstrap, dbi_when_full when_full,
@@ -257,6 +258,77 @@ TEST(errors_of_the_broker_are_counted_by_reason) {
 done:
     if (producer != NULL)
         CHECK_RC(dbi_producer_close(producer, NULL), DBI_OK);
+    dbi_producer_free(producer);
+    mock_down(&cluster);
+}
+
+/* librdkafka takes the success of a later request for that of an earlier one that it was about to repeat. A broker that
+ * does not know the producer yet accepts the later one alone, as the mock does. */
+TEST_WITH(what_no_broker_has_acknowledged_is_not_delivered, .unswept = "an answer must come later than a request") {
+    const dbi_message first = {.value = "hello", .value_len = 5};
+    dbi_producer_counts counts;
+    dbi_producer *producer;
+    int64_t low, high;
+    dbi_topic *topic;
+    mock cluster = {0};
+    uint64_t left;
+    dbi_err err;
+
+    mock_up(&cluster);
+    CHECK_RC(make(&producer, cluster.bootstrap, DBI_WHEN_FULL_REFUSE, NULL, &err), DBI_OK);
+    CHECK_RC(dbi_producer_topic(producer, "t", &topic, &err), DBI_OK);
+    CHECK_RC(dbi_producer_enqueue(producer, topic, &first, &err), DBI_OK);
+    CHECK_RC(dbi_producer_flush(producer, after_ms(10000), &left, &err), DBI_OK);
+    rd_kafka_mock_broker_set_rtt(cluster.cluster, 1, 300);
+    rd_kafka_mock_push_request_errors(cluster.cluster, MOCK_PRODUCE, 1, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
+    for (int i = 0; i < 2; i++) { /* the second one before the first one's answer */
+        CHECK_RC(dbi_producer_enqueue(producer, topic, &first, &err), DBI_OK);
+        sleep_ms(60);
+    }
+    CHECK_RC(dbi_producer_flush(producer, after_ms(10000), &left, &err), DBI_OK);
+    dbi_producer_counts_get(producer, &counts);
+    CHECK_INT(counts.delivered + counts.failed, 3);
+    CHECK_INT(rd_kafka_query_watermark_offsets(producer->kafka.rk, "t", 0, &low, &high, 5000), 0);
+    CHECK_INT(counts.delivered, high - low);
+    CHECK_RC(dbi_producer_close(producer, NULL), DBI_OK);
+    dbi_producer_free(producer);
+    mock_down(&cluster);
+}
+
+TEST_WITH(a_fatal_error_ends_the_producer_and_is_said, .unswept = "librdkafka's own threads") {
+    dbi_mailbox *mailbox = NULL;
+    dbi_producer *producer;
+    dbi_ticket *ticket;
+    dbi_topic *topic;
+    mock cluster = {0};
+    uint64_t left;
+    dbi_err err;
+
+    mock_up(&cluster);
+    CHECK_RC(make(&producer, cluster.bootstrap, DBI_WHEN_FULL_REFUSE, NULL, &err), DBI_OK);
+    CHECK_RC(dbi_mailbox_new(&mailbox, false, &err), DBI_OK);
+    CHECK_RC(dbi_producer_topic(producer, "t", &topic, &err), DBI_OK);
+    CHECK_RC(dbi_producer_enqueue(producer, topic, &hello, &err), DBI_OK);
+    CHECK_RC(dbi_producer_flush(producer, after_ms(10000), &left, &err), DBI_OK);
+    CHECK_INT(rd_kafka_mock_broker_set_down(cluster.cluster, 1), 0);
+    CHECK_RC(dbi_producer_send(producer, topic, &hello, mailbox, NULL, &err), DBI_OK);
+    CHECK_INT(rd_kafka_test_fatal_error(producer->kafka.rk, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "it was lost"),
+              0);
+    ticket = (dbi_ticket *)dbi_mailbox_wait(mailbox, after_ms(10000));
+    CHECK(ticket != NULL && ticket->error != 0 && ticket->fatal);
+    CHECK_RC(dbi_producer_enqueue(producer, topic, &hello, &err), DBI_EKAFKA_FATAL);
+    CHECK_HAS(err.msg, "make a new one");
+    CHECK_HAS(err.msg, "it was lost");
+    CHECK_INT(err.kafka, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    for (int i = 0; dbi_kafka_fatal(dbi_producer_kafka(producer), &err) == 0; i++) { /* its event comes by the main queue */
+        CHECK(i < 1000);
+        sleep_ms(10);
+    }
+    CHECK_HAS(err.msg, "it was lost");
+    check_counts(producer, 2, 1, 1);
+    dbi_letter_free(ticket);
+    dbi_mailbox_free(mailbox);
+    CHECK_RC(dbi_producer_close(producer, NULL), DBI_OK);
     dbi_producer_free(producer);
     mock_down(&cluster);
 }

@@ -68,7 +68,8 @@ class KafkaProducer(Producer, Client):
     :param acks: whom to wait for: "all", or with idempotence=False 0 or 1.
     :param transactional_id: makes it transactional; of two producers with one id, the older is fenced.
     :param compression: "gzip", "snappy", "lz4" or "zstd".
-    :param linger: seconds that a message may wait for others to share a request with.
+    :param linger: seconds that a message may wait for others to share a request with; without effect with a
+        journal, where what comes while a request is on its way shares the next one.
     :param delivery_timeout: seconds after which a message that could not be delivered is reported as failed,
         whatever the reason; 0 means never. Default 120; in a transactional producer, the transaction's.
     :param queue_messages: how many messages may be in flight; ``queue_bytes``: how many bytes of them.

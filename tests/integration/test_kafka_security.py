@@ -5,12 +5,23 @@ import base64
 import json
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from dbint._core import library_versions
 from dbint.errors import AuthenticationError, UnreachableError
@@ -75,6 +86,10 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
         probe.close()
     users = " ".join(f'user_{user}="{password}"' for user, password in USERS.items())
     security: dict[str, str | int] = {
+        # Everything is allowed but what an ACL takes away.
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
+        "super.users": "User:ANONYMOUS",
         "sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER,SCRAM-SHA-512",
         "listener.name.sasl.sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER",
         "listener.name.sasl.plain.sasl.jaas.config": f"{PLAIN} required {users};",
@@ -258,3 +273,81 @@ def test_tokens_are_asked_for(broker: SecureBroker) -> None:
 
         asyncio.run(asyncio.wait_for(main(), 30))
     assert calls == 1
+
+
+class Permission:
+    """What bob may do with a topic; he may do all with others."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        whom = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:bob", "*")
+        self._no_writing = (*whom, AclOperation.WRITE, AclPermissionType.DENY)
+        self._create(*whom, AclOperation.ALL, AclPermissionType.ALLOW)
+
+    def _create(self, *acl: Any) -> None:
+        for future in self._admin.create_acls([AclBinding(*acl)]).values():
+            future.result(10)
+
+    def take(self) -> None:
+        self._create(*self._no_writing)
+
+    def give(self) -> None:
+        for future in self._admin.delete_acls([AclBindingFilter(*self._no_writing)]).values():
+            future.result(10)
+
+
+def test_a_permission_that_goes_and_comes_costs_neither_messages_nor_order(
+    broker: SecureBroker, tmp_path: Path
+) -> None:
+    """A consumer sees each key's messages in order, whatever comes a second time."""
+    keys = 20
+    with KafkaAdmin(broker.plain) as admin:
+        admin.create_topic("permission", 2)
+    permission, stop, sent = Permission(broker.plain, "permission"), threading.Event(), 0
+    with KafkaProducer(
+        broker.sasl, username="bob", password="secret", mechanism="PLAIN", journal=tmp_path
+    ) as producer:
+
+        def send() -> None:
+            nonlocal sent
+            while not stop.is_set():
+                producer.enqueue("permission", b"%d" % sent, b"%d" % (sent % keys))
+                sent += 1
+                if sent % 20 == 0:
+                    time.sleep(0.001)
+
+        def wait_for(state: str, delivered: int = 0) -> None:
+            deadline = time.monotonic() + 30
+            while True:
+                status, metrics = producer.journal_status() or {}, producer.metrics()
+                if status["state"] == state and metrics["delivered"] >= delivered:
+                    return
+                assert time.monotonic() < deadline, f"not {state}: {status} {metrics}"
+                time.sleep(0.005)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            for _ in range(2):
+                wait_for("running", producer.metrics()["delivered"] + 200)
+                permission.take()
+                wait_for("held")
+                permission.give()
+        finally:
+            stop.set()
+            thread.join()
+        assert producer.flush(60) == 0
+        metrics = producer.metrics()
+        assert (metrics["delivered"], metrics["failed"]) == (sent, 0)
+    newest, seen = dict[bytes, int](), set[int]()
+    with KafkaConsumer(broker.plain) as consumer:
+        consumer.assign([("permission", partition, "earliest") for partition in range(2)])
+        deadline = time.monotonic() + 30
+        while len(seen) < sent and time.monotonic() < deadline:
+            for message in consumer.poll_batch(10_000, timeout=1) or ():
+                number, key = int(message.value or b""), message.key or b""
+                if number not in seen:
+                    assert number > newest.get(key, -1), f"{number} came behind {newest[key]}"
+                    newest[key] = number
+                    seen.add(number)
+    assert len(seen) == sent
