@@ -1,14 +1,17 @@
 # ruff: noqa: S608 - names and values are quoted by sql.Identifier, sql.Literal and quote_name
 """Values of a row, as one text that PostgreSQL and Doris make alike, and keys as both can look for them.
 
-``float``, ``json`` and arrays have no such text: their values are read from both sides and compared here.
+``float``, ``json`` and arrays have no text that is always alike. They have one that is alike only where the
+values are the same, and nearly always is then: it goes into checksums. Where those differ, the values are
+read from both sides and compared here.
 """
 
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from psycopg import sql
@@ -23,15 +26,20 @@ _TIME = "YYYY-MM-DD HH24:MI:SS.US"
 _DORIS_TIME = "%Y-%m-%d %H:%i:%s.%f"
 # A date-time in a list: as the messages have it, and as PostgreSQL writes it.
 _LIST_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ]([0-9:]+(?:\.\d*[1-9])?)\.?0*(?:Z|\+00)?")
-# Doris shows 16 digits of a DOUBLE in some releases, and 7 of a FLOAT.
+# Doris shows 16 digits of a DOUBLE, and 7 of a FLOAT ("Cast to String" of its manual).
 _TOLERANCE = {"double": 1e-15, "float": 1e-6}
+# White space between the parts of a JSON text: what is not within a string.
+_JSON_SPACE = r"""("(?:[^"\\]|\\.)*")|\s+"""
+# Between the items of a list, and in place of one that is NULL; hardly a text has them.
+_ITEM_END, _ITEM_NULL = "\x1f", "\x1e"
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
     """A column on both sides. ``postgres`` and ``doris`` are its text in SQL, NULL for NULL.
 
-    Without ``exact`` the texts differ even where the values are the same, and :meth:`same` decides.
+    Without ``exact`` the texts differ even where the values are the same, and :meth:`same` decides;
+    ``checks`` are then the texts that go into checksums.
     """
 
     name: str
@@ -41,6 +49,7 @@ class Compared:
     postgres: str
     doris: str
     exact: bool
+    checks: tuple[str, str] | None = None
 
     # -- in keys
 
@@ -78,6 +87,10 @@ class Compared:
     def doris_order(self) -> str:
         """By what Doris sorts."""
         return quote_name(self.target)
+
+    def place(self, text: str) -> Any:
+        """What puts the key's values into the order of both databases."""
+        return Decimal(text) if _NUMBERS.match(self.type) else text.encode()
 
     # -- values
 
@@ -126,9 +139,12 @@ def compared(column: ColumnMapping, source: SourceColumn) -> Compared:
     name, target, kind = _name(column.source), quote_name(column.name), normal_type(column.type)
     plain = f"CASE WHEN {name} IS NOT NULL THEN format('%s', {name}) END"
     postgres, doris, exact = plain, f"CAST({target} AS STRING)", True
+    checks = None
     if source.element is not None:
         texts = f"{name}::text[]" if kind == "array<text>" else name
         postgres, doris, exact = f"to_jsonb({texts})::text", target, False
+        is_list = kind.startswith("array<")
+        checks = _list_checks(name, target, kind) if is_list else _json_checks(postgres, target)
     elif kind == "boolean":
         postgres = (
             f"CASE WHEN {name}::text IN ('t', 'true', '1') THEN 't' WHEN {name} IS NOT NULL THEN 'f' END"
@@ -139,6 +155,7 @@ def compared(column: ColumnMapping, source: SourceColumn) -> Compared:
         doris = target
         if source.base == "hstore":
             postgres = f"to_jsonb({name})::text"
+        checks = _json_checks(postgres, target) if kind == "json" else _float_checks(name, target)
     elif kind.startswith("datetime"):
         zoned = f"{name} AT TIME ZONE 'UTC'" if source.base == "timestamptz" else name
         postgres = f"to_char({zoned}, '{_TIME}')"
@@ -170,7 +187,47 @@ def compared(column: ColumnMapping, source: SourceColumn) -> Compared:
             postgres = f"to_char({name} AT TIME ZONE 'UTC', '{_TIME}')"
     if exact and _is_text(kind) and doris == f"CAST({target} AS STRING)":
         doris = target
-    return Compared(column.source, column.name, source.base, kind, postgres, doris, exact)
+    return Compared(column.source, column.name, source.base, kind, postgres, doris, exact, checks)
+
+
+def _float_checks(name: str, target: str) -> tuple[str, str]:
+    """A number as a whole one of 53 bits and a power of two, for its digits are shown in other numbers.
+
+    Multiplying by powers of two rounds nothing. The power comes from a logarithm, which may be one off beside
+    a power of two: then the whole number is, too, and both together say the same number. What is so large or
+    small that it could overflow, zero and what is no number have their text.
+    """
+    parts = []
+    for x, two in ((f"{name}::float8", "2::float8"), (target, "2")):
+        power = f"FLOOR(LN(ABS({x})) / LN({two}))"
+        within = f"ABS({x}) BETWEEN POWER({two}, -900) AND POWER({two}, 900)"
+        parts.append((within, f"{x} * POWER({two}, 52 - {power})", power))
+    (within, digits, power), (of_doris, doris_digits, doris_power) = parts
+    return (
+        f"CASE WHEN {within} THEN ({digits})::bigint::text || 'p' || ({power})::int::text "
+        f"ELSE {name}::text END",
+        f"CASE WHEN {of_doris} THEN CONCAT(CAST(CAST({doris_digits} AS BIGINT) AS STRING), 'p', "
+        f"CAST(CAST({doris_power} AS BIGINT) AS STRING)) ELSE CAST({target} AS STRING) END",
+    )
+
+
+def _json_checks(postgres: str, target: str) -> tuple[str, str]:
+    """The text without white space, as Doris has it; order of names and forms of numbers may differ."""
+    return (
+        f"regexp_replace({postgres}, {_literal(_JSON_SPACE)}, {_literal(chr(92) + '1')}, 'g')",
+        f"CAST({target} AS STRING)",
+    )
+
+
+def _list_checks(name: str, target: str, kind: str) -> tuple[str, str]:
+    """The number of items, and their texts."""
+    items = f"{name}::int[]" if kind == "array<boolean>" else name
+    end, null = _ITEM_END, _ITEM_NULL
+    return (
+        f"cardinality({name})::text || ':' || array_to_string({items}, {_literal(end)}, {_literal(null)})",
+        f"CONCAT(CAST(ARRAY_SIZE({target}) AS STRING), ':', "
+        f"ARRAY_JOIN({target}, {_doris_text(end)}, {_doris_text(null)}))",
+    )
 
 
 def _is_text(kind: str) -> bool:
@@ -209,6 +266,16 @@ def _same(left: Any, right: Any) -> bool:
 # -- rows
 
 
+def _postgres_hash(texts: Iterable[str]) -> str:
+    parts = " || '|' || ".join(f"COALESCE('=' || ({text}), '-')" for text in texts)
+    return f"md5({parts})"
+
+
+def _doris_hash(texts: Iterable[str]) -> str:
+    parts = ", '|', ".join(f"COALESCE(CONCAT('=', {text}), '-')" for text in texts)
+    return f"MD5(CONCAT({parts}))"
+
+
 class TableComparison:
     """The SQL that reads a table on both sides."""
 
@@ -226,35 +293,42 @@ class TableComparison:
 
     # Sums of 60 bits of each row's MD5: alike on both sides, whatever the order of the rows.
 
-    @property
-    def _postgres_hash(self) -> str:
-        parts = " || '|' || ".join(f"COALESCE('=' || ({c.postgres}), '-')" for c in self.exact)
-        return f"md5({parts})"
-
-    @property
-    def _doris_hash(self) -> str:
-        parts = ", '|', ".join(f"COALESCE(CONCAT('=', {c.doris}), '-')" for c in self.exact)
-        return f"MD5(CONCAT({parts}))"
-
     def postgres_sum(self, where: str) -> str:
-        """Number of rows, and their checksum."""
-        number = f"('x' || substr({self._postgres_hash}, 1, 15))::bit(60)::bigint"
+        """Number of rows, and the checksum of all that they hold."""
+        texts = [c.checks[0] if c.checks else c.postgres for c in self.columns]
+        number = f"('x' || substr({_postgres_hash(texts)}, 1, 15))::bit(60)::bigint"
         return f"SELECT count(*), COALESCE(sum({number}), 0) FROM {self._postgres} WHERE {where}"
 
     def doris_sum(self, where: str) -> str:
         """The same of Doris."""
-        number = f"CAST(CONV(SUBSTR({self._doris_hash}, 1, 15), 16, 10) AS LARGEINT)"
-        return f"SELECT COUNT(*), COALESCE(SUM({number}), 0) FROM {self._doris} WHERE {where}"
+        texts = [c.checks[1] if c.checks else c.doris for c in self.columns]
+        hashes = f"SELECT {_doris_hash(texts)} AS dbint_hash FROM {self._doris} WHERE {where}"
+        number = "CAST(CONV(SUBSTR(dbint_hash, 1, 15), 16, 10) AS LARGEINT)"
+        return f"SELECT COUNT(*), COALESCE(SUM({number}), 0) FROM ({hashes}) hashed"
 
     def postgres_rows(self, where: str) -> str:
-        """Of each row the key, the hash of its exact columns, and the values of the others."""
-        chosen = [*(c.postgres for c in self.keys), self._postgres_hash, *(c.postgres for c in self.by_value)]
-        return f"SELECT {', '.join(chosen)} FROM {self._postgres} WHERE {where}"
+        """Of each row, in the order of the keys: the key, the hash of its exact columns, and the values of
+        the others.
+        """
+        chosen = [*(c.postgres for c in self.keys), _postgres_hash([c.postgres for c in self.exact])]
+        order = [c.postgres_order for c in self.keys]
+        return self._rows([*chosen, *(c.postgres for c in self.by_value)], self._postgres, where, order)
 
     def doris_rows(self, where: str) -> str:
         """The same of Doris."""
-        chosen = [*(c.doris for c in self.keys), self._doris_hash, *(c.doris for c in self.by_value)]
-        return f"SELECT {', '.join(chosen)} FROM {self._doris} WHERE {where}"
+        chosen = [*(c.doris for c in self.keys), _doris_hash([c.doris for c in self.exact])]
+        order = [c.doris_order for c in self.keys]
+        return self._rows([*chosen, *(c.doris for c in self.by_value)], self._doris, where, order)
+
+    @staticmethod
+    def _rows(chosen: list[str], table: str, where: str, order: list[str]) -> str:
+        # With names of their own (no column begins with dbint_), so that ORDER BY means the table's columns.
+        named = ", ".join(f"{text} AS dbint_{n}" for n, text in enumerate(chosen))
+        return f"SELECT {named} FROM {table} WHERE {where} ORDER BY {', '.join(order)}"
+
+    def place(self, row: Sequence[Any]) -> tuple[Any, ...]:
+        """What puts such rows into the order of their keys, on both sides."""
+        return tuple(column.place(text) for column, text in zip(self.keys, row, strict=False))
 
     def postgres_values(self, keys: Sequence[tuple[str, ...]]) -> str:
         """Key and all values of the rows with these keys."""

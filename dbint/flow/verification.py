@@ -1,5 +1,8 @@
 """Does Doris hold what PostgreSQL holds? Counts and checksums by range of the key, then row by row.
 
+Both databases compute the checksums; rows are read only of ranges in which they differ, and pass by one after
+the other, so that neither a range nor its values have to fit into memory.
+
 Both sides go on changing while they are compared, and Doris is a little behind. So what differs is a
 suspicion, which is looked at again until it is the same on both sides or ``settle`` seconds have passed. What
 is left is a difference; it is repaired through the flow itself: rows are sent anew as messages, with a
@@ -11,7 +14,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from heapq import merge
+from itertools import groupby, islice
 from typing import Any, Literal
 
 import psycopg
@@ -68,8 +72,9 @@ class Difference:
 class TableVerification:
     """What came out for one table. ``seconds`` is what it took, ``repaired`` the rows that were sent anew.
 
-    ``differences`` holds the first ones, ``found`` counts all. ``by_value`` names columns that have no
-    checksum and were compared value by value.
+    ``differences`` holds the first ones, ``found`` counts all. ``ranges_read`` are those whose checksums
+    differed, ``suspicious_ranges`` those of them with rows that did. ``by_value`` names columns whose
+    checksums may differ where the values are the same: these are then compared one by one.
     """
 
     source: str
@@ -77,6 +82,7 @@ class TableVerification:
     rows_source: int = 0
     rows_target: int = 0
     ranges: int = 0
+    ranges_read: int = 0
     suspicious_ranges: int = 0
     found: int = 0
     differences: tuple[Difference, ...] = ()
@@ -103,12 +109,14 @@ class _Suspects:
     keys: dict[Key, None] = field(default_factory=dict)
     more: int = 0
 
-    def add(self, keys: Iterable[Key]) -> None:
-        for key in keys:
-            if len(self.keys) < self.most:
-                self.keys[key] = None
-            elif key not in self.keys:
-                self.more += 1
+    def add(self, key: Key) -> None:
+        if len(self.keys) < self.most:
+            self.keys[key] = None
+        elif key not in self.keys:
+            self.more += 1
+
+    def __len__(self) -> int:
+        return len(self.keys) + self.more
 
 
 def verify(
@@ -213,46 +221,48 @@ class _Verifier:
         bounds = [tuple(row) for row in self._postgres.execute(self._table.boundaries(self._chunk_rows))]
         lows: list[Key | None] = [None, *bounds]
         highs: list[Key | None] = [*bounds, None]
-        rows_source = rows_target = suspicious = 0
+        rows_source = rows_target = read = suspicious = 0
         for number, (low, high) in enumerate(zip(lows, highs, strict=True)):
             in_postgres, in_doris = self._table.within(low, high)
             source = self._postgres.execute(self._table.postgres_sum(in_postgres)).fetchone()
             target = self._query(self._table.doris_sum(in_doris))[0]
             left, right = tuple(map(int, source or (0, 0))), tuple(map(int, target))
             rows_source, rows_target = rows_source + left[0], rows_target + right[0]
-            differs = left != right
-            if differs or self._table.by_value:
-                before = len(self._suspects.keys)
+            outcome = ""
+            if left != right:
+                read += 1
+                before = len(self._suspects)
                 self._compare_rows(in_postgres, in_doris)
-                differs = differs or len(self._suspects.keys) > before
-            suspicious += differs
+                differs = len(self._suspects) > before
+                suspicious += differs
+                outcome = ", differs" if differs else ", the same row by row"
             self._say(
                 f"{self._mapping.source}: range {number + 1} of {len(lows)}, {left[0]} rows, "
-                f"{right[0]} in Doris{', differs' if differs else ''}"
+                f"{right[0]} in Doris{outcome}"
             )
         self._result = replace(
             self._result,
             rows_source=rows_source,
             rows_target=rows_target,
             ranges=len(lows),
+            ranges_read=read,
             suspicious_ranges=suspicious,
         )
 
     def _compare_rows(self, in_postgres: str, in_doris: str) -> None:
-        """Which rows of a range are not the same: PostgreSQL's are held, Doris' pass by."""
-        keys = len(self._table.keys)
-        rows = {
-            tuple(row[:keys]): row[keys:]
-            for row in self._postgres.execute(self._table.postgres_rows(in_postgres))
-        }
-        with self._doris.cursor(pymysql.cursors.SSCursor) as cursor:
-            cursor.execute(self._table.doris_rows(in_doris))
-            for row in cursor:
-                key = tuple(row[:keys])
-                mine = rows.pop(key, None)
-                if mine is None or mine[0] != row[keys] or not self._same_values(mine[1:], row[keys + 1 :]):
-                    self._suspects.add([key])
-        self._suspects.add(rows)
+        """Which rows of a range are not the same. Both sides come in the order of the key."""
+        keys, place = len(self._table.keys), self._table.place
+        with self._postgres.cursor() as mine, self._doris.cursor(pymysql.cursors.SSCursor) as theirs:
+            theirs.execute(self._table.doris_rows(in_doris))
+            left = mine.stream(self._table.postgres_rows(in_postgres))
+            for _, found in groupby(merge(left, theirs, key=place), key=place):
+                rows = list(found)
+                if len(rows) != 2 or not self._same_row(*(row[keys:] for row in rows)):
+                    self._suspects.add(tuple(rows[0][:keys]))
+
+    def _same_row(self, left: Sequence[Any], right: Sequence[Any]) -> bool:
+        """Hash and values, PostgreSQL's first: where both have a key, the merge takes its row first."""
+        return bool(left[0] == right[0]) and self._same_values(left[1:], right[1:])
 
     def _same_values(self, left: Sequence[Any], right: Sequence[Any]) -> bool:
         return all(column.same(a, b) for column, a, b in zip(self._table.by_value, left, right, strict=True))

@@ -25,6 +25,13 @@ def test_arrays(doris: Client) -> None:
         (2, "[4]", '["é"]', None, None, "[]"),
         (3, None, "[]", None, None, None),
     ]
+    # sql-functions/scalar-functions/array-functions/array-join.md
+    joined = "ARRAY_JOIN(n, '-'), ARRAY_JOIN(n, '-', 'x'), ARRAY_JOIN(s, '')"
+    assert doris.rows(f"SELECT {joined} FROM t ORDER BY id") == [
+        ("1-3", "1-x-3", "ab,c"),
+        ("4", "4", "é"),
+        (None, None, ""),
+    ]
     assert [row[1] for row in doris.rows("DESC t")] == [
         "int",
         "array<int>",

@@ -83,7 +83,7 @@ def _text(table: TableVerification) -> Iterator[str]:
     outcome = "the same" if table.same else f"{table.found} rows differ"
     yield (
         f"  {table.source}: {outcome}{sent} ({table.rows_source:,} rows, {table.rows_target:,} in "
-        f"{table.target}; {table.ranges} ranges, {table.seconds:.1f} s)"
+        f"{table.target}; {table.ranges} ranges, {table.ranges_read} read row by row; {table.seconds:.1f} s)"
     )
     for difference in table.differences[:_SHOWN]:
         yield f"    {difference}"
