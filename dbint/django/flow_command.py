@@ -1,9 +1,12 @@
-"""What the commands about flows have in common: which flow, text or JSON, and the exit code."""
+"""What the commands about flows have in common: which flow, text or JSON, the exit code, and signals."""
 
 import json
+import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
@@ -30,6 +33,24 @@ class Report:
     document: dict[str, Any]
     well: bool
     metrics: Iterable[Metric] = field(default=())
+
+
+@contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT call ``stop``, which must take no lock: it runs between any two steps of the main
+    thread. A second one ends the process at once.
+    """
+
+    def first(number: int, _frame: FrameType | None) -> None:
+        stop()
+        signal.signal(number, signal.SIG_DFL)  # the next one is meant
+
+    before = {number: signal.signal(number, first) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class FlowCommand(BaseCommand):
@@ -66,28 +87,33 @@ class FlowCommand(BaseCommand):
         raise NotImplementedError
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        documents: list[dict[str, Any]] = []
-        metrics: list[Metric] = []
-        well = True
         try:
-            for config in self._configs(options["flow"]):
-                report = self.report(config, options)
-                well = well and report.well
-                documents.append(report.document)
-                metrics += report.metrics
-                if options["format"] == "text":
-                    self.stdout.write("\n".join(report.lines))
+            well = self.say(options)
         except (Error, ImproperlyConfigured) as error:
             if options["traceback"]:
                 raise
             self.stderr.write(self.style.ERROR(" ".join(str(error).split())))
             sys.exit(COULD_NOT_RUN)
+        if not well:
+            sys.exit(1)
+
+    def say(self, options: dict[str, Any]) -> bool:
+        """Write what there is to say about the flows; whether all is well."""
+        documents: list[dict[str, Any]] = []
+        metrics: list[Metric] = []
+        well = True
+        for config in self._configs(options["flow"]):
+            report = self.report(config, options)
+            well = well and report.well
+            documents.append(report.document)
+            metrics += report.metrics
+            if options["format"] == "text":
+                self.stdout.write("\n".join(report.lines))
         if options["format"] == "json":
             self.stdout.write(json.dumps({"flows": documents, "ok": well}, indent=2, default=str))
         if options["format"] == "openmetrics":
             self.stdout.write(as_openmetrics(metrics))
-        if not well:
-            sys.exit(1)
+        return well
 
     def _configs(self, name: str | None) -> Iterator[FlowConfig]:
         names = [name] if name else flow_names()

@@ -28,7 +28,6 @@ from dbint.errors import (
 from dbint.flow.config import FlowConfig, Mode
 from dbint.flow.mapping import PLACEHOLDER, TableMapping
 from dbint.flow.positions import parse_lsn
-from dbint.flow.source import SourceTable
 
 CONNECTOR_CLASS = "io.debezium.connector.postgresql.PostgresConnector"
 _SNAPSHOT_MODES: dict[Mode, str] = {
@@ -139,32 +138,6 @@ def _excluded(config: FlowConfig) -> str:
     )
 
 
-def connect_refusals(table: SourceTable, mapping: TableMapping) -> list[str]:
-    """What the embedded engine can and this one cannot: Debezium writes it so that something is lost."""
-    found = []
-    large = [column.source for column in mapping.columns if column.toast]
-    alter = f'ALTER TABLE "{table.schema}"."{table.name}" REPLICA IDENTITY'
-    if large and table.identity != "full":
-        found.append(
-            f"{mapping.source}: an UPDATE leaves out large values that it does not change "
-            f"({', '.join(large)}), and what Debezium writes in their place (a placeholder, or null) Routine "
-            f"Load would write over them. {alter} FULL; or leave them out (exclude); or take the embedded one"
-        )
-    elif table.identity == "index":
-        found.append(
-            f"{mapping.source}: with REPLICA IDENTITY USING INDEX Debezium's deletes do not have the primary "
-            f"key. {alter} DEFAULT"
-        )
-    mapped = {column.source for column in mapping.columns}
-    found += [
-        f"{mapping.source}.{column.name}: Debezium leaves {column.type} out, or makes null of it. Leave it "
-        "out (exclude), or use the embedded engine"
-        for column in table.columns
-        if column.name in mapped and (column.element in ("money", "interval") or column.element_enum)
-    ]
-    return found
-
-
 def sink_connector_config(config: FlowConfig, mapping: TableMapping) -> dict[str, str]:
     """A configuration of the Doris Kafka connector (org.apache.doris.kafka.connector) for one table, as
     another way from Kafka to Doris than Routine Load.
@@ -230,6 +203,10 @@ class ConnectorStatus:
     @property
     def has_failed(self) -> bool:
         return "FAILED" in (self.state, *self.tasks)
+
+    def __str__(self) -> str:
+        why = f": {self.error}" if self.error else ""
+        return f"connector {self.name} is {self.state}, its tasks {', '.join(self.tasks) or 'none'}{why}"
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "state": self.state, "tasks": list(self.tasks), "error": self.error}

@@ -6,8 +6,8 @@ publication, Routine Load jobs, connector: what reads is there before what write
 """
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,19 +21,17 @@ from dbint.flow.connect import (
     ConnectorStatus,
     ConnectRequestError,
     KafkaConnect,
-    connect_refusals,
     connector_config,
     connector_name,
     first_offset,
     masked,
 )
 from dbint.flow.mapping import TableMapping
-from dbint.flow.plan import plan
+from dbint.flow.plan import load_mappings, plan
 from dbint.flow.positions import format_lsn
 from dbint.flow.routine_load import Job, RoutineLoads, job_name
 from dbint.flow.slots import SlotState, read_slot
 from dbint.flow.snapshot import SCHEMA_SQL, read_progress
-from dbint.flow.source import read_table
 from dbint.flow.topics import make_topic
 from dbint.kafka import KafkaAdmin
 from dbint.kafka.admin import UNKNOWN_TOPIC
@@ -83,18 +81,37 @@ class Status:
 
 @dataclass(slots=True)
 class _Restarts:
-    """How often the connector was started again: a pause between two that doubles, and an end to them."""
+    """How often the connector was started again: a pause between two that doubles, and an end to them.
+
+    A connector that has run for as long as the longest of the pauses has recovered.
+    """
 
     most: int = 5
     count: int = 0
     next_at: float = 0.0
+    running_since: float | None = None
+
+    @property
+    def are_used_up(self) -> bool:
+        return self.count >= self.most
 
     def may(self, now: float) -> bool:
-        return self.count < self.most and now >= self.next_at
+        self.running_since = None
+        return not self.are_used_up and now >= self.next_at
 
     def note(self, now: float) -> None:
         self.count += 1
-        self.next_at = now + 5.0 * 2**self.count
+        self.next_at = now + self._pause(self.count)
+
+    def note_running(self, now: float) -> None:
+        if self.running_since is None:
+            self.running_since = now
+        if now - self.running_since >= self._pause(self.most):
+            self.count = 0
+
+    @staticmethod
+    def _pause(count: int) -> float:
+        return 5.0 * 2.0**count
 
 
 @dataclass(slots=True)
@@ -141,22 +158,12 @@ class Deployment:
     def _tables(self) -> list[TableMapping]:
         """The mappings; Doris' tables must be there as they ask for it."""
         made = plan(self.config)
-        if made.errors:
-            raise ConfigurationError(f"flow {self.config.name} cannot run: " + "; ".join(made.errors))
+        mappings = made.mappings()
         if made.statements:
             raise ConfigurationError(
                 f"Doris' tables are not as flow {self.config.name} needs them: manage.py flow_plan "
                 f"{self.config.name} "
                 "shows what is missing, with --apply it is made"
-            )
-        mappings = made.mappings()
-        with closing(self.config.source.connect()) as connection:
-            refusals = [
-                text for m in mappings for text in connect_refusals(read_table(connection, m.source), m)
-            ]
-        if refusals:
-            raise ConfigurationError(
-                f"flow {self.config.name} cannot run on Kafka Connect: " + "; ".join(refusals)
             )
         return mappings
 
@@ -350,7 +357,7 @@ class Deployment:
             self._do("stop", f"connector {name}", "", lambda: self._stop_connector(connect, name))
         self._note_first_load(connect, name)
         with RoutineLoads(self.config) as jobs:
-            for mapping in plan(self.config).mappings():
+            for mapping in load_mappings(self.config):
                 job = jobs.job(mapping)
                 if job is not None and job.state != "PAUSED":
                     self._do("pause", f"Routine Load job {job.name}", "", partial(jobs.pause, job, mapping))
@@ -403,7 +410,7 @@ class Deployment:
             )
             self._do("remove", f"connector {name}", "", lambda: connect("DELETE", f"/connectors/{name}"))
         with RoutineLoads(self.config) as jobs:
-            for mapping in plan(self.config).mappings():
+            for mapping in load_mappings(self.config):
                 job = jobs.job(mapping)
                 if job is not None:
                     self._do("stop", f"Routine Load job {job.name}", "", partial(jobs.stop, job, mapping))
@@ -412,7 +419,7 @@ class Deployment:
     def resume(self) -> list[Step]:
         """Resume the jobs that are paused, whatever the reason: a person has looked at it."""
         with RoutineLoads(self.config) as jobs:
-            for mapping in plan(self.config).mappings():
+            for mapping in load_mappings(self.config):
                 job = jobs.job(mapping)
                 if job is not None and job.state == "PAUSED":
                     self._do(
@@ -427,67 +434,81 @@ class Deployment:
 
     def status(self) -> Status:
         """How it is; never raises for a server that is away, but says so."""
-        config, problems = self.config, []
+        config = self.config
         name = connector_name(config)
+        problems: list[str] = []
         connector = ConnectorStatus(name, "UNKNOWN")
         jobs: list[Job] = []
         slot = None
-        try:
+        with _noted(problems):
             connector = KafkaConnect.of(config).status(name)
-            if not connector.is_running:
-                why = f": {connector.error}" if connector.error else ""
-                problems.append(
-                    f"connector {name} is {connector.state}, its tasks {_list(connector.tasks)}{why}"
-                )
-        except Error as error:
-            problems.append(str(error))
-        try:
-            with closing(config.source.connect()) as connection:
-                slot = read_slot(connection, config.slot)
-            if slot is None:
-                problems.append(f"there is no slot {config.slot}")
-            elif slot.lost:
-                problems.append(f"slot {config.slot} was invalidated by the server")
-            elif slot.retained > config.lag_warning_bytes:
-                problems.append(
-                    f"the server keeps {slot.retained >> 20} MiB of its log for slot {config.slot}"
-                )
-            with RoutineLoads(config) as loads:
-                jobs = loads.status(plan(config).mappings())
-        except Error as error:
-            problems.append(str(error))
+            problems += self._connector_problems(connector)
+        with _noted(problems), closing(config.source.connect()) as connection:
+            slot = read_slot(connection, config.slot)
+            problems += self._slot_problems(slot)
+        with _noted(problems), RoutineLoads(config) as loads:
+            jobs = loads.status(load_mappings(config))
         problems += [
             f"job {job.name} of {job.table} is {job.state}: {job.reason or job.cause}. {job.advice}"
             + (f" (errors: {', '.join(job.error_urls)})" if job.error_urls else "")
             for job in jobs
             if not job.is_well
         ]
-        return Status(config.name, connector, tuple(jobs), slot, tuple(problems))
+        # One server that is away is in the way of more than one question.
+        return Status(config.name, connector, tuple(jobs), slot, tuple(dict.fromkeys(problems)))
+
+    def _connector_problems(self, connector: ConnectorStatus) -> Iterator[str]:
+        if connector.is_running:
+            return
+        yield str(connector)
+        if connector.has_failed and self._restarts.are_used_up:
+            yield (
+                f"connector {connector.name} was started again {self._restarts.count} times and failed each "
+                "time: it is left as it is. Mend the cause, then flow_deploy starts it again"
+            )
+
+    def _slot_problems(self, slot: SlotState | None) -> Iterator[str]:
+        if slot is None:
+            yield f"there is no slot {self.config.slot}"
+        elif slot.lost:
+            yield f"slot {slot.name} was invalidated by the server"
+        elif slot.retained > self.config.lag_warning_bytes:
+            yield f"the server keeps {slot.retained >> 20} MiB of its log for slot {slot.name}"
 
     def mend(self, status: Status) -> list[Step]:
         """Do what can be done without a person: start failed tasks again, a few times, with growing pauses.
 
-        Jobs that Doris pauses for a passing reason it resumes by itself; others wait for a person.
+        What hinders it is a step, too. Jobs that Doris pauses for a passing reason it resumes by itself;
+        others wait for a person.
         """
         before = len(self.steps)
         now = time.monotonic()
-        if status.connector.has_failed and self._restarts.may(now):
-            self._restarts.note(now)
-            connect = KafkaConnect.of(self.config)
-            name = status.connector.name
-            self._do("restart", f"connector {name}", status.connector.error, lambda: restart(connect, name))
-        elif status.connector.is_running:
-            self._restarts = _Restarts()
+        if status.connector.is_running:
+            self._restarts.note_running(now)
+        elif status.connector.has_failed and self._restarts.may(now):
+            subject = f"connector {status.connector.name}"
+            try:
+                restart(KafkaConnect.of(self.config), status.connector.name)
+            except Error as error:
+                self.steps.append(Step("could not restart", subject, str(error)))
+            else:
+                self._restarts.note(now)
+                self.steps.append(Step("restart", subject, status.connector.error))
         return self.steps[before:]
+
+
+@contextmanager
+def _noted(problems: list[str]) -> Iterator[None]:
+    """A server that does not answer, or refuses, is a problem that is told."""
+    try:
+        yield
+    except (Error, psycopg.Error) as error:
+        problems.append(" ".join(str(error).split()))
 
 
 def restart(connect: KafkaConnect, name: str) -> None:
     """Start what has failed of a connector again."""
     connect("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true")
-
-
-def _list(words: Sequence[str]) -> str:
-    return ", ".join(words) or "none"
 
 
 def _without_secrets(statement: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import pymysql
 
 from dbint.doris.names import quote_name
-from dbint.doris.show_create import TableDefinition, parse_create_table
+from dbint.doris.show_create import ColumnDefinition, TableDefinition, parse_create_table
 from dbint.errors import ConfigurationError, DatabaseError, DeadlineError
 from dbint.flow.mapping import SEQUENCE, TableMapping
 from dbint.flow.types import can_widen, holds, normal_type
@@ -74,6 +74,7 @@ def evolve(mapping: TableMapping, actual: TableDefinition | None) -> Evolution:
         return Evolution((Change("the table is new", mapping.create_table(if_not_exists=False)),))
     found = _Found()
     _compare_table(mapping, actual, found)
+    new = []
     for column in mapping.columns:
         there = actual.column(column.name)
         if there is None:
@@ -85,32 +86,40 @@ def evolve(mapping: TableMapping, actual: TableDefinition | None) -> Evolution:
                     f"ALTER TABLE {mapping.target} ADD COLUMN {mapping.column_definition(column)}",
                 )
             )
-            found.notes.append(
-                f"column {column.name} is NULL in the rows that are there: PostgreSQL sends no change for a "
-                "default that a new column brings to old rows. flow_verify --repair loads them anew"
-            )
+            new.append(column.name)
             continue
-        _compare_type(mapping, column.name, column.type, there.type, found)
+        _compare_type(mapping, column.name, column.type, there, found)
         if not there.nullable and column.name not in mapping.key:
             found.refusals.append(
                 f"column {there.name} is NOT NULL in Doris, and a delete has no value for it: {_REBUILD}"
             )
+    if new:
+        found.notes.append(
+            f"{_are(new)} NULL in the rows that are there: PostgreSQL sends no change for a default that a "
+            "new column brings to old rows. flow_verify --repair loads them anew"
+        )
+    alone = []
     known = {column.name.lower() for column in mapping.columns} | {SEQUENCE}
     for there in actual.columns:
         if there.name.lower() in known:
             continue
         if there.nullable or there.default is not None:
-            found.notes.append(
-                f"column {there.name} is in Doris alone: it stays, and new rows leave it out. After a RENAME "
-                f"in PostgreSQL: ALTER TABLE {mapping.target} RENAME COLUMN {quote_name(there.name)} <new>, "
-                "before the new one is added"
-            )
+            alone.append(there.name)
         else:
             found.refusals.append(
                 f"column {there.name} is in Doris alone, and NOT NULL without a default, so no row can be "
                 f"loaded: ALTER TABLE {mapping.target} DROP COLUMN {quote_name(there.name)}"
             )
+    if alone:
+        found.notes.append(
+            f"{_are(alone)} in Doris alone: new rows say nothing of it. After a RENAME in PostgreSQL: ALTER "
+            f"TABLE {mapping.target} RENAME COLUMN {quote_name(alone[0])} <new>, before the new one is added"
+        )
     return Evolution(tuple(found.changes), tuple(found.refusals), tuple(found.notes))
+
+
+def _are(columns: list[str]) -> str:
+    return f"column {columns[0]} is" if len(columns) == 1 else f"columns {', '.join(columns)} are"
 
 
 def _compare_table(mapping: TableMapping, actual: TableDefinition, found: _Found) -> None:
@@ -138,24 +147,30 @@ def _compare_table(mapping: TableMapping, actual: TableDefinition, found: _Found
         )
 
 
-def _compare_type(mapping: TableMapping, name: str, wanted: str, actual: str, found: _Found) -> None:
+def _compare_type(
+    mapping: TableMapping, name: str, wanted: str, there: ColumnDefinition, found: _Found
+) -> None:
+    actual = there.type
     if holds(actual, wanted):
         return
     if name in mapping.key:
         found.refusals.append(f"key column {name} is {actual} in Doris and has to be {wanted}: {_REBUILD}")
         return
-    if can_widen(actual, wanted):
-        found.changes.append(
-            Change(
-                f"column {name} is widened from {actual} to {wanted}",
-                f"ALTER TABLE {mapping.target} MODIFY COLUMN {quote_name(name)} {wanted} NULL",
-            )
+    if not can_widen(actual, wanted):
+        found.refusals.append(
+            f"column {name} is {actual} in Doris and would have to be {wanted}: Doris cannot change it "
+            f"without losing something. {_REBUILD}"
         )
         return
-    found.refusals.append(
-        f"column {name} is {actual} in Doris and would have to be {wanted}: Doris cannot change it without "
-        f"losing something. {_REBUILD}"
-    )
+    modify = f"ALTER TABLE {mapping.target} MODIFY COLUMN {quote_name(name)} {wanted} NULL"
+    if there.default is not None:
+        # Only the type may change, says the manual; whether a default is an expression, SHOW does not say.
+        found.refusals.append(
+            f"column {name} is {actual} in Doris and has to be {wanted}; it has a default there, which the "
+            f"statement has to repeat: {modify} DEFAULT … ({there.default}), then plan again"
+        )
+        return
+    found.changes.append(Change(f"column {name} is widened from {actual} to {wanted}", modify))
 
 
 def apply(

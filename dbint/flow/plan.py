@@ -1,11 +1,12 @@
 """What a flow will make of its tables, before it does: mappings, DDL, and what speaks against them.
 
-Nothing is narrowed silently. What Doris can hold exactly is mapped; what it cannot is refused, with what to
-do about it; what is exact and yet surprises (text instead of a number, UTC instead of a zone) is a warning.
+Nothing is narrowed silently. What Doris can hold exactly is mapped; what it cannot, or what the flow's engine
+would lose on the way, is refused, with what to do about it; what is exact and yet surprises (text instead of
+a number, UTC instead of a zone) is a warning.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -15,8 +16,10 @@ from dbint.doris.replicas import replicas_for
 from dbint.doris.show_create import partition_shape
 from dbint.errors import ConfigurationError
 from dbint.flow.config import Engine, FlowConfig, TableOptions
+from dbint.flow.connect import KafkaConnect, connector_config
 from dbint.flow.evolution import Evolution, apply, current_definition, evolve
 from dbint.flow.mapping import ColumnMapping, TableMapping
+from dbint.flow.routine_load import broker_properties
 from dbint.flow.source import SourceColumn, SourceTable, read_table
 from dbint.flow.types import Unmappable, target_type
 
@@ -33,15 +36,31 @@ _OWNED_PROPERTIES = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about a table or column that has to be known before the flow begins."""
+    """Something that has to be known before the flow begins, about a table (``where`` is ``schema.table``) or
+    ``columns`` of it, or about what else ``where`` says.
+
+    A table has one of each kind: what is the same for several columns names them all, and what is the same
+    for several tables has the same ``text`` and ``advice``.
+    """
 
     level: Level
     where: str
     text: str
     advice: str = ""
+    columns: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """What it is about."""
+        return f"{self.where} ({', '.join(self.columns)})" if self.columns else self.where
+
+    @property
+    def said(self) -> str:
+        """The text with the advice."""
+        return self.text + (f". {self.advice[0].upper()}{self.advice[1:]}" if self.advice else "")
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.text}" + (f". {self.advice}" if self.advice else "")
+        return f"{self.place}: {self.said}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +153,7 @@ def plan(config: FlowConfig) -> Plan:
         made = [(name, *plan_source(config, postgres, name)) for name in config.tables]
     own += _same_targets([mapping for _, mapping, _, _ in made if mapping is not None])
     if config.engine == "connect":
-        own.append(
-            Finding(
-                "warning",
-                "engine connect",
-                "a TRUNCATE in PostgreSQL does not reach Doris: Debezium tells one partition alone",
-                "Use DELETE, or the embedded engine",
-            )
-        )
+        own += connect_findings(config)
     tables = []
     replicas = config.target.replication_num or replicas_for(config.target.alive_backends())
     doris = config.target.connect()
@@ -214,6 +226,28 @@ def source_findings(connection: psycopg.Connection[Any]) -> list[Finding]:
     return found
 
 
+def connect_findings(config: FlowConfig) -> list[Finding]:
+    """What of a flow's settings keeps it from Kafka Connect and Routine Load, and what those leave out."""
+    found = []
+    needs: list[Callable[[FlowConfig], object]] = [connector_config, broker_properties]
+    if config.connect_url:
+        needs.append(KafkaConnect.of)
+    for need in needs:
+        try:
+            need(config)
+        except ConfigurationError as error:
+            found.append(Finding("error", "engine connect", str(error)))
+    found.append(
+        Finding(
+            "warning",
+            "engine connect",
+            "a TRUNCATE in PostgreSQL does not reach Doris: Debezium tells one partition alone",
+            "Use DELETE, or the embedded engine",
+        )
+    )
+    return found
+
+
 def _same_targets(mappings: Sequence[TableMapping]) -> list[Finding]:
     seen: dict[str, str] = {}
     found = []
@@ -237,19 +271,20 @@ class _Maker:
     def __init__(self, table: SourceTable, options: TableOptions, engine: Engine) -> None:
         self.table, self.options, self.engine = table, options, engine
         self.toasted = () if table.identity == "full" else table.toasted
-        self.findings: list[Finding] = []
-        self.warnings: dict[str, list[str]] = {}
-        """What there is to know of types, with the columns that it is about."""
+        self._found: dict[tuple[Level, str, str], list[str]] = {}
 
-    def error(self, text: str, advice: str = "", column: str = "") -> None:
-        self._find("error", text, advice, column)
+    @property
+    def findings(self) -> list[Finding]:
+        return [
+            Finding(level, self.table.full_name, text, advice, tuple(columns))
+            for (level, text, advice), columns in self._found.items()
+        ]
 
-    def warn(self, text: str, advice: str = "", column: str = "") -> None:
-        self._find("warning", text, advice, column)
+    def error(self, text: str, advice: str = "", columns: Iterable[str] = ()) -> None:
+        self._found.setdefault(("error", text, advice), []).extend(columns)
 
-    def _find(self, level: Level, text: str, advice: str, column: str) -> None:
-        where = f"{self.table.full_name}.{column}" if column else self.table.full_name
-        self.findings.append(Finding(level, where, text, advice))
+    def warn(self, text: str, advice: str = "", columns: Iterable[str] = ()) -> None:
+        self._found.setdefault(("warning", text, advice), []).extend(columns)
 
     def make(self, topic: str, database: str) -> TableMapping:
         table, options = self.table, self.options
@@ -261,8 +296,6 @@ class _Maker:
         ordered = [by_name[name] for name in table.key if name in by_name]
         ordered += [column for column in columns if column.name not in table.key]
         mapped = [made for column in ordered if (made := self._column(column)) is not None]
-        for warning, about in self.warnings.items():
-            self.warn(f"{', '.join(about)}: {warning}")
         self._check_toast(mapped)
         self._check_layout(mapped)
         return TableMapping(
@@ -305,10 +338,10 @@ class _Maker:
                 self.error(f"columns {other} and {column.name} are one to Doris", "Leave one out (exclude)")
             if column.name.lower().startswith("dbint_"):
                 self.error(
-                    "names that begin with dbint_ are the flow's own", "Leave it out (exclude)", column.name
+                    "names that begin with dbint_ are the flow's own", "Leave it out (exclude)", [column.name]
                 )
             if column.name.startswith("__DORIS_") or '"' in column.name or "\\" in column.name:
-                self.error("Doris cannot load a column of that name", "Leave it out (exclude)", column.name)
+                self.error("Doris cannot load a column of that name", "Leave it out (exclude)", [column.name])
         if owned := sorted(set(self.options.properties) & set(_OWNED_PROPERTIES)):
             self.error(f"properties {', '.join(owned)} are the flow's own")
 
@@ -339,8 +372,9 @@ class _Maker:
             self.error(f"the key's column {', '.join(in_key)} is generated, and is not in the commit log")
         elif generated:
             self.warn(
-                f"generated columns stay behind: {', '.join(generated)}",
+                "generated columns stay behind",
                 "PostgreSQL does not send them; compute them in Doris, such as in a view",
+                generated,
             )
 
     def _column(self, column: SourceColumn) -> ColumnMapping | None:
@@ -348,18 +382,16 @@ class _Maker:
         try:
             found = target_type(column, in_key=in_key, chosen=self.options.types.get(column.name, ""))
         except Unmappable as unmappable:
-            self.error(unmappable.why, unmappable.advice, column.name)
+            self.error(unmappable.why, unmappable.advice, [column.name])
             return None
-        if self.engine == "connect" and column.element_enum:
+        if self.engine == "connect" and (column.element in ("money", "interval") or column.element_enum):
             self.error(
-                "Debezium sends an array of an enum as null where an element is quoted",
-                f"Leave it out (exclude={column.name!r}), or take the embedded engine",
-                column.name,
+                f"Debezium leaves {column.type} out, or makes null of it",
+                "Leave it out (exclude), or take the embedded engine",
+                [column.name],
             )
         if found.warning:
-            self.warnings.setdefault(found.warning, []).append(
-                f"{column.name} ({column.type} -> {found.type})"
-            )
+            self.warn(found.warning, columns=[column.name])
         return ColumnMapping(
             source=column.name,
             source_type=column.type,
@@ -370,17 +402,27 @@ class _Maker:
         )
 
     def _check_toast(self, mapped: list[ColumnMapping]) -> None:
+        """Of rows with large values, what the engine makes of those that a change does not send."""
         large = [column.name for column in mapped if column.toast]
-        if not large:
-            return
-        left_out = f"an UPDATE leaves out large values that it does not change ({', '.join(large)})"
-        alter = f'ALTER TABLE "{self.table.schema}"."{self.table.name}" REPLICA IDENTITY FULL'
-        if self.engine == "connect":
-            self.error(f"{left_out}, and Routine Load would store placeholders or NULL", alter)
-        else:
+        left_out = "an UPDATE leaves out large values that it does not change"
+        alter = f'ALTER TABLE "{self.table.schema}"."{self.table.name}" REPLICA IDENTITY'
+        if large and self.engine == "connect":
+            self.error(
+                f"{left_out}, and what Debezium writes in their place (a placeholder, or null) Routine Load "
+                "would write over them",
+                f"{alter} FULL; or leave them out (exclude); or take the embedded engine",
+                large,
+            )
+        elif large:
             self.warn(
                 f"{left_out}: such rows are loaded as partial updates, which are slower",
-                f"{alter} sends all values, for more of PostgreSQL's log",
+                "ALTER TABLE … REPLICA IDENTITY FULL sends all values, for more of PostgreSQL's log",
+                large,
+            )
+        elif self.engine == "connect" and self.table.identity == "index":
+            self.error(
+                "with REPLICA IDENTITY USING INDEX Debezium's deletes do not have the primary key",
+                f"{alter} DEFAULT",
             )
 
     def _check_layout(self, mapped: list[ColumnMapping]) -> None:

@@ -106,6 +106,24 @@ class Job:
         }
 
 
+def broker_properties(config: FlowConfig) -> dict[str, str]:
+    """How Doris' backends reach the brokers: properties of FROM KAFKA. Raises ConfigurationError."""
+    given = config.kafka("consumer")
+    found = {"kafka_broker_list": str(given.get("bootstrap.servers", ""))}
+    if not found["kafka_broker_list"]:
+        raise ConfigurationError(f"flow {config.name}: Kafka's address is not configured")
+    for name, value in given.items():
+        if value is None or not name.startswith(_PASSED_ON):
+            continue
+        if name in _FILES and not str(value).startswith("FILE:"):
+            raise ConfigurationError(
+                f"flow {config.name}: {name} is a file here, and Doris' backends cannot read it: upload it "
+                f"with CREATE FILE and give {name} as FILE:<its name>"
+            )
+        found[f"property.{'sasl.mechanism' if name == 'sasl.mechanisms' else name}"] = str(value)
+    return found
+
+
 class RoutineLoads:
     """The jobs of a flow, over a MySQL connection of its own. Raises DatabaseError for what Doris refuses."""
 
@@ -188,7 +206,7 @@ class RoutineLoads:
         """CREATE ROUTINE LOAD. ``offsets`` are where each partition is begun; ``start`` is for all others."""
         config = self.config
         clauses = mapping.routine_load_clauses()
-        source = {**self._kafka(), "kafka_topic": mapping.topic}
+        source = {**broker_properties(config), "kafka_topic": mapping.topic}
         if offsets:
             source["kafka_partitions"] = ",".join(str(partition) for partition in sorted(offsets))
             source["kafka_offsets"] = ",".join(str(offset) for _, offset in sorted(offsets.items()))
@@ -212,28 +230,10 @@ class RoutineLoads:
             "max_batch_size": str(min(_LARGEST_SIZE, max(_LEAST_SIZE, config.batch_bytes))),
         }
 
-    def _kafka(self) -> dict[str, str]:
-        """The properties of FROM KAFKA that say how the brokers are reached, from Doris' backends."""
-        given = self.config.kafka("consumer")
-        found = {"kafka_broker_list": str(given.get("bootstrap.servers", ""))}
-        if not found["kafka_broker_list"]:
-            raise ConfigurationError(f"flow {self.config.name}: Kafka's address is not configured")
-        for name, value in given.items():
-            if value is None or not name.startswith(_PASSED_ON):
-                continue
-            if name in _FILES and not str(value).startswith("FILE:"):
-                raise ConfigurationError(
-                    f"flow {self.config.name}: {name} is a file here, and Doris' backends cannot read it: "
-                    f"upload it with"
-                    f" CREATE FILE and give {name} as FILE:<its name>"
-                )
-            found[f"property.{'sasl.mechanism' if name == 'sasl.mechanisms' else name}"] = str(value)
-        return found
-
     def digest(self, mapping: TableMapping) -> str:
         """Of all that makes a job what it is, but where it has come to and what is secret."""
         clauses = mapping.routine_load_clauses()
-        kafka = {n: v for n, v in self._kafka().items() if "password" not in n}
+        kafka = {n: v for n, v in broker_properties(self.config).items() if "password" not in n}
         parts = [clauses.sql(), clauses.properties, self._limits(), kafka, mapping.topic, mapping.target]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

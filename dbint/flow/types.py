@@ -52,7 +52,7 @@ _LIST_ELEMENTS = {
     **dict.fromkeys(("text", "varchar", "bpchar", "uuid", "numeric", "citext", "name"), "STRING"),
     **dict.fromkeys(("inet", "cidr", "timestamp", "timestamptz", "date"), "STRING"),
 }
-_AS_TEXT = "as text: sums and comparisons need a CAST. Where all values fit, say so in types"
+_AS_TEXT = "stored as text: sums and comparisons need a CAST. Where all values fit, say so in types"
 _DATETIME = re.compile(r"DATETIME(?:\(\s*(\d)\s*\))?", re.IGNORECASE)
 _DECIMAL = re.compile(r"DECIMAL\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)", re.IGNORECASE)
 _VARCHAR = re.compile(r"(?:VAR)?CHAR\(\s*(\d+)\s*\)", re.IGNORECASE)
@@ -85,8 +85,8 @@ def target_type(column: SourceColumn, *, in_key: bool, chosen: str = "") -> Targ
     if found.type == "STRING":
         # The manual: a STRING cannot be in a key. No VARCHAR is longer than this.
         return TargetType(
-            f"VARCHAR({MAX_VARCHAR})", found.conversion, f"as VARCHAR: keys of more than {MAX_VARCHAR} bytes"
-            " are refused by Doris, and become dead letters"
+            f"VARCHAR({MAX_VARCHAR})", found.conversion, "stored as VARCHAR: Doris refuses keys of more than "
+            f"{MAX_VARCHAR} bytes, which become dead letters"
         )  # fmt: skip
     if found.type in ("FLOAT", "DOUBLE", "JSON") or found.type.startswith("ARRAY"):
         raise Unmappable(
@@ -117,12 +117,12 @@ def _of_column(column: SourceColumn) -> TargetType:
         return TargetType("DATE", "date")
     if base in ("timestamp", "timestamptz"):
         precision = modifier if 0 <= modifier <= 6 else 6
-        zone = "in UTC: DATETIME has no zone" if base == "timestamptz" else ""
+        zone = "stored in UTC: Doris' DATETIME has no zone" if base == "timestamptz" else ""
         return TargetType(f"DATETIME({precision})" if precision else "DATETIME", "", zone)
     if base == "time":
-        return TargetType("VARCHAR(15)", "time", "as text HH:MM:SS.ffffff: Doris cannot store a TIME")
+        return TargetType("VARCHAR(15)", "time", "stored as text HH:MM:SS.ffffff: Doris cannot store a TIME")
     if base == "bytea":
-        return TargetType("STRING", "", "as base64: Doris has no bytes (FROM_BASE64 reads it)")
+        return TargetType("STRING", "", "stored as base64: Doris has no bytes (FROM_BASE64 reads it)")
     if base in ("json", "jsonb", "hstore"):
         return TargetType("JSON", "", _json_warning(base))
     if base == "bit" and modifier == 1:
@@ -151,7 +151,7 @@ def _of_list(column: SourceColumn) -> TargetType:
     if element is None:
         raise Unmappable(f"an array of {column.element}", _exclude(column))
     texts = element == "STRING" and column.element in ("numeric", "timestamp", "timestamptz", "date")
-    warning = f"its {column.element} as texts" if texts else ""
+    warning = f"elements of type {column.element} are stored as texts" if texts else ""
     return TargetType(f"ARRAY<{element}>", "date_list" if column.element == "date" else "", warning)
 
 
@@ -160,8 +160,8 @@ def _json_warning(base: str) -> str:
         return ""
     kept = ", and spaces and order of the text are not kept" if base == "json" else ""
     return (
-        f"numbers beyond 64 bits and beyond a double are rounded by Doris' JSON{kept}: with types it can be a"
-        " STRING, which keeps the text"
+        f"Doris' JSON rounds numbers beyond 64 bits and beyond a double{kept}: types can make it a STRING, "
+        "which keeps the text"
     )
 
 
@@ -281,9 +281,12 @@ def can_widen(old: str, new: str) -> bool:
     """Whether ALTER TABLE … MODIFY COLUMN makes ``new`` of ``old`` without a loss.
 
     "Schema Change" of the manual: integers and FLOAT upwards, longer VARCHAR, VARCHAR to STRING, more digits
-    before the point of a DECIMAL of the same scale, more of a DATETIME's.
+    before the point of a DECIMAL of the same scale, more of a DATETIME's. A VARCHAR never becomes a CHAR
+    (ColumnType of apache/doris).
     """
     if not holds(new, old) or normal_type(old) == normal_type(new):
+        return False
+    if normal_type(new).startswith("char") and not normal_type(old).startswith("char"):
         return False
     decimals = _DECIMAL.fullmatch(normal_type(old)), _DECIMAL.fullmatch(normal_type(new))
     if decimals[0] and decimals[1]:

@@ -271,7 +271,7 @@ def test_what_is_in_the_way_is_told_and_mended(flow):
     apply_plan(config, plan(config))
     flow.connection.execute("ALTER TABLE orders REPLICA IDENTITY DEFAULT")
     with pytest.raises(
-        ConfigurationError, match=r"public.orders: an UPDATE leaves out large values .*customer"
+        ConfigurationError, match=r"public.orders \(customer.*\): an UPDATE leaves out large values"
     ):
         Deployment(config).deploy()
     flow.connection.execute("ALTER TABLE orders REPLICA IDENTITY FULL")

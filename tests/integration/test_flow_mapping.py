@@ -365,8 +365,11 @@ def test_the_other_engine_has_limits_of_its_own(stack, source, target):
     connection, schema = source
     connection.execute(f"CREATE TABLE {schema}.a (id int PRIMARY KEY, note text)")
     made = plan(config(stack, source, target, "a", engine="connect"))
-    assert "TRUNCATE" in str(made.findings[0])
-    assert "REPLICA IDENTITY FULL" in made.errors[0]
+    said = [str(finding) for finding in made.findings]
+    assert any("TRUNCATE" in text for text in said)
+    assert "engine connect: flow orders: Kafka's address is not configured" in said
+    assert "REPLICA IDENTITY FULL" in made.errors[-1]
+    assert made.errors[-1].startswith(f"{schema}.a (note): ")
 
 
 REFUSED = [
@@ -448,7 +451,7 @@ def test_large_values_of_a_key_only_identity_are_told_of(source, target):
     connection, schema = source
     connection.execute(f"CREATE TABLE {schema}.t (id int PRIMARY KEY, large text, small int)")
     _, findings = map_table(read_table(connection, f"{schema}.t"), "topic", target.database)
-    assert "(large)" in findings[0].text
+    assert findings[0].columns == ("large",)
     table = read_table(connection, f"{schema}.t")
     assert map_table(table, "topic", target.database, engine="connect")[0] is None
     connection.execute(f"ALTER TABLE {schema}.t REPLICA IDENTITY FULL")
@@ -464,7 +467,7 @@ def test_rows_that_are_never_toasted_need_no_warning(source, target):
     assert mapping is not None
     assert not any(column.toast for column in mapping.columns)
     assert [str(finding) for finding in findings] == [
-        f"{schema}.t: at (timestamp(0) with time zone -> DATETIME): in UTC: DATETIME has no zone"
+        f"{schema}.t (at): stored in UTC: Doris' DATETIME has no zone"
     ]
 
 

@@ -3,7 +3,9 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +13,9 @@ import pytest
 from dbint.errors import AuthenticationError, ConfigurationError, OperationalError, UnreachableError
 from dbint.flow.config import FlowConfig, SourceAccess, TableOptions, TargetAccess
 from dbint.flow.connect import (
+    ConnectorStatus,
     ConnectRequestError,
     KafkaConnect,
-    connect_refusals,
     connector_config,
     first_offset,
     masked,
@@ -21,6 +23,7 @@ from dbint.flow.connect import (
 )
 from dbint.flow.deployment import Deployment
 from dbint.flow.mapping import ColumnMapping, TableMapping
+from dbint.flow.plan import Finding, connect_findings, map_table
 from dbint.flow.routine_load import Job, RoutineLoads, job_name
 from dbint.flow.source import SourceColumn, SourceTable
 
@@ -130,15 +133,50 @@ def table(identity: Any, *columns: SourceColumn) -> SourceTable:
     return SourceTable(1, "public", "orders", columns, ("id",), identity, (), partitioned=False, rows=0)
 
 
+def refused(identity: Any, note: SourceColumn, **options: Any) -> list[str]:
+    """What the plan of a table with this column says against engine connect, and not against the other."""
+    number = column("id", type="int", base="int4", toastable=False, length=4)
+    given = replace(table(identity, number, note), identity_index=("id",))
+    own, other = (
+        {f for f in map_table(given, "topic", "dw", TableOptions(**options), engine)[1] if f.level == "error"}
+        for engine in ("connect", "embedded")
+    )
+    return [str(finding) for finding in own - other]
+
+
 def test_what_debezium_loses_is_refused():
-    (refusal,) = connect_refusals(table("default", column("id"), column("note")), MAPPING)
-    assert "(note)" in refusal
+    (refusal,) = refused("default", column("note"))
+    assert refusal.startswith("public.orders (note): an UPDATE leaves out large values")
     assert 'ALTER TABLE "public"."orders" REPLICA IDENTITY FULL' in refusal
-    assert connect_refusals(table("full", column("id"), column("note")), MAPPING) == []
-    (refusal,) = connect_refusals(table("full", column("note", element="money", type="money[]")), MAPPING)
-    assert refusal.startswith("public.orders.note: Debezium leaves money[] out")
-    (refusal,) = connect_refusals(table("full", column("note", element="mood", element_enum=True)), MAPPING)
+    assert refused("full", column("note")) == []
+    money = column("note", element="money", type="money[]")
+    (refusal,) = refused("full", money, types={"note": "STRING"})
+    assert refusal.startswith("public.orders (note): Debezium leaves money[] out")
+    (refusal,) = refused("full", column("note", element="mood", element_enum=True))
     assert "exclude" in refusal
+    # Either of two mends it, and they exclude each other: one is said.
+    (refusal,) = refused("index", column("note"))
+    assert "FULL" in refusal
+    (refusal,) = refused("index", column("note", type="int", base="int4", toastable=False, length=4))
+    assert refusal.endswith("REPLICA IDENTITY DEFAULT")
+
+
+def test_settings_that_keep_a_flow_from_connect_are_in_its_plan():
+    def errors(**changes: Any) -> list[str]:
+        return [finding.text for finding in connect_findings(config(**changes)) if finding.level == "error"]
+
+    assert errors() == []
+    (socket,) = errors(source=SourceAccess("alias default", lambda: {**ACCESS, "host": "/run"}))
+    assert "Debezium reads PostgreSQL over TCP" in socket
+    (file,) = errors(kafka=lambda _role: {"bootstrap.servers": "k:1", "ssl.ca.location": "/etc/ca.pem"})
+    assert "cannot read it" in file
+    (address,) = errors(connect_url="connect:8083")
+    assert "no http:// or https:// address" in address
+
+
+def test_a_finding_is_said_once_with_all_that_it_is_about():
+    finding = Finding("warning", "public.t", "it surprises", "do this", ("a", "b"))
+    assert str(finding) == "public.t (a, b): it surprises. Do this"
 
 
 def test_a_flow_of_the_other_engine_is_not_deployed():
@@ -236,6 +274,56 @@ def test_something_else_than_connect_is_told_as_such(rest):
         KafkaConnect(rest.url)("GET", "/connectors")
     with pytest.raises(UnreachableError, match=r"Kafka Connect at http://127.0.0.1:1 does not answer"):
         KafkaConnect("http://127.0.0.1:1")("GET", "/connectors")
+
+
+NOWHERE: dict[str, Any] = {
+    "source": SourceAccess("nowhere", lambda: {"host": "127.0.0.1", "port": "1"}),
+    "target": TargetAccess("nowhere", "x", [("127.0.0.1", 1)], ["http://127.0.0.1:1"], lambda: ("", "")),
+}
+
+
+def failing(rest: Any) -> None:
+    task = {"id": 0, "state": "FAILED", "trace": "java.lang.Error: it broke"}
+    status = {"connector": {"state": "RUNNING"}, "tasks": [task]}
+    rest.answers["/connectors/dbint-orders/status"] = (200, json.dumps(status))
+
+
+def test_a_connector_that_fails_again_and_again_is_left_as_it_is(rest, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("dbint.flow.deployment.time", SimpleNamespace(monotonic=lambda: now[0]))
+    restart = "/connectors/dbint-orders/restart?includeTasks=true&onlyFailed=true"
+    failing(rest)
+    deployment = Deployment(config(connect_url=rest.url, **NOWHERE))
+    status = deployment.status()
+    assert status.connector.has_failed
+    (step,) = deployment.mend(status)  # Connect refuses, as while it rebalances: that is no restart
+    assert str(step) == "could not restart connector dbint-orders"
+    assert "HTTP 404" in step.detail
+    rest.answers[restart] = (202, "")
+    restarted_at = []
+    while now[0] < 2000:
+        if steps := deployment.mend(status):
+            assert [step.action for step in steps] == ["restart"]
+            restarted_at.append(now[0] - 1000)
+        now[0] += 10
+    assert restarted_at == [0, 10, 30, 70, 150]
+    problems = " ".join(deployment.status().problems)
+    assert "was started again 5 times and failed each time" in problems
+    # Somebody has mended it: once it has run for a while it may fail again.
+    running = replace(status, connector=ConnectorStatus("dbint-orders", "RUNNING", ("RUNNING",)))
+    for _ in range(2):
+        assert deployment.mend(running) == []
+        now[0] += 200
+    assert [step.action for step in deployment.mend(status)] == ["restart"]
+
+
+def test_a_server_that_is_away_is_one_problem(rest):
+    rest.answers["/connectors/dbint-orders/status"] = (503, '{"message": "it begins"}')
+    status = Deployment(config(connect_url=rest.url, **NOWHERE)).status()
+    assert (status.connector.state, status.slot, status.jobs) == ("UNKNOWN", None, ())
+    assert [problem.partition(":")[0] for problem in status.problems] == [
+        "Kafka Connect", "PostgreSQL (nowhere)", "Doris (nowhere) cannot be reached"]  # fmt: skip
+    assert json.loads(json.dumps(status.to_json()))["well"] is False
 
 
 def test_workers_without_debezium_are_told(rest):

@@ -5,11 +5,15 @@ from typing import Any
 
 import pytest
 
+from dbint.django.management.commands.flow_plan import _findings
+from dbint.doris.show_create import parse_create_table
 from dbint.errors import ConfigurationError
 from dbint.flow.comparison import Compared
 from dbint.flow.config import FlowConfig, SourceAccess, TargetAccess
+from dbint.flow.evolution import evolve
 from dbint.flow.load_options import load_headers
 from dbint.flow.mapping import ColumnMapping, TableMapping
+from dbint.flow.plan import Finding
 from dbint.flow.types import can_widen, holds, normal_type
 
 MAPPING = TableMapping(
@@ -142,7 +146,7 @@ def test_which_type_holds_which(wide: str, narrow: str, fits: bool) -> None:
 
 TYPES = [
     *("TINYINT", "SMALLINT", "INT", "BIGINT", "LARGEINT", "FLOAT", "DOUBLE", "DATE", "JSON"),
-    *("VARCHAR(10)", "VARCHAR(20)", "STRING", "DECIMAL(9,2)", "DECIMAL(12,2)", "DECIMAL(12,4)"),
+    *("VARCHAR(10)", "VARCHAR(20)", "CHAR(20)", "STRING", "DECIMAL(9,2)", "DECIMAL(12,2)", "DECIMAL(12,4)"),
     *("DATETIME", "DATETIME(3)", "DATETIME(6)"),
 ]
 
@@ -152,7 +156,53 @@ def test_only_what_holds_more_is_a_widening_and_never_back() -> None:
     assert all(holds(new, old) and normal_type(old) != normal_type(new) for old, new in widened)
     assert not {(new, old) for old, new in widened} & widened
     assert ("DECIMAL(9,2)", "DECIMAL(12,4)") not in widened  # Doris changes no scale
+    assert ("VARCHAR(10)", "CHAR(20)") not in widened
+    assert ("CHAR(20)", "VARCHAR(20)") in widened
     assert {("INT", "BIGINT"), ("VARCHAR(10)", "STRING"), ("FLOAT", "DOUBLE")} <= widened
+
+
+def test_new_columns_are_one_note_and_a_default_is_not_changed() -> None:
+    shown = MAPPING.create_table()
+    for mine, there in (
+        ("    `paid` DATE NULL,\n", ""),
+        ("    `a b` STRING NULL,\n", "    `x` INT, `y` INT,\n"),
+        ("`total` DECIMAL(9,2) NULL", "`total` DECIMAL(7,2) NULL DEFAULT '1.00'"),
+    ):
+        shown = shown.replace(mine, there)
+    found = evolve(MAPPING, parse_create_table(shown))
+    assert [change.text.partition(" (")[0] for change in found.changes] == [
+        "column paid is new",
+        "column a b is new",
+    ]
+    new, alone = found.notes
+    assert new.startswith("columns paid, a b are NULL in the rows that are there")
+    assert alone.startswith("columns x, y are in Doris alone")
+    (refusal,) = found.refusals
+    assert "MODIFY COLUMN `total` DECIMAL(9,2) NULL DEFAULT … (1.00), then plan again" in refusal
+
+
+def test_a_plan_says_each_thing_once_within_a_hundred_characters() -> None:
+    utc, large = "stored in UTC: Doris' DATETIME has no zone", "an UPDATE leaves out large values"
+    names = tuple(f"column_{number}" for number in range(30))
+    said = list(
+        _findings(
+            [
+                Finding("error", "public.c", "it has no primary key", 'ALTER TABLE "public"."c" ADD …'),
+                Finding("warning", "public.a", utc, columns=("at", "seen")),
+                Finding("warning", "public.a", large, "say FULL", names),
+                Finding("warning", "public.b", utc, columns=("at",)),
+            ]
+        )
+    )
+    assert said[:4] == [
+        f"  warning: {utc}",
+        "    public.a: at, seen",
+        "    public.b: at",
+        f"  warning: {large}. Say FULL",
+    ]
+    assert said[-1] == '  refused: public.c: it has no primary key. ALTER TABLE "public"."c" ADD …'
+    assert max(map(len, said)) <= 100
+    assert " ".join(" ".join(said[4:-1]).split()) == f"public.a: {', '.join(names)}"
 
 
 def of_type(kind: str, base: str = "x") -> Compared:

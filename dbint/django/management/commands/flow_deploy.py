@@ -1,15 +1,15 @@
 """``manage.py flow_deploy``: flows of engine "connect", brought to Kafka Connect and Doris, and watched."""
 
 import json
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import CommandParser
 
-from dbint.django.flow_command import FlowCommand, Report
+from dbint.django.flow_command import FlowCommand, Report, stopped_by_signals
 from dbint.django.flows import flow_config, flow_names
 from dbint.errors import ConfigurationError
 from dbint.flow.config import FlowConfig
@@ -17,6 +17,7 @@ from dbint.flow.connect import masked, sink_connector_config
 from dbint.flow.deployment import Deployment, Status, Step
 from dbint.flow.plan import load_mappings
 
+_LOOK_S = 0.2  # how soon a signal is seen
 _UNTESTED = "no package registry has the Doris Kafka connector: dbint has never run this"
 
 
@@ -48,7 +49,8 @@ class Command(FlowCommand):
         parser.add_argument(
             "--watch",
             action="store_true",
-            help="go on looking until SIGINT or SIGTERM, start failed tasks again (as JSON: a line a look)",
+            help="look until SIGINT or SIGTERM, start failed tasks again (as JSON: a line a look). The "
+            "exit code is that of the last look; a second signal ends it at once",
         )
         parser.add_argument(
             "--interval", type=float, default=10.0, metavar="SECONDS", help="between two looks (default: 10)"
@@ -78,61 +80,108 @@ class Command(FlowCommand):
             raise ConfigurationError('no flow of DBINT["FLOWS"] has "ENGINE": "connect"')
         yield from found
 
+    def say(self, options: dict[str, Any]) -> bool:
+        return self._watch(options) if options["watch"] else super().say(options)
+
     def report(self, config: FlowConfig, options: dict[str, Any]) -> Report:
         if options["sink_connector"]:
             return _sink_connectors(config)
         deployment = Deployment(config, dry_run=options["dry_run"])
-        if options["stop"]:
-            deployment.stop()
-        elif options["remove"]:
-            deployment.remove()
-        elif options["resume"]:
-            deployment.resume()
-        elif not options["status"]:
-            deployment.deploy(from_beginning=options["from_beginning"])
-        lines = [f"flow {config.name}"]
-        lines += [f"  {line}" for step in deployment.steps for line in _step(step, options)]
-        if not deployment.steps and not options["status"]:
-            lines.append("  nothing to do")
+        _act(deployment, options)
+        lines = _lines(deployment, options)
         document: dict[str, Any] = {"flow": config.name, "dry_run": options["dry_run"]}
         document["steps"] = [step.to_json() for step in deployment.steps]
         if options["dry_run"]:
             return Report([*lines, "  nothing of this was done (--dry-run)"], document, well=True)
         if options["stop"] or options["remove"]:
             return Report(lines, document, well=True)
-        status = self._watch(deployment, options) if options["watch"] else deployment.status()
+        status = deployment.status()
         return Report([*lines, *_status(status)], {**document, **status.to_json()}, well=status.is_well)
 
-    def _watch(self, deployment: Deployment, options: dict[str, Any]) -> Status:
-        """Look until a signal comes; the last look."""
-        last: tuple[str, ...] | None = None
-        with _stopped_by_signals() as stopping:
+    def _watch(self, options: dict[str, Any]) -> bool:
+        """Look at all of them in turn until a signal comes; whether the last look found all well."""
+        if not options["interval"] > 0:
+            raise ConfigurationError("--interval is a number of seconds above 0")
+        for other in ("dry_run", "stop", "remove", "sink_connector"):
+            if options[other]:
+                raise ConfigurationError(f"--watch looks at what runs: not with --{other.replace('_', '-')}")
+        as_json = options["format"] == "json"
+        deployments = [Deployment(config) for config in self._configs(options["flow"])]
+        for deployment in deployments:
+            _act(deployment, options)
+            if not as_json:
+                self._print("\n".join(_lines(deployment, options)))
+        told: dict[str, tuple[str, ...]] = {}
+        stop = _Stop()
+        with stopped_by_signals(stop.ask):
             while True:
-                status = deployment.status()
-                steps = deployment.mend(status)
-                if options["format"] == "json":
-                    document = {**status.to_json(), "steps": [step.to_json() for step in steps]}
-                    self.stdout.write(json.dumps(document))
-                elif status.problems != last or steps:
-                    self.stdout.write("\n".join(_status(status)))
-                    self.stdout.write("".join(f"  {step}\n" for step in steps), ending="")
-                self.stdout.flush()
-                last = status.problems
-                if stopping.wait(options["interval"]):
-                    return status
+                well = True
+                for deployment in deployments:
+                    first = deployment.config.name not in told
+                    status = deployment.status()
+                    steps = deployment.mend(status)
+                    well = well and status.is_well
+                    if as_json:
+                        self._print(_look(status, deployment.steps if first else steps))
+                    elif first or steps or status.problems != told[status.flow]:
+                        self._print("\n".join(_news(status, steps)))
+                    told[status.flow] = status.problems
+                if stop.comes_within(options["interval"]):
+                    return well
+
+    def _print(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
 
 
-@contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    stopping = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+@dataclass(slots=True)
+class _Stop:
+    """Whether to end. No Event: a signal handler must not meet its lock taken."""
+
+    asked: bool = False
+
+    def ask(self) -> None:
+        self.asked = True
+
+    def comes_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not self.asked and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(_LOOK_S, left))
+        return self.asked
+
+
+def _act(deployment: Deployment, options: dict[str, Any]) -> None:
+    if options["stop"]:
+        deployment.stop()
+    elif options["remove"]:
+        deployment.remove()
+    elif options["resume"]:
+        deployment.resume()
+    elif not options["status"]:
+        deployment.deploy(from_beginning=options["from_beginning"])
+
+
+def _lines(deployment: Deployment, options: dict[str, Any]) -> list[str]:
+    lines = [f"flow {deployment.config.name}"]
+    lines += [f"  {line}" for step in deployment.steps for line in _step(step, options)]
+    return lines if deployment.steps or options["status"] else [*lines, "  nothing to do"]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _look(status: Status, steps: Sequence[Step]) -> str:
+    return json.dumps({"at": _now(), **status.to_json(), "steps": [step.to_json() for step in steps]})
+
+
+def _news(status: Status, steps: Sequence[Step]) -> list[str]:
+    found = "well" if status.is_well else f"{len(status.problems)} to see to"
+    return [
+        f"{_now()} flow {status.flow}: {found}",
+        *_status(status),
+        *(f"  {step}" + (f": {step.detail}" if step.detail else "") for step in steps),
+    ]
 
 
 def _step(step: Step, options: dict[str, Any]) -> list[str]:

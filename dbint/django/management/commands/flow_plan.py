@@ -1,5 +1,7 @@
 """``manage.py flow_plan``: what a flow makes of its tables in Doris, and with ``--apply`` makes it."""
 
+import textwrap
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -7,7 +9,9 @@ from django.core.management.base import CommandParser
 
 from dbint.django.flow_command import FlowCommand, Report
 from dbint.flow.config import FlowConfig
-from dbint.flow.plan import Plan, TablePlan, apply_plan, plan
+from dbint.flow.plan import Finding, Level, Plan, TablePlan, apply_plan, plan
+
+_WIDTH = 100
 
 
 class Command(FlowCommand):
@@ -42,42 +46,78 @@ class Command(FlowCommand):
 
 
 def _text(config: FlowConfig, made: Plan, done: list[str], *, applying: bool) -> list[str]:
-    count = len(made.tables)
+    """The tables, the statements, then what there is to know: in a terminal the end is what is seen."""
     lines = [
-        f"flow {config.name}: {count} table{'' if count == 1 else 's'}, PostgreSQL ({config.source.name}) -> "
-        f"Kafka {config.prefix}.* ({config.partitions} partitions each) -> Doris ({config.target.name}), "
-        f"engine {config.engine}"
+        f"flow {config.name}: {_count(len(made.tables), 'table')}, engine {config.engine}",
+        f"  PostgreSQL ({config.source.name}) -> Kafka {config.prefix}.* "
+        f"({_count(config.partitions, 'partition')} each) -> Doris ({config.target.name})",
+        *(line for table in made.tables for line in _table(table)),
+        *(line for table in made.tables for line in _changes(table)),
+        *_findings([*made.findings, *(finding for table in made.tables for finding in table.findings)]),
     ]
-    lines += [f"  {finding.level}: {finding}" for finding in made.findings]
     for table in made.tables:
-        lines += _table(table)
+        for word, texts in (("note", table.evolution.notes), ("refused", table.evolution.refusals)):
+            lines += [line for text in texts for line in _wrapped(f"  {word}: {table.source}: {text}")]
     if made.errors:
         lines.append(f"{len(made.errors)} refused: nothing {'was applied' if applying else 'can be applied'}")
     elif done:
         lines += [f"done: {text}" for text in done]
     elif made.statements:
-        lines.append(f"{len(made.statements)} statements to run in Doris: flow_plan {config.name} --apply")
+        todo = _count(len(made.statements), "statement")
+        lines.append(f"{todo} to run in Doris: manage.py flow_plan {config.name} --apply")
     else:
         lines.append("Doris has all tables as they should be")
     return lines
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line that fits, with what is left of it further in. Names are never broken."""
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(
+        line.strip(),
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def _table(table: TablePlan) -> list[str]:
     mapping = table.mapping
     if mapping is None:
-        lines = [f"  {table.source}: cannot flow"]
-    else:
-        lines = [
-            f"  {table.source} -> {mapping.target_database}.{mapping.target_table}: about {table.rows} rows, "
-            f"key ({', '.join(mapping.key)}), topic {mapping.topic}"
-        ]
-    lines += [f"    {finding.level}: {finding}" for finding in table.findings]
-    lines += [f"    refused: {refusal}" for refusal in table.evolution.refusals]
-    lines += [f"    note: {note}" for note in table.evolution.notes]
+        return [f"  {table.source}: cannot flow"]
+    rows = f", about {table.rows:,} rows" if table.rows else ""
+    return _wrapped(
+        f"  {table.source} -> {mapping.target_database}.{mapping.target_table}, key "
+        f"({', '.join(mapping.key)}){rows}"
+    )
+
+
+def _changes(table: TablePlan) -> Iterator[str]:
     for change in table.evolution.changes:
-        lines.append(f"    {change.text}:")
-        lines += [f"      {line}" for line in f"{change.sql};".splitlines()]
-    return lines
+        yield from _wrapped(f"  {table.source}: {change.text}")
+        yield from (f"    {line}" for line in f"{change.sql};".splitlines())
+
+
+def _findings(findings: Iterable[Finding]) -> Iterator[str]:
+    """Each kind once, with the tables and columns that it is about; what is refused comes last."""
+    kinds: dict[tuple[Level, str], list[Finding]] = {}
+    for finding in sorted(findings, key=lambda finding: finding.level == "error"):
+        kinds.setdefault((finding.level, finding.said), []).append(finding)
+    for (level, said), places in kinds.items():
+        word = "refused" if level == "error" else level
+        if len(places) == 1 and not places[0].columns:
+            yield from _wrapped(f"  {word}: {places[0].where}: {said}")
+            continue
+        yield from _wrapped(f"  {word}: {said}")
+        for place in places:
+            about = f": {', '.join(place.columns)}" if place.columns else ""
+            yield from _wrapped(f"    {place.where}{about}")
 
 
 def _json(config: FlowConfig, made: Plan, done: list[str]) -> dict[str, Any]:

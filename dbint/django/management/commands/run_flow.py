@@ -2,17 +2,13 @@
 
 import json
 import logging
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandParser
 
-from dbint.django.flow_command import COULD_NOT_RUN, FlowCommand
+from dbint.django.flow_command import COULD_NOT_RUN, FlowCommand, stopped_by_signals
 from dbint.django.flows import flow_config
 from dbint.errors import Error
 from dbint.flow.plan import apply_plan, plan
@@ -95,7 +91,7 @@ class Command(FlowCommand):
             ),
             interval=options["status_every"] or float("inf"),
         )
-        with _stopped_by_signals(runner):
+        with stopped_by_signals(runner.stop):
             return runner.run()
 
     def _say(self, line: str) -> None:
@@ -109,17 +105,3 @@ def _log_somewhere() -> None:
     if not logger.hasHandlers():
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
         logger.setLevel(logging.INFO)
-
-
-@contextmanager
-def _stopped_by_signals(runner: Runner) -> Iterator[None]:
-    def stop(number: int, _frame: FrameType | None) -> None:
-        runner.stop()
-        signal.signal(number, signal.SIG_DFL)  # the next one is meant
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
