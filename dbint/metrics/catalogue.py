@@ -62,7 +62,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "dbint_flow_lag_bytes": Entry("gauge", _LEG, "Log of PostgreSQL that a leg of the flow has yet to read."),
     "dbint_flow_lag_rows": Entry("gauge", _LEG, "Rows that a leg of the flow has yet to carry."),
-    "dbint_flow_lag_seconds": Entry("gauge", _LEG, "Age of the newest commit that a leg has carried."),
+    "dbint_flow_lag_seconds": Entry("gauge", _LEG, "Age of the oldest change that a leg has yet to carry."),
     "dbint_flow_slot_retained_bytes": Entry("gauge", _FLOW, "Log that PostgreSQL keeps for the flow's slot."),
     "dbint_flow_status": Entry("gauge", (*_FLOW, "status"), "1 for the health that the flow has, else 0."),
     "dbint_flow_verification_differences": Entry(
