@@ -15,6 +15,7 @@ from typing import Any, Literal
 import psycopg
 
 from dbint import errors
+from dbint.flow.capture import unloaded_tables
 from dbint.flow.config import FlowConfig
 from dbint.flow.connect import ConnectorStatus, KafkaConnect, connector_name
 from dbint.flow.plan import load_mappings
@@ -309,6 +310,9 @@ class _Look:
                 )
                 return
             commit, why = self._newest_commit(connection)
+            if self.slot.active_pid is not None and not self._connect:
+                for text in unloaded_tables(connection, config):
+                    self.find("warning", text)
         self._judge_slot(self.slot)
         behind = max(0, self.slot.behind)
         unknown = {"rows": "PostgreSQL's log is counted in bytes alone"}

@@ -88,6 +88,9 @@ def test_a_flow_from_its_start_to_its_stop(source):
         assert (status.sink.rows, levels(status)) == (20, set())
         assert status.slot is not None
         assert status.slot.active_pid
+        (waits,) = flow_status(replace(config, tables=(*config.tables, "public.later"))).findings
+        assert waits.level == "warning"
+        assert "public.later is not in publication" in waits.text
         assert status.freshness_p50 is None
         # The oldest of them is as old as its commit; what cannot be known says why.
         assert 0 < (status.sink.seconds or 0) < 120
