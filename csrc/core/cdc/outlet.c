@@ -103,9 +103,11 @@ static uint64_t message_max(const dbi_outlet_config *config) {
     return max;
 }
 
-/* librdkafka's queue is never what limits: the window is. */
+/* librdkafka's queue is never what limits: the window is. A message is in that queue until its report has been freed, a
+ * moment after we have it, so that a window may be delivered and still be counted there beside the next one. */
 static dbi_rc properties_copy(dbi_outlet *outlet, const dbi_outlet_config *config, dbi_err *err) {
-    uint64_t kbytes = (config->max_bytes + message_max(config)) / 1024 + 1;
+    size_t messages = config->max_messages < OUTLET_MESSAGES_MAX / 2 ? 2 * config->max_messages : OUTLET_MESSAGES_MAX;
+    uint64_t kbytes = 2 * (config->max_bytes + message_max(config)) / 1024 + 1;
     size_t count = OUTLET_PROPERTIES + 2 + config->property_count;
     dbi_kafka_property *properties = outlet->properties = dbi_calloc(count, sizeof *properties);
     char text[24];
@@ -114,7 +116,7 @@ static dbi_rc properties_copy(dbi_outlet *outlet, const dbi_outlet_config *confi
     outlet->property_count = copied ? count : 0;
     for (size_t i = 0; copied && i < OUTLET_PROPERTIES; i++)
         copied = property_set(properties++, outlet_properties[i].name, outlet_properties[i].value);
-    (void)snprintf(text, sizeof text, "%zu", config->max_messages);
+    (void)snprintf(text, sizeof text, "%zu", messages);
     copied = copied && property_set(properties++, "queue.buffering.max.messages", text);
     kbytes = kbytes < OUTLET_KBYTES_MAX ? kbytes : OUTLET_KBYTES_MAX;
     (void)snprintf(text, sizeof text, "%llu", (unsigned long long)kbytes);
