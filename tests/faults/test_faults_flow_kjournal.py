@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from dbint.errors import ClosedError, MessageTooLargeError
-from dbint.kafka import KafkaAdmin, KafkaConsumer, KafkaProducer
-from stack import Stack
+from dbint.kafka import KafkaAdmin, KafkaConsumer, KafkaProducer, ProducerJournal
+from stack import Endpoint, Stack
 
 KEYS = 50
 
@@ -215,37 +215,40 @@ def test_a_broker_that_restarts_again_and_again_costs_nothing(kafka_private: Sta
     assert check(bootstrap, topic, set(range(count))) == 0
 
 
-def test_a_message_too_large_for_its_topic_is_dead_and_harms_no_other(
-    kafka_private: Stack, tmp_path: Path
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_messages_too_large_for_their_topic_are_dead_and_harm_no_others(
+    kafka: Endpoint, tmp_path: Path, lanes: int
 ) -> None:
-    bootstrap = bootstrap_of(kafka_private)
+    """Those that shared a refused request come before what was sent after them, to each key."""
+    bootstrap = f"{kafka.host}:{kafka.port}"
     topic = create_topic(bootstrap, **{"max.message.bytes": "20000"})
-    with KafkaProducer(bootstrap, journal=tmp_path, linger=0.05) as producer:
+    with KafkaProducer(bootstrap, journal=ProducerJournal(tmp_path, lanes=lanes)) as producer:
 
         async def send() -> None:
             futures = []
             for number in range(2000):
-                if number == 1000:
-                    futures.append(producer.send(topic, b"9" * 30_000, b"key-0"))
                 futures.append(producer.send(topic, b"%d" % number, b"key-%d" % (number % KEYS)))
+                if number % 400 == 200:
+                    futures.append(producer.send(topic, b"9" * 30_000, b"key-0"))
+                if number % 20 == 0:  # many requests, also while one of them is refused
+                    await asyncio.sleep(0.001)
             results = await asyncio.gather(*futures, return_exceptions=True)
             refused = [result for result in results if isinstance(result, BaseException)]
-            assert len(refused) == 1, refused[:3]
-            assert isinstance(refused[0], MessageTooLargeError)
+            assert [type(result) for result in refused] == [MessageTooLargeError] * 5, refused[:3]
 
         asyncio.run(asyncio.wait_for(send(), 60))
         assert producer.flush(30) == 0
         metrics = producer.metrics()
-        assert (metrics["delivered"], metrics["failed"], metrics["journaled"]) == (2000, 1, 0)
-        assert metrics["failed_by"] == {"MSG_SIZE_TOO_LARGE": 1}
+        assert (metrics["delivered"], metrics["failed"], metrics["journaled"]) == (2000, 5, 0)
+        assert metrics["failed_by"] == {"MSG_SIZE_TOO_LARGE": 5}
     letters = [line for path in (tmp_path / "dead").iterdir() for line in path.read_text().splitlines()]
-    assert len(letters) == 1
-    assert topic in letters[0]
+    assert len(letters) == 5
+    assert all(topic in letter for letter in letters)
     check(bootstrap, topic, set(range(2000)))
 
 
-def test_a_missing_topic_goes_to_the_dead_letters(kafka_private: Stack, tmp_path: Path) -> None:
-    bootstrap = bootstrap_of(kafka_private)
+def test_a_missing_topic_goes_to_the_dead_letters(kafka: Endpoint, tmp_path: Path) -> None:
+    bootstrap = f"{kafka.host}:{kafka.port}"
     topic, missing = create_topic(bootstrap), f"missing-{uuid.uuid4()}"
     config = {"topic.metadata.propagation.max.ms": 1000, "allow.auto.create.topics": False}
     with KafkaProducer(bootstrap, journal=tmp_path, config=config) as producer:
