@@ -11,6 +11,7 @@ import pymysql
 import pymysql.cursors
 from psycopg.conninfo import make_conninfo
 
+from dbint.doris.mysql import Connection
 from dbint.errors import AuthenticationError, ConfigurationError, UnreachableError
 from dbint.flow.http_exchange import Tls
 from dbint.flow.stream_load import StreamLoadClient
@@ -83,7 +84,7 @@ class TargetAccess:
         trouble: list[str] = []
         for host, port in self.sql_addresses:
             try:
-                return pymysql.connect(
+                return Connection(
                     host=host,
                     port=port,
                     user=user,

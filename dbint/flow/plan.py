@@ -26,6 +26,7 @@ from dbint.flow.types import Unmappable, target_type
 Level = Literal["error", "warning"]
 
 _TABLE_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,63}")
+_TOLD = 3  # of what is refused, in one line
 _REPLICA_PROPERTIES = frozenset({"replication_num", "replication_allocation"})
 _OWNED_PROPERTIES = (
     "enable_unique_key_merge_on_write",
@@ -102,8 +103,7 @@ class Plan:
 
     def mappings(self) -> list[TableMapping]:
         """Raises ConfigurationError when a table cannot flow."""
-        if self.errors:
-            raise ConfigurationError(f"flow {self.flow} cannot run: " + "; ".join(self.errors))
+        _require_none(self.flow, self.errors)
         return [table.mapping for table in self.tables if table.mapping is not None]
 
 
@@ -128,9 +128,15 @@ def load_mappings(config: FlowConfig) -> list[TableMapping]:
     with config.source.connect() as connection:
         made = [(name, *plan_source(config, connection, name)) for name in config.tables]
     errors = [str(f) for _, _, findings, _ in made for f in findings if f.level == "error"]
-    if errors:
-        raise ConfigurationError(f"flow {config.name} cannot run: " + "; ".join(errors))
+    _require_none(config.name, errors)
     return [mapping for _, mapping, _, _ in made if mapping is not None]
+
+
+def _require_none(flow: str, errors: Sequence[str]) -> None:
+    if errors:
+        told = "; ".join(errors[:_TOLD])
+        more = f"; and {len(errors) - _TOLD} more: manage.py flow_plan {flow}" if len(errors) > _TOLD else ""
+        raise ConfigurationError(f"flow {flow} cannot run: {told}{more}")
 
 
 def plan_source(
@@ -405,12 +411,11 @@ class _Maker:
         """Of rows with large values, what the engine makes of those that a change does not send."""
         large = [column.name for column in mapped if column.toast]
         left_out = "an UPDATE leaves out large values that it does not change"
-        alter = f'ALTER TABLE "{self.table.schema}"."{self.table.name}" REPLICA IDENTITY'
         if large and self.engine == "connect":
             self.error(
                 f"{left_out}, and what Debezium writes in their place (a placeholder, or null) Routine Load "
                 "would write over them",
-                f"{alter} FULL; or leave them out (exclude); or take the embedded engine",
+                "ALTER TABLE … REPLICA IDENTITY FULL, leave them out (exclude), or take the embedded engine",
                 large,
             )
         elif large:
@@ -422,7 +427,7 @@ class _Maker:
         elif self.engine == "connect" and self.table.identity == "index":
             self.error(
                 "with REPLICA IDENTITY USING INDEX Debezium's deletes do not have the primary key",
-                f"{alter} DEFAULT",
+                "ALTER TABLE … REPLICA IDENTITY DEFAULT",
             )
 
     def _check_layout(self, mapped: list[ColumnMapping]) -> None:

@@ -73,8 +73,10 @@ class Lag:
         whys: dict[str, list[str]] = {}
         for name, why in self.unknown.items():
             whys.setdefault(why, []).append(name)
+        if not known:
+            return f"lag unknown ({'; '.join(whys)})"
         unknown = [f"{', '.join(names)} unknown ({why})" for why, names in whys.items()]
-        return "; ".join([*([", ".join(known)] if known else []), *unknown])
+        return "; ".join([f"behind by {', '.join(known)}", *unknown])
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ class FlowStatus:
         """The same for people."""
         lines = [f"flow {self.flow} ({self.engine}): {self.level}"]
         lines += [f"  {finding.level}: {finding.text}" for finding in self.findings]
-        lines.append(f"  PostgreSQL -> Kafka: behind by {self.capture}")
+        lines.append(f"  PostgreSQL -> Kafka: {self.capture}")
         if self.slot is not None:
             lines.append(
                 f"    slot {self.slot.name}: {'read' if self.slot.active_pid else 'not read'}, the server "
@@ -180,7 +182,7 @@ class FlowStatus:
         if self.connector is not None:
             lines.append(f"    {self.connector}")
         lines += [f"    first load of {progress}" for progress in self.first_load if progress.state != "done"]
-        lines.append(f"  Kafka -> Doris: behind by {self.sink}")
+        lines.append(f"  Kafka -> Doris: {self.sink}")
         for topic in self.topics:
             if topic.rows or topic.loading:
                 age = "" if topic.seconds is None else f", the oldest {topic.seconds:,.1f} s old"
@@ -264,7 +266,7 @@ class _Look:
     def _why_no_freshness(self) -> str:
         if self._connect:
             return "Routine Load does not say when a row can be seen; the seconds above are what waits"
-        return "the sink has noted no change in Doris yet" if self.topics else _NO_ANSWER
+        return self.sink.unknown.get("rows", "the sink has noted no change in Doris yet")
 
     @property
     def _connect(self) -> bool:

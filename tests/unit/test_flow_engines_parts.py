@@ -147,7 +147,7 @@ def refused(identity: Any, note: SourceColumn, **options: Any) -> list[str]:
 def test_what_debezium_loses_is_refused():
     (refusal,) = refused("default", column("note"))
     assert refusal.startswith("public.orders (note): an UPDATE leaves out large values")
-    assert 'ALTER TABLE "public"."orders" REPLICA IDENTITY FULL' in refusal
+    assert "REPLICA IDENTITY FULL" in refusal
     assert refused("full", column("note")) == []
     money = column("note", element="money", type="money[]")
     (refusal,) = refused("full", money, types={"note": "STRING"})

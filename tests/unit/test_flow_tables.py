@@ -196,8 +196,8 @@ def test_a_plan_says_each_thing_once_within_a_hundred_characters() -> None:
     )
     assert said[:4] == [
         f"  warning: {utc}",
-        "    public.a: at, seen",
-        "    public.b: at",
+        "      public.a: at, seen",
+        "      public.b: at",
         f"  warning: {large}. Say FULL",
     ]
     assert said[-1] == '  refused: public.c: it has no primary key. ALTER TABLE "public"."c" ADD …'

@@ -57,7 +57,8 @@ def _text(config: FlowConfig, made: Plan, done: list[str], *, applying: bool) ->
     ]
     for table in made.tables:
         for word, texts in (("note", table.evolution.notes), ("refused", table.evolution.refusals)):
-            lines += [line for text in texts for line in _wrapped(f"  {word}: {table.source}: {text}")]
+            start = f"{word}: "
+            lines += [line for text in texts for line in _wrapped(f"  {start}{table.source}: {text}", start)]
     if made.errors:
         lines.append(f"{len(made.errors)} refused: nothing {'was applied' if applying else 'can be applied'}")
     elif done:
@@ -74,14 +75,14 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _wrapped(line: str) -> list[str]:
-    """A line that fits, with what is left of it further in. Names are never broken."""
+def _wrapped(line: str, start: str = "    ") -> list[str]:
+    """A line that fits, what is left of it as far in as the text behind ``start``. Names are never broken."""
     indent = " " * (len(line) - len(line.lstrip()))
     return textwrap.wrap(
         line.strip(),
         _WIDTH,
         initial_indent=indent,
-        subsequent_indent=f"{indent}    ",
+        subsequent_indent=indent + " " * len(start),
         break_long_words=False,
         break_on_hyphens=False,
     )
@@ -110,14 +111,14 @@ def _findings(findings: Iterable[Finding]) -> Iterator[str]:
     for finding in sorted(findings, key=lambda finding: finding.level == "error"):
         kinds.setdefault((finding.level, finding.said), []).append(finding)
     for (level, said), places in kinds.items():
-        word = "refused" if level == "error" else level
+        word = "refused: " if level == "error" else f"{level}: "
         if len(places) == 1 and not places[0].columns:
-            yield from _wrapped(f"  {word}: {places[0].where}: {said}")
+            yield from _wrapped(f"  {word}{places[0].where}: {said}", word)
             continue
-        yield from _wrapped(f"  {word}: {said}")
+        yield from _wrapped(f"  {word}{said}", word)
         for place in places:
             about = f": {', '.join(place.columns)}" if place.columns else ""
-            yield from _wrapped(f"    {place.where}{about}")
+            yield from _wrapped(f"      {place.where}{about}")
 
 
 def _json(config: FlowConfig, made: Plan, done: list[str]) -> dict[str, Any]:
