@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from dbint.django.command import COULD_NOT_RUN, ReportingCommand
 from dbint.django.flows import flow_config, flow_names
 from dbint.errors import ConfigurationError, Error
 from dbint.flow.config import FlowConfig
 from dbint.metrics import Metric
 from dbint.metrics.openmetrics import as_openmetrics
 
-COULD_NOT_RUN = 2
 EPILOG = (
     "Exit code: 0 all is well, 1 something is wrong and the report says what, 2 the command could not run (a "
     "server that does not answer, a setting that cannot work). stdout carries the report and nothing else."
@@ -53,25 +53,16 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class FlowCommand(BaseCommand):
+class FlowCommand(ReportingCommand):
     """A command about one flow, or all of them. A subclass says what about it, in :meth:`report`."""
 
+    epilog = EPILOG
     formats: tuple[str, ...] = ("text", "json")
     one_flow = False
     """Whether the flow has to be named."""
 
     # Nothing here depends on the project's models being sound, and an operator may need it when they are not.
     requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        parser = super().create_parser(prog_name, subcommand, epilog=EPILOG, **kwargs)
-        if parser.called_from_command_line:
-
-            def error(message: str) -> NoReturn:
-                parser.exit(COULD_NOT_RUN, f"{parser.prog}: {message} (see --help)\n")
-
-            parser.error = error  # type: ignore[method-assign]  # one line, not the usage
-        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         if self.one_flow:

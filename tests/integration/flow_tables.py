@@ -143,5 +143,17 @@ def config(stack: Any, source: Any, target: TargetAccess, *tables: str, **option
     )
 
 
+def parameters_of(postgres: Any) -> dict[str, Any]:
+    """Those of the database that a Django project of the tests has as its "default"."""
+    account = postgres.credentials
+    return {
+        "host": postgres.host,
+        "port": postgres.port,
+        "user": account["username"],
+        "password": account["password"],
+        "dbname": account["database"],
+    }
+
+
 def conninfo(connection: psycopg.Connection[Any]) -> dict[str, Any]:
     return {**connection.info.get_parameters(), "password": connection.info.password}

@@ -9,10 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.integration.flow_tables import run, target
+from tests.integration.flow_tables import parameters_of, run
 from tests.integration.verification_project import Outcome, Project
-
-__all__ = ["target"]  # a fixture
 
 PASSWORD = "only-for-this-test"
 
@@ -21,20 +19,12 @@ PASSWORD = "only-for-this-test"
 def project(tmp_path: Path, stack, postgres, kafka, doris, target) -> Iterator[tuple[Project, str]]:
     """A project with a flow of one table, in a schema of its own."""
     schema = f"flow_{secrets.token_hex(4)}"
-    account = postgres.credentials
-    parameters = {
-        "host": postgres.host,
-        "port": postgres.port,
-        "user": account["username"],
-        "password": account["password"],
-        "dbname": account["database"],
-    }
     databases = {
         "default": {"kind": "postgres"},
         "doris": {"kind": "doris", "with": {"NAME": target.database}},
     }
     flow = {"SOURCE": "default", "TARGET": "doris", "TABLES": [f"{schema}.t"], "PREFIX": schema}
-    with psycopg.connect(**parameters, autocommit=True) as connection:
+    with psycopg.connect(**parameters_of(postgres), autocommit=True) as connection:
         connection.execute(
             f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.t (id int PRIMARY KEY, at timestamptz(0)); "
             f"INSERT INTO {schema}.t SELECT i, now() FROM generate_series(1, 5) i"

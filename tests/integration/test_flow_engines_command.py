@@ -15,11 +15,11 @@ import pytest
 from psycopg import sql
 
 from tests.fake_connect import FakeConnect, fake_connect
-from tests.integration.flow_tables import target
+from tests.integration.flow_tables import parameters_of
 from tests.integration.test_flow_commands import project as flow_project
 from tests.integration.verification_project import Project
 
-__all__ = ["flow_project", "target"]  # fixtures
+__all__ = ["flow_project"]  # a fixture
 
 
 @pytest.fixture
@@ -110,18 +110,8 @@ def watching(made: Project, *arguments: str) -> Iterator[Watch]:
 def deployable(flow_project, postgres) -> Iterator[tuple[Project, str, FakeConnect]]:
     """A flow with its table in Doris, and the slot that Debezium would make."""
     made, schema = flow_project
-    account = postgres.credentials
-    with (
-        fake_connect() as connect,
-        psycopg.connect(
-            host=postgres.host,
-            port=postgres.port,
-            user=account["username"],
-            password=account["password"],
-            dbname=account["database"],
-            autocommit=True,
-        ) as connection,
-    ):
+    parameters = parameters_of(postgres)
+    with fake_connect() as connect, psycopg.connect(**parameters, autocommit=True) as connection:
         made.dbint["FLOWS"]["orders"] |= {
             "ENGINE": "connect",
             "CONNECT_URL": connect.url,

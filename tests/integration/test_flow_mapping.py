@@ -14,20 +14,7 @@ from dbint.flow.evolution import apply, current_definition, evolve
 from dbint.flow.mapping import SEQUENCE, TableMapping
 from dbint.flow.plan import apply_plan, map_table, plan
 from dbint.flow.source import read_table
-from tests.integration.flow_tables import (
-    EVERY_TYPE,
-    ROW,
-    config,
-    lines,
-    load,
-    mapped,
-    message,
-    run,
-    source,
-    target,
-)
-
-__all__ = ["source", "target"]  # the fixtures
+from tests.integration.flow_tables import EVERY_TYPE, ROW, config, lines, load, mapped, message, run
 
 
 @pytest.fixture

@@ -20,9 +20,7 @@ from dbint.flow.verification import verify
 from dbint.metrics.catalogue import CATALOGUE
 from dbint.metrics.openmetrics import as_openmetrics
 from tests.integration.flow_source import Source, source_database
-from tests.integration.flow_tables import run, target
-
-__all__ = ["target"]  # a fixture
+from tests.integration.flow_tables import run
 
 
 @pytest.fixture

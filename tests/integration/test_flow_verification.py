@@ -10,20 +10,7 @@ import pytest
 from dbint.errors import ConfigurationError
 from dbint.flow.mapping import TableMapping
 from dbint.flow.verification import Difference, verify
-from tests.integration.flow_tables import (
-    EVERY_TYPE,
-    ROW,
-    config,
-    lines,
-    load,
-    mapped,
-    message,
-    run,
-    source,
-    target,
-)
-
-__all__ = ["source", "target"]  # the fixtures
+from tests.integration.flow_tables import EVERY_TYPE, ROW, config, lines, load, mapped, message, run
 
 INSERT = """
 INSERT INTO {schema}.everything VALUES (

@@ -1,13 +1,11 @@
 """What the verification commands have in common: options, progress, the report and the exit code."""
 
 import contextlib
-import math
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -15,9 +13,10 @@ from typing import Any, NoReturn
 
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.utils.connection import ConnectionDoesNotExist
 
+from dbint.django.command import COULD_NOT_RUN, ReportingCommand, seconds
 from dbint.django.verification.plan import Plan, make_plan, make_redactor
 from dbint.errors import ConfigurationError
 from dbint.verify.diagnosis import one_line, place
@@ -28,7 +27,6 @@ from dbint.verify.reports.as_text import summary_line
 from dbint.verify.result import Report
 from dbint.verify.runner import Interrupted, Runner
 
-COULD_NOT_RUN = 2
 EPILOG = (
     "Exit code: 0 nothing failed, 1 something failed (an unreachable server is a failure), 2 the "
     "verification itself could not run or verified nothing, 130 or 143 interrupted by SIGINT or SIGTERM. "
@@ -36,32 +34,12 @@ EPILOG = (
 )
 
 
-def seconds(text: str) -> float:
-    """A command-line argument that is a time in seconds, above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
-
-
-class VerificationCommand(BaseCommand):
+class VerificationCommand(ReportingCommand):
     """Runs a plan of probes. A subclass says which."""
 
+    epilog = EPILOG
     # Checks run in handle(), where their errors end with exit code 2 and no traceback.
     requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        parser = super().create_parser(prog_name, subcommand, epilog=EPILOG, **kwargs)
-        if parser.called_from_command_line:
-
-            def error(message: str) -> NoReturn:
-                parser.exit(COULD_NOT_RUN, f"{parser.prog}: {message} (see --help)\n")
-
-            parser.error = error  # type: ignore[method-assign]  # one line, not the usage
-        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

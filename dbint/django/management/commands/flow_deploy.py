@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from dbint.django.command import seconds
 from dbint.django.flow_command import FlowCommand, Report, stopped_by_signals
 from dbint.django.flows import flow_config, flow_names
 from dbint.errors import ConfigurationError
@@ -53,7 +54,7 @@ class Command(FlowCommand):
             "exit code is that of the last look; a second signal ends it at once",
         )
         parser.add_argument(
-            "--interval", type=float, default=10.0, metavar="SECONDS", help="between two looks (default: 10)"
+            "--interval", type=seconds, default=10.0, metavar="SECONDS", help="between looks (default: 10)"
         )
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--status", action="store_true", help="only say how it is")
@@ -100,8 +101,6 @@ class Command(FlowCommand):
 
     def _watch(self, options: dict[str, Any]) -> bool:
         """Look at all of them in turn until a signal comes; whether the last look found all well."""
-        if not options["interval"] > 0:
-            raise ConfigurationError("--interval is a number of seconds above 0")
         for other in ("dry_run", "stop", "remove", "sink_connector"):
             if options[other]:
                 raise ConfigurationError(f"--watch looks at what runs: not with --{other.replace('_', '-')}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from dbint.django.command import seconds
 from dbint.django.flow_command import FlowCommand, Report
 from dbint.flow.config import FlowConfig
 from dbint.flow.plan import Finding, Level, Plan, TablePlan, apply_plan, plan
@@ -27,7 +28,7 @@ class Command(FlowCommand):
         parser.add_argument("--apply", action="store_true", help="make and change the tables in Doris")
         parser.add_argument(
             "--timeout",
-            type=float,
+            type=seconds,
             default=600.0,
             metavar="SECONDS",
             help="how long --apply waits for Doris (default: 600)",

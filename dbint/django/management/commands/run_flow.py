@@ -8,7 +8,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandParser
 
-from dbint.django.flow_command import COULD_NOT_RUN, FlowCommand, stopped_by_signals
+from dbint.django.command import COULD_NOT_RUN
+from dbint.django.flow_command import FlowCommand, stopped_by_signals
 from dbint.django.flows import flow_config
 from dbint.errors import Error
 from dbint.flow.plan import apply_plan, plan
@@ -29,10 +30,7 @@ class Command(FlowCommand):
 
     help = "Runs a flow: first load, capture and sink in one process, each begun again when it fails."
 
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.epilog = _EPILOG
-        return parser
+    epilog = _EPILOG
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("flow", nargs="?", help='a key of DBINT["FLOWS"] (default: the only one)')
