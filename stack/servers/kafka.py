@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -73,15 +74,47 @@ class Kafka(Server):
         # Formatted under another name, so that a format that was cut off is done again.
         fresh = directory / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
-        configuration = directory / "format.properties"
-        configuration.write_text(self._configuration(site, fresh))
+        if self.format_options:
+            self._format(site, fresh)
+        else:
+            self._copy_format(site, fresh)
+        fresh.rename(directory / "data")
+
+    def _copy_format(self, site: Site, data: Path) -> None:
+        """Makes what the tool makes of an empty directory, which takes a JVM, from what it has made once.
+
+        Of its two files one holds the versions of the features, the other the names of cluster and directory,
+        which every broker has of its own.
+        """
+        cached(
+            f"{self.name}-format",
+            VERSION,
+            f"StorageTool {VERSION}",
+            lambda empty: self._format(site, empty),
+            Progress(),
+        )
+        shutil.copytree(
+            cache_path(f"{self.name}-format", VERSION), data, ignore=shutil.ignore_patterns(MANIFEST)
+        )
+        properties = data / "meta.properties"
+        text, found = re.subn(
+            r"(?m)^(cluster|directory)\.id=.*$",
+            lambda line: f"{line[1]}.id={_new_id()}",
+            properties.read_text(),
+        )
+        if found != 2:
+            raise StackError(f"Kafka's {properties} is not as expected:\n{text}")
+        properties.write_text(text)
+
+    def _format(self, site: Site, data: Path) -> None:
+        configuration = site.directory / "format.properties"
+        configuration.write_text(self._configuration(site, data))
         tool = [*self._java(site, self._use_archive()), "kafka.tools.StorageTool", "format"]
-        tool += ["--cluster-id", _cluster_id(), "--config", configuration, *self.format_options]
-        outcome = run(tool, cwd=directory, environment=clean_environment())
+        tool += ["--cluster-id", _new_id(), "--config", configuration, *self.format_options]
+        outcome = run(tool, cwd=site.directory, environment=clean_environment())
         if outcome.status != 0:
             raise StackError(f"formatting Kafka's data directory failed:\n{outcome.text[-1500:].strip()}")
         configuration.unlink()
-        fresh.rename(directory / "data")
 
     def _configuration(self, site: Site, data: Path) -> str:
         return "".join(f"{name}={value}\n" for name, value in self.settings(site, data).items())
@@ -196,7 +229,7 @@ def _own_archive(site: Site) -> Path:
     return site.directory / "classes.jsa"
 
 
-def _cluster_id() -> str:
+def _new_id() -> str:
     """22 characters of URL-safe base64; the tool would take a first dash for an option."""
     while True:
         name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
