@@ -3,6 +3,8 @@
 PY := .venv/bin/python
 PHASE := stack/phase.sh
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
+# Bytecode is kept: hundreds of processes would compile the same modules.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help verify test test-full bench sanitize sanitize-python fuzz lint wheel stack-up stack-down clean
 .DEFAULT_GOAL := help
@@ -32,10 +34,12 @@ verify: ## install what is missing, build, start the light stack, verify it
 	$(PIP) install -c constraints.txt --group drivers
 	touch $@
 
-# The extension is built in place; this rebuilds it when a source changed.
+# The extension is built in place, by the installation too; this rebuilds it when a source is newer.
 .PHONY: extension
 extension: .venv/ready
-	$(PY) setup.py --quiet build_ext --inplace
+	@built=$$($(PY) -c 'import dbint._core; print(dbint._core.__file__)' 2>/dev/null) && \
+		[ -z "$$(find setup.py csrc/core csrc/binding -newer "$$built")" ] || \
+		$(PY) setup.py --quiet build_ext --inplace
 
 .PHONY: fetch-light fetch-faults
 fetch-light fetch-faults: fetch-%:
@@ -49,8 +53,17 @@ test: ## C, Python, Django, integration, crash and browser tests, with their rea
 	@$(PHASE) "Distribution packages" stack/bootstrap.sh build light faults test
 	@$(PHASE) "Python environment, C extension, servers" $(MAKE) -j2 extension .venv/drivers fetch-light fetch-faults
 	@$(PHASE) "Lint and types" $(MAKE) lint
-	@$(PHASE) "C tests" $(MAKE) -j2 -C csrc test purity
+	@$(PHASE) "C tests" $(MAKE) -j2 c-tests build/collected
 	$(PY) -m pytest tests $(DIVIDED) --junitxml build/pytest.xml
+
+.PHONY: c-tests
+c-tests:
+	$(MAKE) -C csrc test purity
+
+# The bytecode of tests with pytest's assertions: once, or each worker would compile all that are new.
+build/collected: .venv/ready $(shell find tests -name '*.py')
+	$(PY) -m pytest tests --collect-only --quiet >/dev/null
+	mkdir -p build && touch $@
 
 test-full: test test-rest ## the same, and what takes long
 
@@ -58,7 +71,7 @@ test-full: test test-rest ## the same, and what takes long
 test-rest:
 	@$(PHASE) "Sanitizers" $(MAKE) sanitize
 	@$(PHASE) "C tests, more rounds" $(MAKE) -C csrc test DBINT_TEST_ROUNDS=10
-	DBINT_TEST_ROUNDS=10 $(PY) -m pytest tests/unit/test_journal_tool.py
+	DBINT_TEST_ROUNDS=10 $(PY) -m pytest tests/unit/test_journal_tool.py tests/django/doris/test_round_trips.py
 	$(PY) -m pytest tests -m long
 	$(PY) -m tests.crash produce --rounds 20
 	$(PY) -m tests.crash stream_load --rounds 20
