@@ -12,6 +12,8 @@ import pytest
 
 from stack import Stack
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TOOLS = ("sh", "bash", "env", "uname", "ldconfig", "cat", "dirname", "basename")

@@ -191,6 +191,7 @@ def test_kafka_keeps_its_messages_over_a_kill(kafka_private: Stack) -> None:
     assert "kafka-shutdown-hook" in kafka_private.log("kafka").read_text().splitlines()[-1], "a clean stop"
 
 
+@pytest.mark.long
 def test_kafka_starts_from_an_archive_of_its_classes(
     private_stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

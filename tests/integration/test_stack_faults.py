@@ -205,6 +205,7 @@ def test_the_build_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monkey
         golang.build("toxiproxy", "a/b", tmp_path / "out", {}, Progress())
 
 
+@pytest.mark.long
 def test_an_old_compiler_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "go"
     program.write_text("#!/bin/sh\necho go version go1.19.8 linux/amd64\n")

@@ -4,6 +4,7 @@ import datetime as dt
 import decimal
 import ipaddress
 import math
+import os
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -21,7 +22,11 @@ LOADING, BATCHING = f"{ALIAS}_loading", f"{ALIAS}_batching"
 WAYS = ("save", "insert", "load", "transaction")
 MICROSECOND = dt.timedelta(microseconds=1)
 
-common = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+common = settings(
+    max_examples=5 * int(os.environ.get("DBINT_TEST_ROUNDS", "1")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 def integers(bits: int, *, positive: bool = False) -> st.SearchStrategy[int]:

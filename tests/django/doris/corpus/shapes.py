@@ -8,6 +8,7 @@ however the clauses are combined.
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from dbint.emulators.doris.sql.lexer import Token, tokenize
 
@@ -50,6 +51,7 @@ _OPERATORS = _words("= <> != < > <= >= <=> + - * / % | & ^ ~ ! || && DIV MOD XOR
 _UNITS = _words("YEAR QUARTER MONTH WEEK DAY HOUR MINUTE SECOND")
 
 
+@lru_cache(maxsize=1000)
 def shape(sql: str) -> tuple[list[str], set[str]]:
     """The tokens of a statement with names, values and types alike, and the types, functions and operators in
     it.
