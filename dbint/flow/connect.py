@@ -112,6 +112,11 @@ def connector_config(config: FlowConfig) -> dict[str, str]:
         **_MESSAGES,
     }
     made |= {ours: str(parameters[theirs]) for theirs, ours in _TLS.items() if parameters.get(theirs)}
+    if "*" not in config.messages:  # Debezium carries all logical messages by itself
+        prefixes = ",".join(map(_pattern, config.messages))
+        made |= (
+            {"message.prefix.include.list": prefixes} if prefixes else {"message.prefix.exclude.list": ".*"}
+        )
     if excluded := _excluded(config):
         made["column.exclude.list"] = excluded
     if config.failover:

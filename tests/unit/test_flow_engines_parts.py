@@ -96,6 +96,16 @@ def test_names_with_commas_and_dots_are_one_pattern_each():
     assert made["column.exclude.list"] == r"public\x2ea\x2cb\x2ex\x2ey"
 
 
+def test_logical_messages_are_those_that_the_flow_names():
+    def said(*prefixes: str) -> dict[str, str]:
+        made = connector_config(config(messages=prefixes))
+        return {name.split(".")[2]: value for name, value in made.items() if name.startswith("message.")}
+
+    assert said() == {"exclude": ".*"}
+    assert said("audit", "a.b") == {"include": r"audit,a\x2eb"}
+    assert said("*") == {}
+
+
 def test_further_properties_are_passed_on_but_not_the_flows_own():
     assert connector_config(config(connect_options={"max.batch.size": "10"}))["max.batch.size"] == "10"
     with pytest.raises(ConfigurationError, match=r"connect_options may not set slot\.name"):
