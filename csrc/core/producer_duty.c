@@ -350,6 +350,7 @@ static void report_take(dbi__producer_journal *journal, const dbi__replay_wire *
     duty->flying_bytes -= flight->bytes;
     journal->flying--;
     journal->flying_bytes -= flight->bytes;
+    journal->send_at = 0; /* the brokers are at work: no pause */
     wire->topic->met = wire->ticket.error == RD_KAFKA_RESP_ERR_NO_ERROR;
     if (wire->ticket.error == RD_KAFKA_RESP_ERR_NO_ERROR) {
         flight->state = DBI__FLIGHT_DONE;

@@ -281,8 +281,10 @@ static bool duty_hand_over(dbi__producer_journal *journal, dbi__replay_duty *dut
     return count > 0;
 }
 
-/* Lets librdkafka send. It does so only while this flush lasts, so never in the middle of a volley, and until all has been
- * reported on. Once is not enough where a broker's thread was late, a broker is away, or a request has to be repeated. */
+/* Lets librdkafka send. It does so only while this flush lasts, so not in the middle of a volley, and until all has been
+ * reported on. Once is not enough where a broker's thread was late, a broker is away, or a request has to be repeated.
+ * (A thread that was stopped just after it saw the flush may still send the first part of another lane's volley; were that
+ * part refused, the rest would be ahead of it.) */
 static void volleys_send(dbi__producer_journal *journal) {
     if (journal->flying == 0 || journal->send_at > dbi_clock_now(NULL) ||
         dbi__kafka_enter(&journal->producer->kafka, NULL) != DBI_OK)
