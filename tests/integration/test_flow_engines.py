@@ -19,6 +19,7 @@ from dbint.flow.connect import KafkaConnect, connector_config, connector_name
 from dbint.flow.deployment import Deployment
 from dbint.flow.plan import apply_plan, plan
 from dbint.flow.snapshot import Snapshot
+from dbint.flow.status import flow_status
 from stack import Stack
 from tests.faults.events import superuser
 from tests.golden.debezium import Sample, record, workload
@@ -210,6 +211,11 @@ def test_deployed_twice_is_deployed_once_and_the_end_state_is_equal(flow):
     status = Deployment(config).status()
     assert status.problems == ()
     assert [job.lag for job in status.jobs] == [0, 0]
+    seen = flow_status(config)
+    assert (seen.level, seen.sink.rows, seen.sink.seconds) == ("ok", 0, 0.0)
+    assert (seen.capture.bytes is not None, set(seen.capture.unknown) - {"seconds"}) == (True, {"rows"})
+    assert seen.connector is not None
+    assert seen.connector.is_running
 
 
 def test_engines_take_turns_at_one_slot(flow):
