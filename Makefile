@@ -94,7 +94,9 @@ fuzz: ## each fuzz target on FUZZ_RUNS mutated inputs (1,000,000)
 SANITIZED := build/sanitized
 SANITIZE := -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZED_TESTS := $(addprefix tests/unit/test_,$(addsuffix .py,core row_encoder pool writer breaker breaker_model \
-	metrics kafka_options kafka_sending)) tests/integration/test_pool_postgres.py tests/integration/test_writer_postgres.py
+	metrics kafka_options kafka_sending flow_sink_parts)) \
+	$(addprefix tests/integration/test_,$(addsuffix .py,pool_postgres writer_postgres kafka_broker flow_capture flow_decode \
+	flow_kjournal flow_snapshot))
 
 sanitize-python: .venv/ready
 	rm -rf $(SANITIZED)/lib/dbint/[!_]*
