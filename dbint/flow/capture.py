@@ -376,7 +376,7 @@ class Capture:
         self._told = status["dead_letters"], status["refusals"]
         if status["dead_letters"] > letters:
             logger.warning(
-                "flow %s: %d changes were too large for Kafka; notes about them are in %s",
+                "flow %s: changes that were too large for Kafka: %d; notes about them are in %s",
                 self.config.name,
                 status["dead_letters"] - letters,
                 self.config.dead_letter_topic,

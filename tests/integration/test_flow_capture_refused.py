@@ -219,7 +219,7 @@ def test_a_message_too_large_ends_the_capture_or_leaves_a_note(source: Source) -
     assert note["bytes"] > 50_000
 
 
-def test_what_brokers_refuse_ends_the_capture_or_leaves_a_note(source: Source) -> None:
+def test_what_brokers_refuse_ends_the_capture_or_leaves_a_note(source: Source, caplog) -> None:
     """The topic takes less than the producer. A request is refused whole: rows that fit must not go, too."""
     config = replace(source.config, topic_properties={"max.message.bytes": "3000"})
     with closing(Capture(config)) as capture:
@@ -241,6 +241,8 @@ def test_what_brokers_refuse_ends_the_capture_or_leaves_a_note(source: Source) -
         status = capture.status()
     assert status["dead_letters"] == 1
     assert status["refusals"] > 0
+    assert f"too large for Kafka: 1; notes about them are in {source.config.dead_letter_topic}" in caplog.text
+    assert "brokers refused messages as too large" in caplog.text
     rows = table_rows(source)
     del rows['{"id":101}']
     assert source.rows() == rows
