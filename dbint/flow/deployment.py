@@ -348,6 +348,13 @@ class Deployment:
 
     # -- ending it
 
+    def _named(self) -> list[TableMapping]:
+        """The tables by their names, which is all that a job is found by: they may no longer flow, and
+        PostgreSQL may be away.
+        """
+        database = self.config.target.database
+        return [TableMapping(t, self.config.topic(t), database, "", (), ()) for t in self.config.tables]
+
     def stop(self) -> list[Step]:
         """Stop the connector and pause the jobs. Slot, offsets and progress stay; run_flow may take over."""
         connect = KafkaConnect.of(self.config)
@@ -357,7 +364,7 @@ class Deployment:
             self._do("stop", f"connector {name}", "", lambda: self._stop_connector(connect, name))
         self._note_first_load(connect, name)
         with RoutineLoads(self.config) as jobs:
-            for mapping in load_mappings(self.config):
+            for mapping in self._named():
                 job = jobs.job(mapping)
                 if job is not None and job.state != "PAUSED":
                     self._do("pause", f"Routine Load job {job.name}", "", partial(jobs.pause, job, mapping))
@@ -410,7 +417,7 @@ class Deployment:
             )
             self._do("remove", f"connector {name}", "", lambda: connect("DELETE", f"/connectors/{name}"))
         with RoutineLoads(self.config) as jobs:
-            for mapping in load_mappings(self.config):
+            for mapping in self._named():
                 job = jobs.job(mapping)
                 if job is not None:
                     self._do("stop", f"Routine Load job {job.name}", "", partial(jobs.stop, job, mapping))
@@ -419,7 +426,7 @@ class Deployment:
     def resume(self) -> list[Step]:
         """Resume the jobs that are paused, whatever the reason: a person has looked at it."""
         with RoutineLoads(self.config) as jobs:
-            for mapping in load_mappings(self.config):
+            for mapping in self._named():
                 job = jobs.job(mapping)
                 if job is not None and job.state == "PAUSED":
                     self._do(

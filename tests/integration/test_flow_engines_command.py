@@ -191,3 +191,15 @@ def test_the_status_of_a_flow_on_connect_says_what_it_cannot_know(deployable):
     text = made.run("flow_status").stdout
     assert "HTTP 503" in text
     assert "from commit to visible: unknown (Routine Load does not say" in text
+
+    # What no longer flows can be taken away all the same.
+    connect.refusal = 0
+    made.dbint["FLOWS"]["orders"]["TABLES"] = {f"{schema}.t": {"types": {"at": "DATE"}}}
+    made.write()
+    assert "the time would be cut off" in made.run("flow_deploy").stderr
+    removed = made.run("flow_deploy", "--remove", "--json")
+    assert removed.code == 0, removed.stderr
+    steps = removed.json["flows"][0]["steps"]
+    assert [step["action"] for step in steps] == ["stop", "remove", "remove", "stop"]
+    assert connect.connectors == {}
+    assert made.run("flow_deploy", "--remove").stdout.endswith("nothing to do\n")
