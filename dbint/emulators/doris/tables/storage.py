@@ -99,6 +99,7 @@ class Storage:
         self._counters: dict[str, int] = dict(
             self._db.execute("SELECT name, value FROM meta.counters WHERE name <> 'format'").fetchall()
         )
+        self._saved_counters = dict(self._counters)
 
     def close(self) -> None:
         """Finish the running write, write everything to the file and close it."""
@@ -128,8 +129,9 @@ class Storage:
             self._writing = (threading.get_ident(), catalog)
             try:
                 yield
-                self._save_counters(cursor)
+                saved = self._save_counters(cursor)
                 cursor.execute("COMMIT")
+                self._saved_counters |= saved
                 self._committed = catalog
                 self.version += 1
             except BaseException:
@@ -167,12 +169,14 @@ class Storage:
     def next_txn(self) -> int:
         return self.next_number("txn_id", first=1001)
 
-    def _save_counters(self, cursor: duckdb.DuckDBPyConnection) -> None:
+    def _save_counters(self, cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
+        """Write the counters that have moved on; gives them."""
         with self._counter_lock:
-            counters = list(self._counters.items())
-        cursor.execute("DELETE FROM meta.counters WHERE name <> 'format'")
-        if counters:
-            cursor.executemany("INSERT INTO meta.counters VALUES (?, ?)", counters)
+            moved = {name: n for name, n in self._counters.items() if self._saved_counters.get(name) != n}
+        for name, value in moved.items():
+            cursor.execute("DELETE FROM meta.counters WHERE name = ?", [name])
+            cursor.execute("INSERT INTO meta.counters VALUES (?, ?)", [name, value])
+        return moved
 
     # -- databases
 
