@@ -69,7 +69,7 @@ typedef struct dbi_message {
 typedef struct dbi_ticket {
     dbi_letter letter; /* first: a mailbox gives out letters */
     const dbi_topic *topic;
-    rd_kafka_resp_err_t error; /* 0 = delivered */
+    rd_kafka_resp_err_t error; /* 0 = delivered; __INCONSISTENT: no broker has said so, it may be lost */
     bool fatal;                /* the producer has raised a fatal error */
     int32_t partition;         /* -1 = unknown */
     int64_t offset;            /* RD_KAFKA_OFFSET_INVALID = unknown (acks=0) */
