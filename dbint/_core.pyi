@@ -445,6 +445,8 @@ class Batch:
     @property
     def ends(self) -> list[_Place]: ...
     @property
+    def memory(self) -> int: ...
+    @property
     def nbytes(self) -> int: ...
     def __getitem__(self, index: int, /) -> Message: ...
     def __iter__(self) -> Iterator[Message]: ...
@@ -467,6 +469,17 @@ class Batch:
         only: Sequence[int] | None = None,
         without: Sequence[int] | None = None,
     ) -> bytes: ...
+    def concat_size(
+        self,
+        separator: Buffer = b"",
+        topic: str | None = None,
+        partition: int | None = None,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        only: Sequence[int] | None = None,
+        without: Sequence[int] | None = None,
+    ) -> int: ...
     def keys(
         self,
         topic: str | None = None,
@@ -489,6 +502,7 @@ class Batch:
         without: Sequence[int] | None = None,
     ) -> tuple[int, int, list[tuple[int, int]], list[tuple[int, str, int]]]: ...
     def ranges(self) -> list[tuple[str, int, int, int, int, int]]: ...
+    def split(self) -> list[Batch]: ...
 
 @disjoint_base
 class Consumer(KafkaClient):

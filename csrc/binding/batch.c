@@ -36,50 +36,40 @@ static PyObject *bytes_or_none(const void *data, size_t size) {
     return data == NULL ? Py_NewRef(Py_None) : PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
 }
 
-static PyObject *headers_tuple(const rd_kafka_message_t *message) {
-    rd_kafka_headers_t *headers = NULL;
-    const char *name;
-    const void *value;
-    size_t count, size;
+static PyObject *headers_tuple(const dbi_fetched *fetched) {
+    size_t at = 0, count = 0;
+    dbi_header header;
     PyObject *tuple;
 
-    if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return PyTuple_New(0);
-    count = rd_kafka_header_cnt(headers);
+    while (dbi_fetched_header(fetched, &at, &header))
+        count++;
     tuple = PyTuple_New((Py_ssize_t)count);
-    for (size_t i = 0; tuple != NULL && i < count; i++) {
-        PyObject *pair = NULL;
+    at = 0;
+    for (Py_ssize_t i = 0; tuple != NULL && dbi_fetched_header(fetched, &at, &header); i++) {
+        PyObject *text = PyUnicode_DecodeUTF8(header.name, (Py_ssize_t)strlen(header.name), "replace");
+        PyObject *pair = text != NULL ? Py_BuildValue("(NN)", text, bytes_or_none(header.value, header.value_len)) : NULL;
 
-        if (rd_kafka_header_get_all(headers, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            PyObject *text = PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "replace");
-            pair = text != NULL ? Py_BuildValue("(NN)", text, bytes_or_none(value, size)) : NULL;
-        } else {
-            (void)PyErr_SetString(PyExc_SystemError, "a header that was counted is not there");
-        }
         if (pair == NULL)
             Py_CLEAR(tuple);
         else
-            PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, pair);
+            PyTuple_SET_ITEM(tuple, i, pair);
     }
     return tuple;
 }
 
-static PyObject *message_new(const dbi_state *state, const rd_kafka_message_t *message) {
+static PyObject *message_new(const dbi_state *state, const dbi_fetched *fetched) {
     PyObject *object = PyStructSequence_New(state->message_type);
-    rd_kafka_timestamp_type_t kind;
-    int64_t timestamp = rd_kafka_message_timestamp(message, &kind);
 
     if (object == NULL)
         return NULL;
-    PyStructSequence_SET_ITEM(object, 0, PyUnicode_FromString(rd_kafka_topic_name(message->rkt)));
-    PyStructSequence_SET_ITEM(object, 1, PyLong_FromLong(message->partition));
-    PyStructSequence_SET_ITEM(object, 2, PyLong_FromLongLong(message->offset));
+    PyStructSequence_SET_ITEM(object, 0, PyUnicode_FromString(fetched->topic));
+    PyStructSequence_SET_ITEM(object, 1, PyLong_FromLong(fetched->partition));
+    PyStructSequence_SET_ITEM(object, 2, PyLong_FromLongLong(fetched->offset));
     PyStructSequence_SET_ITEM(object, 3,
-                              kind == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? Py_NewRef(Py_None)
-                                                                       : PyLong_FromLongLong(timestamp));
-    PyStructSequence_SET_ITEM(object, 4, bytes_or_none(message->key, message->key_len));
-    PyStructSequence_SET_ITEM(object, 5, bytes_or_none(message->payload, message->len));
-    PyStructSequence_SET_ITEM(object, 6, headers_tuple(message));
+                              fetched->timestamp < 0 ? Py_NewRef(Py_None) : PyLong_FromLongLong(fetched->timestamp));
+    PyStructSequence_SET_ITEM(object, 4, bytes_or_none(fetched->key, fetched->key_len));
+    PyStructSequence_SET_ITEM(object, 5, bytes_or_none(fetched->value, fetched->value_len));
+    PyStructSequence_SET_ITEM(object, 6, headers_tuple(fetched));
     for (Py_ssize_t i = 0; i < 7; i++)
         if (PyStructSequence_GET_ITEM(object, i) == NULL) {
             Py_DECREF(object);
@@ -104,7 +94,7 @@ PyObject *batch_new(dbi_state *state, dbi_batch *batch) {
 static void batch_dealloc(batch_object *self) {
     PyTypeObject *type = Py_TYPE(self);
 
-    Py_BEGIN_ALLOW_THREADS /* the last batch of a closed consumer ends its client */
+    Py_BEGIN_ALLOW_THREADS /* giving megabytes back takes its time */
     dbi_batch_free(self->batch);
     Py_END_ALLOW_THREADS
     PyObject_Free(self);
@@ -117,13 +107,13 @@ static Py_ssize_t batch_length(batch_object *self) {
 
 static PyObject *batch_item(batch_object *self, Py_ssize_t index) {
     dbi_state *state = dbi_state_of(Py_TYPE(self));
-    const rd_kafka_message_t *message = index < 0 ? NULL : dbi_batch_message(self->batch, (size_t)index);
+    dbi_fetched fetched;
 
-    if (message == NULL) {
+    if (index < 0 || !dbi_batch_message(self->batch, (size_t)index, &fetched)) {
         (void)PyErr_SetString(PyExc_IndexError, "batch index out of range");
         return NULL;
     }
-    return state != NULL ? message_new(state, message) : NULL;
+    return state != NULL ? message_new(state, &fetched) : NULL;
 }
 
 /* -- which messages are meant: topic=None, partition=None, start=None, end=None, only=None, without=None ----------- */
@@ -185,6 +175,26 @@ static bool selection_read(const dbi_state *state, PyObject *const values[SELECT
     return true;
 }
 
+/* The arguments of concat() and concat_size(). selection->offsets is to be given to PyMem_Free, the separator released
+ * where it has an object. */
+static bool concat_read(batch_object *self, const dbi_params *params, PyObject *const *args, Py_ssize_t nargs,
+                        PyObject *kwnames, Py_buffer *separator, dbi_selection *selection) {
+    dbi_state *state = dbi_state_of(Py_TYPE(self));
+    PyObject *values[1 + SELECTION_COUNT];
+
+    *separator = (Py_buffer){0};
+    *selection = DBI_SELECT_ALL;
+    return state != NULL && dbi_parse(params, args, nargs, kwnames, values) &&
+           selection_read(state, values + 1, selection) &&
+           (values[0] == NULL || PyObject_GetBuffer(values[0], separator, PyBUF_SIMPLE) == 0);
+}
+
+static void concat_reset(Py_buffer *separator, dbi_selection *selection) {
+    if (separator->obj != NULL)
+        PyBuffer_Release(separator);
+    PyMem_Free((void *)selection->offsets);
+}
+
 PyDoc_STRVAR(concat_doc,
              "concat($self, separator=b'', topic=None, partition=None, *, start=None, end=None, only=None, without=None)\n"
              "--\n\n"
@@ -195,16 +205,12 @@ PyDoc_STRVAR(concat_doc,
 static PyObject *batch_concat(batch_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     static const dbi_params params = {
         .func = "concat", .positional = 3, .names = {"separator", SELECTION_NAMES, NULL}};
-    dbi_state *state = dbi_state_of(Py_TYPE(self));
-    PyObject *values[1 + SELECTION_COUNT], *joined = NULL;
-    Py_buffer separator = {0};
+    PyObject *joined = NULL;
     dbi_selection selection;
+    Py_buffer separator;
     size_t size;
 
-    if (state == NULL || !dbi_parse(&params, args, nargs, kwnames, values) ||
-        !selection_read(state, values + 1, &selection))
-        return NULL;
-    if (values[0] == NULL || PyObject_GetBuffer(values[0], &separator, PyBUF_SIMPLE) == 0) {
+    if (concat_read(self, &params, args, nargs, kwnames, &separator, &selection)) {
         dbi_batch_concat(self->batch, &selection, separator.buf, (size_t)separator.len, NULL, &size);
         if (size <= PY_SSIZE_T_MAX)
             joined = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
@@ -213,11 +219,29 @@ static PyObject *batch_concat(batch_object *self, PyObject *const *args, Py_ssiz
         if (joined != NULL)
             dbi_batch_concat(self->batch, &selection, separator.buf, (size_t)separator.len, PyBytes_AS_STRING(joined),
                              &size);
-        if (separator.obj != NULL)
-            PyBuffer_Release(&separator);
     }
-    PyMem_Free((void *)selection.offsets);
+    concat_reset(&separator, &selection);
     return joined;
+}
+
+PyDoc_STRVAR(concat_size_doc,
+             "concat_size($self, separator=b'', topic=None, partition=None, *, start=None, end=None, only=None, "
+             "without=None)\n"
+             "--\n\n"
+             "How many bytes concat() gives for the same arguments.");
+
+static PyObject *batch_concat_size(batch_object *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+    static const dbi_params params = {
+        .func = "concat_size", .positional = 3, .names = {"separator", SELECTION_NAMES, NULL}};
+    dbi_selection selection;
+    Py_buffer separator;
+    bool is_read = concat_read(self, &params, args, nargs, kwnames, &separator, &selection);
+    size_t size = 0;
+
+    if (is_read)
+        dbi_batch_concat(self->batch, &selection, separator.buf, (size_t)separator.len, NULL, &size);
+    concat_reset(&separator, &selection);
+    return is_read ? PyLong_FromSize_t(size) : NULL;
 }
 
 PyDoc_STRVAR(keys_doc, "keys($self, topic=None, partition=None, *, start=None, end=None, only=None, without=None)\n--\n\n"
@@ -227,17 +251,17 @@ static PyObject *batch_keys(batch_object *self, PyObject *const *args, Py_ssize_
     static const dbi_params params = {.func = "keys", .positional = 2, .names = {SELECTION_NAMES, NULL}};
     dbi_state *state = dbi_state_of(Py_TYPE(self));
     PyObject *values[SELECTION_COUNT], *list;
-    const rd_kafka_message_t *message;
-    size_t index = 0, next = 0;
+    dbi_cursor cursor = {0};
     dbi_selection selection;
+    dbi_fetched fetched;
 
     if (state == NULL || !dbi_parse(&params, args, nargs, kwnames, values) ||
         !selection_read(state, values, &selection))
         return NULL;
     list = PyList_New(0);
-    while (list != NULL && (message = dbi_batch_next(self->batch, &selection, &index, &next)) != NULL) {
-        PyObject *key = bytes_or_none(message->key, message->key_len);
-        PyObject *item = key != NULL ? Py_BuildValue("(LN)", (long long)message->offset, key) : NULL;
+    while (list != NULL && dbi_batch_next(self->batch, &selection, &cursor, &fetched)) {
+        PyObject *key = bytes_or_none(fetched.key, fetched.key_len);
+        PyObject *item = key != NULL ? Py_BuildValue("(LN)", (long long)fetched.offset, key) : NULL;
 
         if (item == NULL || PyList_Append(list, item) < 0)
             Py_CLEAR(list);
@@ -252,22 +276,20 @@ static PyObject *batch_keys(batch_object *self, PyObject *const *args, Py_ssize_
 #define HEADER_UNCHANGED "dbint.unchanged"
 
 /* The change that a message is; dbint's own messages say by a header which values are missing. */
-static void change_of(const rd_kafka_message_t *message, const dbi_glance_text *placeholders, size_t count,
+static void change_of(const dbi_fetched *fetched, const dbi_glance_text *placeholders, size_t count,
                       dbi_glance *glance) {
-    rd_kafka_headers_t *headers;
-    const void *listed;
-    size_t size;
+    dbi_header header;
+    size_t at = 0;
 
-    dbi_glance_read(glance, message->payload, message->len, placeholders, count);
+    dbi_glance_read(glance, fetched->value, fetched->value_len, placeholders, count);
     if (!glance->own || (glance->kind != DBI_GLANCE_ROW && glance->kind != DBI_GLANCE_PARTIAL))
         return;
-    if (rd_kafka_message_headers(message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-        rd_kafka_header_get_last(headers, HEADER_UNCHANGED, &listed, &size) == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        glance->kind = DBI_GLANCE_PARTIAL;
-        glance->missing = dbi_glance_listed(listed, size);
-    } else {
-        glance->kind = DBI_GLANCE_ROW;
-    }
+    glance->kind = DBI_GLANCE_ROW;
+    while (dbi_fetched_header(fetched, &at, &header))
+        if (strcmp(header.name, HEADER_UNCHANGED) == 0) { /* the last one counts */
+            glance->kind = DBI_GLANCE_PARTIAL;
+            glance->missing = dbi_glance_listed(header.value, header.value_len);
+        }
 }
 
 /* Appends a tuple made elsewhere (taken); false with an exception set. */
@@ -298,9 +320,10 @@ static PyObject *batch_survey(batch_object *self, PyObject *const *args, Py_ssiz
     PyObject *values[1 + SELECTION_COUNT], *texts = NULL, *shapes = NULL, *special = NULL, *result = NULL;
     dbi_glance_text *placeholders = NULL;
     uint64_t known[SHAPES_MAX];
-    size_t known_count = 0, count = 0, bytes = 0, index = 0, next = 0;
-    const rd_kafka_message_t *message;
+    size_t known_count = 0, count = 0, bytes = 0;
     dbi_selection selection = DBI_SELECT_ALL;
+    dbi_cursor cursor = {0};
+    dbi_fetched fetched;
     Py_ssize_t text_count;
 
     if (state == NULL || !dbi_parse(&params, args, nargs, kwnames, values) ||
@@ -326,15 +349,15 @@ static PyObject *batch_survey(batch_object *self, PyObject *const *args, Py_ssiz
     special = PyList_New(0);
     if (shapes == NULL || special == NULL)
         goto done;
-    while ((message = dbi_batch_next(self->batch, &selection, &index, &next)) != NULL) {
+    while (dbi_batch_next(self->batch, &selection, &cursor, &fetched)) {
         dbi_glance glance;
         size_t i = 0;
 
         count++;
-        bytes += message->len;
-        change_of(message, placeholders, (size_t)text_count, &glance);
+        bytes += fetched.value_len;
+        change_of(&fetched, placeholders, (size_t)text_count, &glance);
         if (glance.kind != DBI_GLANCE_ROW &&
-            !list_append(special, Py_BuildValue("(LCK)", (long long)message->offset, (int)kinds[glance.kind],
+            !list_append(special, Py_BuildValue("(LCK)", (long long)fetched.offset, (int)kinds[glance.kind],
                                                 (unsigned long long)glance.missing)))
             goto done;
         while (i < known_count && known[i] != glance.shape)
@@ -343,7 +366,7 @@ static PyObject *batch_survey(batch_object *self, PyObject *const *args, Py_ssiz
             continue;
         if (known_count < SHAPES_MAX)
             known[known_count++] = glance.shape;
-        if (!list_append(shapes, Py_BuildValue("(KL)", (unsigned long long)glance.shape, (long long)message->offset)))
+        if (!list_append(shapes, Py_BuildValue("(KL)", (unsigned long long)glance.shape, (long long)fetched.offset)))
             goto done;
     }
     result = Py_BuildValue("(nnOO)", (Py_ssize_t)count, (Py_ssize_t)bytes, shapes, special);
@@ -362,9 +385,9 @@ static PyObject *batch_at(batch_object *self, PyObject *const *args, Py_ssize_t 
     static const dbi_params params = {
         .func = "at", .required = 3, .positional = 3, .names = {"topic", "partition", "offset", NULL}};
     dbi_state *state = dbi_state_of(Py_TYPE(self));
-    const rd_kafka_message_t *message;
     dbi_selection selection = {.start = 0};
-    size_t index = 0, next = 0;
+    dbi_cursor cursor = {0};
+    dbi_fetched fetched;
     int64_t partition;
     PyObject *values[3];
 
@@ -375,23 +398,9 @@ static PyObject *batch_at(batch_object *self, PyObject *const *args, Py_ssize_t 
         return NULL;
     selection.partition = (int32_t)partition;
     selection.end = selection.start + 1;
-    message = dbi_batch_next(self->batch, &selection, &index, &next);
-    if (message != NULL)
-        return message_new(state, message);
+    if (dbi_batch_next(self->batch, &selection, &cursor, &fetched))
+        return message_new(state, &fetched);
     PyErr_SetObject(PyExc_KeyError, values[2]);
-    return NULL;
-}
-
-/* What the batch holds of one partition. */
-typedef struct batch_range {
-    const rd_kafka_message_t *first, *last;
-    size_t count, bytes;
-} batch_range;
-
-static batch_range *range_find(batch_range *ranges, size_t count, const rd_kafka_message_t *message) {
-    for (size_t i = count; i-- > 0;) /* from the end: messages of one partition mostly come together */
-        if (ranges[i].first->partition == message->partition && ranges[i].first->rkt == message->rkt)
-            return &ranges[i];
     return NULL;
 }
 
@@ -400,50 +409,53 @@ PyDoc_STRVAR(ranges_doc, "ranges($self, /)\n--\n\n"
                          "A list of (topic, partition, first offset, last offset, messages, bytes of values).");
 
 static PyObject *batch_ranges(batch_object *self, PyObject *Py_UNUSED(ignored)) {
-    size_t total = dbi_batch_count(self->batch), count = 0, capacity = 0;
-    batch_range *ranges = NULL;
-    PyObject *list = NULL;
+    size_t count = dbi_batch_parts(self->batch);
+    PyObject *list = PyList_New((Py_ssize_t)count);
 
-    for (size_t i = 0; i < total; i++) {
-        const rd_kafka_message_t *message = dbi_batch_message(self->batch, i);
-        batch_range *range = range_find(ranges, count, message);
-
-        if (range == NULL) {
-            if (count == capacity) {
-                batch_range *more;
-                capacity = capacity * 2 + 8;
-                more = PyMem_Realloc(ranges, capacity * sizeof *ranges);
-                if (more == NULL) {
-                    (void)PyErr_NoMemory();
-                    goto done;
-                }
-                ranges = more;
-            }
-            range = &ranges[count++];
-            *range = (batch_range){.first = message};
-        }
-        range->last = message;
-        range->count++;
-        range->bytes += message->len;
-    }
-    list = PyList_New((Py_ssize_t)count);
     for (size_t i = 0; list != NULL && i < count; i++) {
-        PyObject *item = Py_BuildValue("(siLLnn)", rd_kafka_topic_name(ranges[i].first->rkt),
-                                       (int)ranges[i].first->partition, (long long)ranges[i].first->offset,
-                                       (long long)ranges[i].last->offset, (Py_ssize_t)ranges[i].count,
-                                       (Py_ssize_t)ranges[i].bytes);
+        dbi_part part = dbi_batch_part(self->batch, i);
+        PyObject *item = Py_BuildValue("(siLLnn)", part.topic, (int)part.partition, (long long)part.first,
+                                       (long long)part.last, (Py_ssize_t)part.count, (Py_ssize_t)part.bytes);
         if (item == NULL)
             Py_CLEAR(list);
         else
             PyList_SET_ITEM(list, (Py_ssize_t)i, item);
     }
-done:
-    PyMem_Free(ranges);
+    return list;
+}
+
+PyDoc_STRVAR(split_doc, "split($self, /)\n--\n\n"
+                        "A batch for each partition, in the order of ranges(). Nothing is copied; what is held is given\n"
+                        "back partition by partition, as these go.");
+
+static PyObject *batch_split(batch_object *self, PyObject *Py_UNUSED(ignored)) {
+    dbi_state *state = dbi_state_of(Py_TYPE(self));
+    size_t count = dbi_batch_parts(self->batch);
+    PyObject *list = state != NULL ? PyList_New((Py_ssize_t)count) : NULL;
+
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        PyObject *item = NULL;
+        dbi_batch *part;
+        dbi_err err;
+
+        if (dbi_batch_split(self->batch, i, &part, &err) == DBI_OK)
+            item = batch_new(state, part);
+        else
+            (void)dbi_raise(state, &err);
+        if (item == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, item);
+    }
     return list;
 }
 
 static PyObject *batch_get_nbytes(batch_object *self, void *Py_UNUSED(closure)) {
     return PyLong_FromSize_t(dbi_batch_bytes(self->batch));
+}
+
+static PyObject *batch_get_memory(batch_object *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromSize_t(dbi_batch_memory(self->batch));
 }
 
 static PyObject *batch_get_ends(batch_object *self, void *Py_UNUSED(closure)) {
@@ -469,14 +481,17 @@ static PyObject *batch_get_lost(batch_object *self, void *Py_UNUSED(closure)) {
 static PyMethodDef batch_methods[] = {
     {"at", (PyCFunction)(void *)batch_at, METH_FASTCALL | METH_KEYWORDS, at_doc},
     {"concat", (PyCFunction)(void *)batch_concat, METH_FASTCALL | METH_KEYWORDS, concat_doc},
+    {"concat_size", (PyCFunction)(void *)batch_concat_size, METH_FASTCALL | METH_KEYWORDS, concat_size_doc},
     {"keys", (PyCFunction)(void *)batch_keys, METH_FASTCALL | METH_KEYWORDS, keys_doc},
     {"ranges", (PyCFunction)batch_ranges, METH_NOARGS, ranges_doc},
+    {"split", (PyCFunction)batch_split, METH_NOARGS, split_doc},
     {"survey", (PyCFunction)(void *)batch_survey, METH_FASTCALL | METH_KEYWORDS, survey_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef batch_getset[] = {
     {"nbytes", (getter)batch_get_nbytes, NULL, "Bytes of keys and values.", NULL},
+    {"memory", (getter)batch_get_memory, NULL, "Bytes of memory that the batch takes.", NULL},
     {"ends", (getter)batch_get_ends, NULL,
      "Partitions whose end was reached: (topic, partition, next offset, None) each.", NULL},
     {"assigned", (getter)batch_get_assigned, NULL,

@@ -82,7 +82,6 @@ dbi_rc dbi_consumer_new(dbi_consumer **consumer_out, const dbi_kafka_property *p
     *consumer_out = NULL;
     if (consumer == NULL)
         return dbi_err_set(err, DBI_ENOMEM, "no memory for a Kafka consumer");
-    atomic_store(&consumer->refs, 1);
     rc = dbi__kafka_init(&consumer->kafka, RD_KAFKA_CONSUMER, defaults, sizeof defaults / sizeof *defaults,
                          properties, count, 0, err);
     if (rc != DBI_OK) {
@@ -108,13 +107,14 @@ static void *consumer_destroy(void *arg) {
     return NULL;
 }
 
-void dbi__consumer_release(dbi_consumer *consumer) {
+void dbi_consumer_free(dbi_consumer *consumer) {
     sigset_t all, before;
     pthread_t thread;
     int sys;
 
-    if (atomic_fetch_sub(&consumer->refs, 1) != 1)
+    if (consumer == NULL)
         return;
+    atomic_store(&consumer->kafka.state, DBI__KAFKA_CLOSED);
     if (!atomic_load(&consumer->lingers) || consumer->kafka.rk == NULL || dbi_kafka_forked(&consumer->kafka)) {
         (void)consumer_destroy(consumer);
         return;
@@ -127,13 +127,6 @@ void dbi__consumer_release(dbi_consumer *consumer) {
         (void)pthread_detach(thread);
     else
         (void)consumer_destroy(consumer);
-}
-
-void dbi_consumer_free(dbi_consumer *consumer) {
-    if (consumer == NULL)
-        return;
-    atomic_store(&consumer->kafka.state, DBI__KAFKA_CLOSED);
-    dbi__consumer_release(consumer);
 }
 
 void dbi_consumer_set_lingering(dbi_consumer *consumer) {

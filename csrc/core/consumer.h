@@ -1,21 +1,20 @@
-/* consumer.h - a Kafka consumer that hands out messages in batches.
+/* consumer.h - a Kafka consumer that hands out messages in batches (batch.h).
  *
- * A batch holds librdkafka's own messages; nothing is copied until somebody looks, and values can be joined into one
- * body without being parsed. Offsets are committed by the caller only: there is no automatic commit or store.
+ * Offsets are committed by the caller only: there is no automatic commit or store.
  */
 #ifndef DBI_CONSUMER_H
 #define DBI_CONSUMER_H
 
+#include "batch.h"
 #include "kafka.h"
 
 typedef struct dbi_consumer dbi_consumer;
-typedef struct dbi_batch dbi_batch;
 
 /* Makes a consumer; checks every property, starts nothing. @thread any */
 DBI_NODISCARD dbi_rc dbi_consumer_new(dbi_consumer **consumer, const dbi_kafka_property *properties, size_t count,
                                       dbi_err *err);
 
-/* Gives the owner's reference back; the client ends when the last batch is freed. NULL is allowed. @thread owner */
+/* Ends the client; batches stay. NULL is allowed. @thread owner */
 void dbi_consumer_free(dbi_consumer *consumer);
 
 /* Lets the client end on a thread of its own: librdkafka waits for its threads then, for long where an answer is out, and
@@ -73,45 +72,8 @@ DBI_NODISCARD dbi_rc dbi_consumer_watermarks(dbi_consumer *consumer, const char 
 DBI_NODISCARD dbi_rc dbi_consumer_group(dbi_consumer *consumer, rd_kafka_consumer_group_metadata_t **group,
                                         dbi_err *err);
 
-/* Leaves the group. Batches stay readable. Only the first call does it. @thread any */
+/* Leaves the group. Only the first call does it. @thread any */
 DBI_NODISCARD dbi_rc dbi_consumer_close(dbi_consumer *consumer, dbi_err *err);
 bool dbi_consumer_closed(const dbi_consumer *consumer);
-
-/* The batch. Messages are borrowed and live as long as it does. @thread any, one at a time for free */
-void dbi_batch_free(dbi_batch *batch);
-size_t dbi_batch_count(const dbi_batch *batch);
-size_t dbi_batch_bytes(const dbi_batch *batch); /* of keys and values */
-const rd_kafka_message_t *dbi_batch_message(const dbi_batch *batch, size_t index);
-
-/* The partitions whose end this batch reached: topic, partition, and in .offset the next offset. */
-const rd_kafka_topic_partition_list_t *dbi_batch_ends(const dbi_batch *batch);
-
-/* What a rebalance has given to this consumer and taken from it since the last batch; it came after the batch's messages.
- * NULL = nothing of the kind. Lost: the group took them without asking, and others may have them already. */
-const rd_kafka_topic_partition_list_t *dbi_batch_assigned(const dbi_batch *batch);
-const rd_kafka_topic_partition_list_t *dbi_batch_revoked(const dbi_batch *batch);
-bool dbi_batch_lost(const dbi_batch *batch);
-
-/* Which messages are meant. */
-typedef struct dbi_selection {
-    const char *topic; /* NULL = all */
-    int32_t partition;
-    int64_t start, end;     /* offsets: start <= offset < end */
-    const int64_t *offsets; /* rising; NULL = all within start and end */
-    size_t count;
-    bool without; /* all but `offsets` */
-} dbi_selection;
-
-#define DBI_SELECT_ALL ((dbi_selection){.start = INT64_MIN, .end = INT64_MAX})
-
-/* Steps to the next message that is meant, from *index on; NULL after the last. `*next` is the selection's own place,
- * 0 at first. */
-const rd_kafka_message_t *dbi_batch_next(const dbi_batch *batch, const dbi_selection *selection, size_t *index,
-                                         size_t *next);
-
-/* The values joined by the separator; null values (tombstones) are left out. The first call with out = NULL gives
- * *size, the second writes exactly that many bytes. */
-void dbi_batch_concat(const dbi_batch *batch, const dbi_selection *selection, const void *separator,
-                      size_t separator_len, void *out, size_t *size);
 
 #endif

@@ -6,17 +6,21 @@
 #include "metrics.h"
 #include "producer.h"
 
-/* Puts `count` messages "v0", "v1", ... into partition 0, every third with a null value. */
+/* Puts `count` messages "v0", "v1", ... into partition 0, every third with a null value, every fifth with headers. */
 static void fill(const mock *cluster, int count) {
     const dbi_producer_options options = {.when_full = DBI_WHEN_FULL_REFUSE};
     const dbi_kafka_property bootstrap = {"bootstrap.servers", cluster->bootstrap};
     uint64_t nth = test_fail_nth, before = dbi_alloc_count();
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(3);
     dbi_producer *producer;
     dbi_topic *topic;
     uint64_t left;
     dbi_err err;
 
     dbi_alloc_fail_nth(0); /* the producer is not what is tested */
+    CHECK_INT(rd_kafka_header_add(headers, "some", -1, "thing", 5), 0);
+    CHECK_INT(rd_kafka_header_add(headers, "null", -1, NULL, 0), 0);
+    CHECK_INT(rd_kafka_header_add(headers, "", -1, "", 0), 0);
     CHECK_RC(dbi_producer_new(&producer, &bootstrap, 1, &options, &err), DBI_OK);
     CHECK_RC(dbi_producer_topic(producer, "t", &topic, &err), DBI_OK);
     for (int i = 0; i < count; i++) {
@@ -27,11 +31,13 @@ static void fill(const mock *cluster, int count) {
         message.value = i % 3 == 2 ? NULL : text;
         if (message.value == NULL)
             message.value_len = 0;
+        message.headers = i % 5 == 4 ? headers : NULL;
         CHECK_RC(dbi_producer_enqueue(producer, topic, &message, &err), DBI_OK);
     }
     CHECK_RC(dbi_producer_flush(producer, after_ms(10000), &left, &err), DBI_OK);
     CHECK_RC(dbi_producer_close(producer, &err), DBI_OK);
     dbi_producer_free(producer);
+    rd_kafka_headers_destroy(headers);
     CHECK_INT(before, 0); /* it comes first in each case, so that the count can start anew */
     dbi_alloc_fail_nth(nth);
 }
@@ -61,6 +67,7 @@ TEST(a_batch_holds_what_was_sent) {
     size_t total = 0, size = 0;
     bool ended = false;
     char text[64] = "";
+    dbi_fetched fetched;
     dbi_err err;
 
     mock_up(&cluster);
@@ -71,11 +78,12 @@ TEST(a_batch_holds_what_was_sent) {
         CHECK(i < 20);
         TRY(dbi_consumer_poll(consumer, 100, 0, after_ms(10000), &batch, &err));
         for (size_t j = 0; j < dbi_batch_count(batch); j++) {
-            const rd_kafka_message_t *message = dbi_batch_message(batch, j);
-            CHECK_INT(message->offset, (int64_t)total++);
-            CHECK_INT(message->key_len, 1);
+            CHECK(dbi_batch_message(batch, j, &fetched));
+            CHECK_INT(fetched.offset, (int64_t)total++);
+            CHECK_INT(fetched.key_len, 1);
+            CHECK(fetched.timestamp > 0);
         }
-        CHECK(dbi_batch_message(batch, dbi_batch_count(batch)) == NULL);
+        CHECK(!dbi_batch_message(batch, dbi_batch_count(batch), &fetched));
         if (total == 7 && dbi_batch_count(batch) == 7) {
             CHECK_INT(dbi_batch_bytes(batch), 7 + 5 * 2);
             dbi_batch_concat(batch, &DBI_SELECT_ALL, ", ", 2, NULL, &size);
@@ -127,6 +135,7 @@ TEST(a_batch_keeps_to_its_limits_and_outlives_the_consumer) {
     rd_kafka_topic_partition_list_t *at = partition(0, 1);
     dbi_consumer *consumer = NULL;
     dbi_batch *first = NULL, *second = NULL;
+    dbi_fetched fetched;
     dbi_err err;
 
     mock_up(&cluster);
@@ -142,12 +151,141 @@ TEST(a_batch_keeps_to_its_limits_and_outlives_the_consumer) {
     CHECK_RC(dbi_consumer_assign(consumer, at, &err), DBI_ECLOSED);
     dbi_consumer_free(consumer);
     consumer = NULL;
-    CHECK_INT(dbi_batch_message(first, 0)->offset, 1);
-    CHECK_STR(rd_kafka_topic_name(dbi_batch_message(second, 0)->rkt), "t");
+    CHECK(dbi_batch_message(first, 0, &fetched));
+    CHECK_INT(fetched.offset, 1);
+    CHECK(dbi_batch_message(second, 0, &fetched));
+    CHECK_STR(fetched.topic, "t");
 done:
     dbi_consumer_free(consumer);
     dbi_batch_free(first);
     dbi_batch_free(second);
+    rd_kafka_topic_partition_list_destroy(at);
+    mock_down(&cluster);
+}
+
+TEST(headers_come_with_their_message) {
+    mock cluster = {0};
+    rd_kafka_topic_partition_list_t *at = partition(0, 3);
+    dbi_consumer *consumer = NULL;
+    dbi_batch *batch = NULL;
+    dbi_fetched fetched;
+    dbi_header header;
+    size_t next = 0;
+    dbi_err err;
+
+    mock_up(&cluster);
+    fill(&cluster, 5);
+    TRY(make(&consumer, cluster.bootstrap, &err));
+    TRY(dbi_consumer_assign(consumer, at, &err));
+    TRY(dbi_consumer_poll(consumer, 1, 0, after_ms(10000), &batch, &err));
+    CHECK(dbi_batch_message(batch, 0, &fetched));
+    CHECK(!dbi_fetched_header(&fetched, &next, &header));
+    dbi_batch_free(batch);
+    batch = NULL;
+    TRY(dbi_consumer_poll(consumer, 1, 0, after_ms(10000), &batch, &err));
+    CHECK(dbi_batch_message(batch, 0, &fetched));
+    CHECK_INT(fetched.offset, 4);
+    CHECK(dbi_fetched_header(&fetched, &next, &header));
+    CHECK_STR(header.name, "some");
+    CHECK_INT(header.value_len, 5);
+    CHECK(memcmp(header.value, "thing", 5) == 0);
+    CHECK(dbi_fetched_header(&fetched, &next, &header));
+    CHECK_STR(header.name, "null");
+    CHECK(header.value == NULL);
+    CHECK(dbi_fetched_header(&fetched, &next, &header));
+    CHECK_STR(header.name, "");
+    CHECK(header.value != NULL);
+    CHECK_INT(header.value_len, 0);
+    CHECK(!dbi_fetched_header(&fetched, &next, &header));
+done:
+    dbi_batch_free(batch);
+    if (consumer != NULL)
+        CHECK_RC(dbi_consumer_close(consumer, NULL), DBI_OK);
+    dbi_consumer_free(consumer);
+    rd_kafka_topic_partition_list_destroy(at);
+    mock_down(&cluster);
+}
+
+TEST(a_part_outlives_the_batch_it_was_split_from) {
+    mock cluster = {0};
+    rd_kafka_topic_partition_list_t *at = partition(0, RD_KAFKA_OFFSET_BEGINNING);
+    dbi_consumer *consumer = NULL;
+    dbi_batch *batch = NULL, *part = NULL;
+    dbi_fetched fetched;
+    size_t count;
+    dbi_part told;
+    dbi_err err;
+
+    mock_up(&cluster);
+    fill(&cluster, 4);
+    TRY(make(&consumer, cluster.bootstrap, &err));
+    TRY(dbi_consumer_assign(consumer, at, &err));
+    TRY(dbi_consumer_poll(consumer, 2, 0, after_ms(10000), &batch, &err));
+    count = dbi_batch_count(batch);
+    CHECK_WITHIN(count, 1, 2);
+    CHECK_INT(dbi_batch_parts(batch), 1);
+    /* Room for the messages that came, and no more: what a sink holds is counted by it. */
+    CHECK(dbi_batch_memory(batch) > dbi_batch_bytes(batch));
+    if (!test_injected()) /* it is not made smaller where there is no memory for that */
+        CHECK(dbi_batch_memory(batch) < dbi_batch_bytes(batch) + 120 * count + 300);
+    TRY(dbi_batch_split(batch, 0, &part, &err));
+    dbi_batch_free(batch);
+    batch = NULL;
+    told = dbi_batch_part(part, 0);
+    CHECK_STR(told.topic, "t");
+    CHECK_INT(told.partition, 0);
+    CHECK_INT(told.first, 0);
+    CHECK_INT(told.last, (int64_t)count - 1);
+    CHECK_INT(told.count, count);
+    CHECK_INT(told.bytes, 2 * count);
+    CHECK_INT(dbi_batch_bytes(part), 3 * count);
+    CHECK_INT(dbi_batch_ends(part)->cnt, 0);
+    CHECK(dbi_batch_message(part, 0, &fetched));
+    CHECK(memcmp(fetched.value, "v0", 2) == 0);
+done:
+    dbi_batch_free(batch);
+    dbi_batch_free(part);
+    if (consumer != NULL)
+        CHECK_RC(dbi_consumer_close(consumer, NULL), DBI_OK);
+    dbi_consumer_free(consumer);
+    rd_kafka_topic_partition_list_destroy(at);
+    mock_down(&cluster);
+}
+
+TEST_WITH(a_message_without_memory_is_read_again, .unswept = "makes allocations fail itself") {
+    mock cluster = {0};
+    rd_kafka_topic_partition_list_t *at = partition(0, RD_KAFKA_OFFSET_BEGINNING);
+    dbi_consumer *consumer = NULL;
+    int64_t expected = 0, deadline;
+    unsigned refused = 0;
+    dbi_err err;
+
+    mock_up(&cluster);
+    fill(&cluster, 40); /* more than a part has room for at first */
+    TRY(make(&consumer, cluster.bootstrap, &err));
+    TRY(dbi_consumer_assign(consumer, at, &err));
+    deadline = after_ms(15000);
+    for (uint64_t nth = 1; expected < 40; nth++) {
+        dbi_batch *batch = NULL;
+        dbi_fetched fetched;
+        dbi_rc rc;
+
+        CHECK(dbi_clock_left(NULL, deadline) > 0);
+        dbi_alloc_fail_nth(nth % 8 + 1);
+        rc = dbi_consumer_poll(consumer, 20, 0, after_ms(2000), &batch, &err);
+        dbi_alloc_fail_nth(0);
+        CHECK(rc == DBI_OK || rc == DBI_ENOMEM);
+        if (rc == DBI_ENOMEM)
+            refused++;
+        for (size_t i = 0; rc == DBI_OK && dbi_batch_message(batch, i, &fetched); i++)
+            CHECK_INT(fetched.offset, expected++);
+        dbi_batch_free(batch);
+    }
+    CHECK(refused > 0);
+done:
+    if (consumer != NULL)
+        CHECK_RC(dbi_consumer_close(consumer, NULL), DBI_OK);
+    dbi_consumer_free(consumer);
     rd_kafka_topic_partition_list_destroy(at);
     mock_down(&cluster);
 }
