@@ -180,6 +180,9 @@ class FlowDict(TypedDict, total=False):
     BATCH_ROWS: int
     BATCH_BYTES: int
     BATCH_SECONDS: float
+    MEMORY_BYTES: int
+    SESSION_TIMEOUT: float
+    INSTANCE: str
     LOAD_TIMEOUT: float
     MAX_BAD_ROWS: int
     DRAIN_TIMEOUT: float
@@ -692,7 +695,7 @@ _FLOW_KEYS: Mapping[str, _Reader] = {
     **dict.fromkeys(("SOURCE", "TARGET"), _alias),
     "TABLES": _flow_tables,
     "MODELS": _list_of(_model_label),
-    **dict.fromkeys(("PREFIX", "SLOT", "PUBLICATION", "CONNECT_URL"), _text),
+    **dict.fromkeys(("PREFIX", "SLOT", "PUBLICATION", "INSTANCE", "CONNECT_URL"), _text),
     "MODE": _one_of("full_load_only", "cdc_only", "full_load_and_cdc"),
     "ENGINE": _one_of("embedded", "connect"),
     "MESSAGES": _list_of(_text),
@@ -711,11 +714,12 @@ _FLOW_KEYS: Mapping[str, _Reader] = {
             "WORKERS",
             "BATCH_ROWS",
             "BATCH_BYTES",
+            "MEMORY_BYTES",
             "MAX_BAD_ROWS",
         ),
         _count,
     ),
-    **dict.fromkeys(("BATCH_SECONDS", "LOAD_TIMEOUT", "DRAIN_TIMEOUT"), _number),
+    **dict.fromkeys(("BATCH_SECONDS", "SESSION_TIMEOUT", "LOAD_TIMEOUT", "DRAIN_TIMEOUT"), _number),
 }
 # dbint.discovery.locate checks the values.
 _SERVICE_KEYS: Mapping[str, _Reader] = dict.fromkeys(

@@ -27,6 +27,7 @@ _SERVER_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _PREFIX = re.compile(r"[a-zA-Z0-9._-]{1,100}")
 _NOT_IN_TOPICS = re.compile(r"[^a-zA-Z0-9._-]")
 _MAX_TOPIC = 249
+_LEAST_MEMORY = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,14 @@ class FlowConfig:
     batch_bytes: int = 32 << 20
     batch_seconds: float = 1.0
     """A load begins when one of the three is reached."""
+    memory_bytes: int | None = None
+    """Messages that a sink holds, waiting or being loaded, 1 MiB or more; None: those of ``workers`` + 2
+    loads of ``batch_bytes``. Beside them a sink takes about 100 MiB (docs/flow.md, "The sink")."""
+    session_timeout: float = 10.0
+    """Seconds without a heartbeat after which the brokers give the partitions of a sink to others."""
+    instance: str = ""
+    """A name that no other living sink of the flow has: one that comes back under it, within the session
+    timeout, takes up its partitions at once."""
     load_timeout: float = 300.0
     max_bad_rows: int = 1000
     """Rows a load may set aside as dead letters before the sink stops."""
@@ -244,7 +253,13 @@ class FlowConfig:
         for name in _OPTIONAL_COUNTS:
             value = getattr(self, name)
             _require(value is None or (type(value) is int and value >= 1), name, "a whole number above 0")
-        for name in ("batch_seconds", "load_timeout", "drain_timeout"):
+        _require(
+            self.memory_bytes is None or self.memory_bytes >= _LEAST_MEMORY, "memory_bytes", "1 MiB or more"
+        )
+        _require(
+            _PREFIX.fullmatch(self.instance or "-"), "instance", "up to 100 letters, digits, dots, - and _"
+        )
+        for name in ("batch_seconds", "session_timeout", "load_timeout", "drain_timeout"):
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9
             _require(number, name, "a number of seconds above 0")
@@ -311,7 +326,7 @@ _COUNTS = (
     "batch_bytes",
     "max_bad_rows",
 )
-_OPTIONAL_COUNTS = ("replication", "lag_drop_bytes")
+_OPTIONAL_COUNTS = ("replication", "lag_drop_bytes", "memory_bytes")
 
 
 def _require(condition: object, name: str, wanted: str) -> None:

@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,14 +26,17 @@ from dbint.flow.load_options import LoadOptions
 from dbint.flow.load_result import LoadError, LoadResult
 from dbint.flow.mapping import SEQUENCE, TableMapping
 from dbint.flow.ranges import Range, Split, Stage, field_names, split
+from dbint.flow.stream_load import FailedAttempt
 from dbint.flow.toast import PLACEHOLDERS, missing_columns
 
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 10.0  # how long what a table's columns are is believed
+_LONGEST_LOOK_S = 1.0  # between two looks whether rows are visible
 _HOPELESS_ROWS = 100  # bad rows without a good one between them: it is not the rows
 _NEW_KEY = re.compile(r"E-7003|[Cc]an't append new rows in partial update")
 _CROWDED = re.compile(r"-235\b|too many versions", re.IGNORECASE)
+_ELAPSED = re.compile(r" after \d+ ms")  # in libcurl's texts
 _NO_ENVELOPE = "the message is no change in Debezium's envelope, as one JSON object on one line"
 
 
@@ -82,6 +85,7 @@ class _Work:
     range: Range
     mapping: TableMapping
     cancel: threading.Event
+    tell: Callable[[str], None]
     parts: Split
     nbytes: int = 0
     loads: int = 0
@@ -114,10 +118,14 @@ class Lander:
         """End the loads that are under way."""
         self._client.close()
 
-    def land(self, found: Range, mapping: TableMapping, cancel: threading.Event) -> Landed:
-        """Land a range. Raises LaterError, AbandonedError."""
+    def land(
+        self, found: Range, mapping: TableMapping, cancel: threading.Event, tell: Callable[[str], None]
+    ) -> Landed:
+        """Land a range. What it waits for meanwhile it says by ``tell``, at each attempt that fails. Raises
+        LaterError, AbandonedError.
+        """
         try:
-            return self._land(found, mapping, cancel)
+            return self._land(found, mapping, cancel, tell)
         except (LaterError, AbandonedError):
             raise
         except Error as error:
@@ -133,9 +141,11 @@ class Lander:
                 raise AbandonedError from error
             raise LaterError(f"Doris ({self._config.target.name}): {_told(error)}", held=False) from error
 
-    def _land(self, found: Range, mapping: TableMapping, cancel: threading.Event) -> Landed:
+    def _land(
+        self, found: Range, mapping: TableMapping, cancel: threading.Event, tell: Callable[[str], None]
+    ) -> Landed:
         self._check_table(mapping)
-        work = _Work(found, mapping, cancel, split(found, self._missing))
+        work = _Work(found, mapping, cancel, tell, split(found, self._missing))
         self._check_fields(work)
         for offset in work.parts.unknown:
             work.set_aside(offset, _NO_ENVELOPE, "")
@@ -235,7 +245,7 @@ class Lander:
     ) -> None:
         """Load a stage, or ``only`` of its offsets; where rows are bad, one half after the other."""
         body = work.range.body(stage, only)
-        if not body:
+        if not body.size:
             return
         label = work.range.label(self._config.name, number, path)
         try:
@@ -246,6 +256,7 @@ class Lander:
                 label=label,
                 first_attempt=work.range.first_attempt(),
                 cancel=work.cancel,
+                on_retry=lambda failed: work.tell(_waits_for(failed)),
                 error_lines=1 if only is not None and len(only) == 1 else 0,
                 **_options(work.mapping, stage),
             )
@@ -253,7 +264,7 @@ class Lander:
             self._load_around(work, stage, number, only, path, error)
             return
         work.loads += 1
-        work.nbytes += len(body)
+        work.nbytes += body.size
         work.already += result.already
         work.crowded |= result.crowded
         if result.already or not result.visible:
@@ -344,7 +355,11 @@ class Lander:
                 )
             if work.cancel.wait(pause):
                 raise AbandonedError
-            pause = min(pause * 1.5, 1.0)
+            if pause == _LONGEST_LOOK_S:
+                work.tell(
+                    f"Stream Load {result.label} is committed and not visible yet (transaction {status})"
+                )
+            pause = min(pause * 1.5, _LONGEST_LOOK_S)
 
     def _transaction_status(self, database: str, label: str) -> str:
         """What SHOW TRANSACTION says; empty where Doris does not know the label any more."""
@@ -432,10 +447,14 @@ class Lander:
 def _options(mapping: TableMapping, stage: Stage) -> LoadOptions:
     known = {column.source for column in mapping.columns}
     missing = [name for name in stage.missing if name in known]
-    if not missing:
-        return mapping.load_options()
-    # With APPEND a row that Doris has not would come into being without the values that are missing.
-    return {**mapping.partial(missing), "partial_update_new_key_behavior": "ERROR"}
+    return mapping.partial(missing) if missing else mapping.load_options()
+
+
+def _waits_for(failed: FailedAttempt) -> str:
+    reason = _ELAPSED.sub("", failed.reason)  # the same trouble is told in the same words
+    return (
+        f"Doris cannot be reached at {reason}" if failed.unreachable else f"a load is tried again: {reason}"
+    )
 
 
 def _row(value: bytes | None) -> Mapping[str, Any]:

@@ -164,8 +164,8 @@ class TableMapping:
     def partial(self, unchanged: Collection[str]) -> LoadOptions:
         """For a Stream Load of updates (op u) in which PostgreSQL did not send the columns ``unchanged``.
 
-        Those keep the values that they have; a row that is not there is inserted without them. Raises
-        ConfigurationError for a name that is no column outside the key.
+        Those keep the values that they have. A row that is not there makes the load fail: it would come into
+        being without them. Raises ConfigurationError for a name that is no column outside the key.
         """
         known = {column.source for column in self.values}
         if wrong := sorted(set(unchanged) - known):
@@ -180,7 +180,7 @@ class TableMapping:
             "jsonpaths": paths,
             "columns": [*names, *derived],
             "partial_columns": True,
-            "partial_update_new_key_behavior": "APPEND",
+            "partial_update_new_key_behavior": "ERROR",
         }
 
     def routine_load_clauses(self) -> RoutineLoadClauses:

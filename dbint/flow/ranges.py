@@ -8,17 +8,19 @@ is divided into, in which order, and what its loads are called.
 """
 
 import datetime as dt
+import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from dbint._core import Batch, Message
 from dbint.flow.labels import make_label
 from dbint.flow.toast import PLACEHOLDERS, missing_columns
 
-_NOTE = re.compile(r"dbint1((?: [a-z0-9]+=\d+)+)")
+_NOTE = re.compile(r"dbint1((?: [a-z0-9]+=\d+)+)(?:: (.+))?")
+_MAX_TROUBLE = 400  # characters; brokers take 4096 bytes of metadata
 
 _LOOK_BACK = 20  # messages without a time, before it is given up
 
@@ -27,12 +29,13 @@ StageKind = Literal["rows", "partial", "truncate"]
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What is committed with an offset, as text of less than 200 characters.
+    """What is committed with an offset, as a text.
 
     ``end``, when set, says that the range from the offset up to it is being loaded, first tried at ``at``.
     The rest is for whoever watches: of the newest change that is visible in Doris the time of its commit and
-    the time when it could be seen, and how long the latest ones took. All times in ms, points in time since
-    1970.
+    the time when it could be seen, and how long the latest ones took; and while the range does not land, why
+    (``trouble``), since when, how often it was tried, when the sink said so, and whether somebody has to
+    mend something (``held``). All times in ms, points in time since 1970.
     """
 
     end: int | None = None
@@ -41,14 +44,28 @@ class Note:
     visible_ms: int = 0
     p50_ms: int = 0
     p99_ms: int = 0
+    since_ms: int = 0
+    attempts: int = 0
+    told_ms: int = 0
+    held: bool = False
+    trouble: str = ""
 
     def text(self) -> str:
         """The note as it is committed."""
         fields = {"end": self.end, "at": self.at, "src": self.committed_ms, "seen": self.visible_ms}
         fields |= {"p50": self.p50_ms, "p99": self.p99_ms}
-        return "dbint1" + "".join(
-            f" {n}={v}" for n, v in fields.items() if v or (n == "end" and v is not None)
+        trouble = " ".join(self.trouble.split())[:_MAX_TROUBLE]
+        if trouble:
+            fields |= {
+                "since": self.since_ms,
+                "tries": self.attempts,
+                "told": self.told_ms,
+                "held": self.held,
+            }
+        text = "dbint1" + "".join(
+            f" {n}={int(v)}" for n, v in fields.items() if v or (n == "end" and v is not None)
         )
+        return f"{text}: {trouble}" if trouble else text
 
     @classmethod
     def parse(cls, text: str | None) -> "Note":
@@ -64,17 +81,78 @@ class Note:
             visible_ms=found.get("seen", 0),
             p50_ms=found.get("p50", 0),
             p99_ms=found.get("p99", 0),
+            since_ms=found.get("since", 0),
+            attempts=found.get("tries", 0),
+            told_ms=found.get("told", 0),
+            held=bool(found.get("held", 0)),
+            trouble=match[2] or "",
         )
 
 
 class Piece(NamedTuple):
-    """Messages of one partition that came in one batch, from ``start`` up to ``end``."""
+    """Messages of one partition that came in one batch, from ``start`` up to ``end``. ``memory`` is what they
+    take, in bytes.
+    """
 
     batch: Batch
     start: int
     end: int
     messages: int
     nbytes: int
+    memory: int
+
+
+class Lines(io.RawIOBase):
+    """Values of messages, one a line, as a file that is made piece by piece while it is read.
+
+    ``chosen`` has for each piece which of its messages are meant, in the words of ``Batch.concat``. One can
+    go back to the beginning, or to the end.
+    """
+
+    def __init__(self, topic: str, partition: int, chosen: Sequence[tuple[Piece, Mapping[str, Any]]]) -> None:
+        self._place = topic, partition
+        sizes = [piece.batch.concat_size(b"\n", *self._place, **which) for piece, which in chosen]
+        self._chosen = [which for which, size in zip(chosen, sizes, strict=True) if size]
+        self.size = sum(sizes) + max(0, len(self._chosen) - 1)
+        self._at = 0
+        self.seek(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        position = {io.SEEK_SET: 0, io.SEEK_END: self.size}.get(whence, self._at) + offset
+        if position not in (0, self.size):
+            raise io.UnsupportedOperation("only the beginning and the end can be found")
+        self._at = position
+        self._chunks = self._made() if position == 0 else iter(())
+        self._rest = memoryview(b"")
+        return position
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(1 << 20), b""))
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._rest = memoryview(chunk)
+        data = bytes(self._rest[:size])
+        self._rest = self._rest[size:]
+        self._at += len(data)
+        return data
+
+    def _made(self) -> Iterator[bytes]:
+        for number, (piece, which) in enumerate(self._chosen):
+            if number:
+                yield b"\n"
+            yield piece.batch.concat(b"\n", *self._place, **which)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +202,10 @@ class Range:
     def nbytes(self) -> int:
         return sum(piece.nbytes for piece in self.pieces)
 
+    @property
+    def memory(self) -> int:
+        return sum(piece.memory for piece in self.pieces)
+
     def first_attempt(self) -> dt.datetime:
         """When the range was first begun."""
         return dt.datetime.fromtimestamp(self.at / 1000, dt.UTC)
@@ -170,25 +252,22 @@ class Range:
         without = set(stage.offsets)
         return [offset for offset, _ in self.keyed() if offset not in without]
 
-    def body(self, stage: Stage, only: Sequence[int] | None = None) -> bytes:
+    def body(self, stage: Stage, only: Sequence[int] | None = None) -> Lines:
         """The values of a stage's messages, or ``only`` of these offsets, one a line."""
-        if only is not None:
-            parts = self._parts(only, leave_out=False)
-        else:
-            parts = self._parts(stage.offsets, leave_out=stage.kind == "rows")
-        return b"\n".join(part for part in parts if part)
+        leave_out = only is None and stage.kind == "rows"
+        return Lines(
+            self.topic, self.partition, list(self._choose(only or stage.offsets, leave_out=leave_out))
+        )
 
-    def _parts(self, offsets: Sequence[int], *, leave_out: bool) -> Iterable[bytes]:
+    def _choose(
+        self, offsets: Sequence[int], *, leave_out: bool
+    ) -> Iterator[tuple[Piece, Mapping[str, Any]]]:
         for piece in self.pieces:
             within = [offset for offset in offsets if piece.start <= offset < piece.end]
-            if leave_out and not within:
-                yield piece.batch.concat(b"\n", self.topic, self.partition, start=piece.start, end=piece.end)
-            elif leave_out:
-                yield piece.batch.concat(
-                    b"\n", self.topic, self.partition, start=piece.start, end=piece.end, without=within
-                )
+            if leave_out:
+                yield piece, {"start": piece.start, "end": piece.end, "without": within or None}
             elif within:
-                yield piece.batch.concat(b"\n", self.topic, self.partition, only=within)
+                yield piece, {"only": within}
 
 
 def split(found: Range, known: Mapping[int, tuple[str, ...]]) -> Split:

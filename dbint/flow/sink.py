@@ -10,6 +10,7 @@ All that concerns the group (polls, commits, rebalances) is done by the thread t
 so a commit stands under the generation in which its partition was assigned, or Kafka refuses it.
 """
 
+import datetime as dt
 import logging
 import math
 import random
@@ -40,11 +41,16 @@ from dbint.kafka import Batch, KafkaConsumer, TopicPartition
 
 log = logging.getLogger(__name__)
 
-_POLL_MESSAGES, _POLL_BYTES = 20_000, 8 << 20
+_POLL_MESSAGES, _POLL_BYTES = 20_000, 4 << 20
 _ANSWER_S = 10.0  # how long a call of Kafka may take
 _MEASURE_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
-_MEMORY_BATCHES = 8  # what waits and what is on its way, in batch_bytes, over all partitions
+_ENOUGH = 0.75  # of the memory, from which on more is read again
+# What librdkafka reads ahead, and what it asks a broker for at once: beside the sink's own memory.
+# Not less: where it is reached, librdkafka asks for more after a second only.
+_AHEAD_MESSAGES, _AHEAD_KBYTES, _FETCH_BYTES = 100_000, 32768, 8 << 20
+_LONGEST_POLL_GAP_S = 300.0  # by far more than anything that the thread of the group waits for
+_TELL_S, _TELL_AGAIN_S = 2.0, 10.0  # how soon a new trouble is committed, and how often an old one
 _MAX_PACE = 16.0
 _MAX_BYTES_PACE = 4.0
 _CALM_LOADS = 20
@@ -58,7 +64,10 @@ class GapError(OperationalError):
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition of the sink. Offsets are of the next message; ``lag`` is None while it is not known."""
+    """One partition of the sink. Offsets are of the next message; ``lag`` is None while it is not known.
+
+    ``reason`` says why its range has not landed, since when and at which attempt; empty where all is well.
+    """
 
     topic: str
     partition: int
@@ -76,8 +85,8 @@ class SinkSnapshot:
     loads that an earlier attempt had made, ``superseded`` updates of rows that were gone again.
     ``freshness_p50`` and ``freshness_p99`` are from the commit in PostgreSQL to when the change could be seen
     in Doris, over the latest loads; ``behind`` is how old, by its commit, the newest change is that can be
-    seen, while there is lag. ``pace`` above 1 says that loads are larger and fewer, because Doris has too
-    many versions.
+    seen, while there is lag. ``memory`` is what the messages take that wait or are being loaded. ``pace``
+    above 1 says that loads are larger and fewer, because Doris has too many versions.
     """
 
     rows: int
@@ -93,6 +102,7 @@ class SinkSnapshot:
     retries: int
     rebalances: int
     pace: float
+    memory: int
     lag_rows: int | None
     freshness_p50: float | None
     freshness_p99: float | None
@@ -144,6 +154,8 @@ class _Place:
     pieces: deque[Piece] = field(default_factory=deque)
     messages: int = 0
     nbytes: int = 0
+    waiting: int = 0
+    """Memory of ``pieces``."""
     since: float = 0.0
     end_seen: int = -1
     pending: Range | None = None
@@ -155,8 +167,16 @@ class _Place:
     retry_at: float = 0.0
     failures: int = 0
     trouble: str = ""
+    """Why ``pending`` has not landed; set by whoever lands it, at each attempt that fails."""
+    troubled_ms: int = 0
+    attempts: int = 0
     held: bool = False
+    told: tuple[str, int] = ("", 0)
+    """The trouble and the number of attempts that are committed."""
+    told_at: float = 0.0
     paused: bool = False
+    again: int | None = None
+    """The first offset that comes when what was let go is read again."""
     high: int | None = None
 
     @property
@@ -167,24 +187,63 @@ class _Place:
     def name(self) -> str:
         return f"partition {self.partition} of topic {self.topic}"
 
-    def put(self, piece: Piece) -> None:
+    @property
+    def memory(self) -> int:
+        return self.waiting + (self.pending.memory if self.pending is not None else 0)
+
+    @property
+    def reason(self) -> str:
+        if not self.trouble:
+            return ""
+        since = dt.datetime.fromtimestamp(self.troubled_ms / 1000, dt.UTC)
+        return f"{self.trouble}; waiting since {since:%Y-%m-%d %H:%M:%S} UTC, attempt {self.attempts}"
+
+    def put(self, piece: Piece, *, back: bool = False) -> None:
         if not self.pieces:
             self.since = time.monotonic()
-        self.pieces.append(piece)
+        if back:
+            self.pieces.appendleft(piece)
+        else:
+            self.pieces.append(piece)
         self.messages += piece.messages
         self.nbytes += piece.nbytes
+        self.waiting += piece.memory
 
     def take(self, count: int) -> tuple[Piece, ...]:
         taken = tuple(self.pieces.popleft() for _ in range(count))
         self.messages -= sum(piece.messages for piece in taken)
         self.nbytes -= sum(piece.nbytes for piece in taken)
+        self.waiting -= sum(piece.memory for piece in taken)
         self.since = time.monotonic()
         return taken
 
-    def put_off(self, *, longest: float = _LONGEST_PAUSE_S) -> None:
+    def waits(self, trouble: str) -> None:
+        """Note an attempt that failed. Called by any thread."""
+        if not self.attempts:
+            self.troubled_ms = _now_ms()
+        self.attempts += 1
+        self.trouble = trouble
+
+    def is_well(self) -> None:
+        self.failures, self.retry_at = 0, 0.0
+        self.trouble, self.troubled_ms, self.attempts, self.held = "", 0, 0, False
+
+    def let_go(self) -> None:
+        """Forget all messages. They are read again; where the note about the range is committed, it is the
+        same range.
+        """
+        assert self.pending is not None  # noqa: S101 - of others nothing is let go
+        if self.committed:
+            self.repeat = (self.pending.end, self.pending.at)
+        self.again = self.pending.pieces[0].start
+        self.pending, self.committed = None, False
+        self.take(len(self.pieces))
+        self.next, self.end_seen = self.start, -1
+
+    def put_off(self, *, longest: float | None = None) -> None:
         """Try again after a pause that grows, with jitter."""
         self.failures += 1
-        pause = min(_FIRST_PAUSE_S * 2 ** min(self.failures - 1, 12), longest)
+        pause = min(_FIRST_PAUSE_S * 2 ** min(self.failures - 1, 12), longest or _LONGEST_PAUSE_S)
         self.retry_at = time.monotonic() + random.uniform(pause / 2, pause)  # noqa: S311 - spreads retries
 
 
@@ -217,6 +276,9 @@ class Sink:
         self._samples: deque[float] = deque(maxlen=_SAMPLES)
         self._newest_ms = 0
         self._pace, self._calm = 1.0, 0
+        self._memory = config.memory_bytes or config.batch_bytes * (config.workers + 2)
+        self._poll_bytes = min(_POLL_BYTES, self._memory // 4)
+        self._short = False
         self._trouble = ""
         self._stop = threading.Event()
         self._drain: float = config.drain_timeout
@@ -226,13 +288,20 @@ class Sink:
         self._dead_letters = DeadLetters(config)
         self._lander = Lander(config, self._dead_letters)
         self._threads = ThreadPoolExecutor(config.workers, thread_name_prefix=f"dbint-sink-{config.name}")
+        session_ms = round(config.session_timeout * 1000)
         self._consumer = KafkaConsumer(
             group=config.group,
             client_id=f"dbint-flow-{config.name}-sink",
             config={
                 "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": session_ms,
+                "heartbeat.interval.ms": max(1, min(3000, session_ms // 3)),
+                "max.poll.interval.ms": max(round(_LONGEST_POLL_GAP_S * 1000), session_ms),
+                **({"group.instance.id": f"{config.group}-{config.instance}"} if config.instance else {}),
                 "topic.metadata.refresh.interval.ms": 5000,
-                "queued.max.messages.kbytes": max(16384, config.batch_bytes // 1024),
+                "queued.min.messages": _AHEAD_MESSAGES,
+                "queued.max.messages.kbytes": _AHEAD_KBYTES,
+                "fetch.max.bytes": _FETCH_BYTES,
                 **config.kafka("consumer"),
             },
         )
@@ -255,7 +324,6 @@ class Sink:
             place.cancel.set()
         self._lander.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        # Messages are librdkafka's own, which ends for good only when the last one is gone.
         self._last, self._places = self._snapshot(), {}
         try:
             self._consumer.close()
@@ -285,6 +353,7 @@ class Sink:
                 self._join()
                 self._collect()
                 self._begin()
+                self._tell()
                 self._pause()
                 self._measure()
             self._finish()
@@ -295,7 +364,7 @@ class Sink:
     def _poll(self) -> None:
         busy = any(place.landing is not None for place in self._places.values())
         try:
-            batch = self._consumer.poll_batch(_POLL_MESSAGES, _POLL_BYTES, 0.02 if busy else 0.1)
+            batch = self._consumer.poll_batch(_POLL_MESSAGES, self._poll_bytes, 0.02 if busy else 0.1)
         except (AuthenticationError, KafkaFatalError, ClosedError):
             raise
         except Error as error:  # told once, and librdkafka goes on trying
@@ -307,11 +376,13 @@ class Sink:
         self._take(batch)
 
     def _take(self, batch: Batch) -> None:
-        for topic, partition, first, last, messages, nbytes in batch.ranges():
+        # Split, so that messages of one partition do not stay for as long as those of another.
+        for part in batch.split():
+            ((topic, partition, first, last, messages, nbytes),) = part.ranges()
             place = self._places.get((topic, partition))
-            if place is None:
+            if place is None or (place.again is not None and not self._is_back(place, first)):
                 continue
-            piece = Piece(batch, first, last + 1, messages, nbytes)
+            piece = Piece(part, first, last + 1, messages, nbytes, part.memory)
             if place.joined:
                 self._check_piece(place, piece)
             place.put(piece)
@@ -398,6 +469,16 @@ class Sink:
                 )
         place.next = piece.end
 
+    def _is_back(self, place: _Place, first: int) -> bool:
+        """Whether what was let go comes again, from its first message on."""
+        if place.again is not None and first > place.again:
+            low, _ = self._consumer.watermarks(place.topic, place.partition, _ANSWER_S)
+            if low <= place.again:
+                self._halt([place])  # what lies behind it: it is asked for again
+                return False
+        place.again = None
+        return True
+
     def _gap(self, place: _Place, start: int, end: int, what: str) -> None:
         text = (
             f"flow {self._config.name}: {what}. Rows may be missing in Doris: compare with flow_verify "
@@ -422,10 +503,9 @@ class Sink:
             return self._cut_again(place, *place.repeat)
         if not place.pieces:
             return None
-        pace = self._pace
-        rows, nbytes = self._config.batch_rows * pace, self._config.batch_bytes * min(pace, _MAX_BYTES_PACE)
+        rows, nbytes = self._limits()
         full = place.messages >= rows or place.nbytes >= nbytes
-        if not full and time.monotonic() - place.since < self._config.batch_seconds * pace:
+        if not full and time.monotonic() - place.since < self._config.batch_seconds * self._pace:
             return None
         count, taken_rows, taken_bytes = 0, 0, 0
         for piece in place.pieces:
@@ -457,20 +537,26 @@ class Sink:
             if piece.end > end:
                 within = piece.batch.keys(place.topic, place.partition, start=piece.start, end=end)
                 behind = piece.batch.keys(place.topic, place.partition, start=end, end=piece.end)
-                share = piece.nbytes * len(within) // max(1, piece.messages)
-                rest = Piece(piece.batch, behind[0][0], piece.end, len(behind), piece.nbytes - share)
+                share = len(within) / max(1, piece.messages)
+                nbytes, memory = int(piece.nbytes * share), int(piece.memory * share)
+                rest = Piece(
+                    piece.batch,
+                    behind[0][0],
+                    piece.end,
+                    len(behind),
+                    piece.nbytes - nbytes,
+                    piece.memory - memory,
+                )
                 last = within[-1][0] + 1 if within else piece.start
-                piece = Piece(piece.batch, piece.start, last, len(within), share)
-                place.pieces.appendleft(rest)
-                place.messages += rest.messages
-                place.nbytes += rest.nbytes
+                piece = Piece(piece.batch, piece.start, last, len(within), nbytes, memory)
+                place.put(rest, back=True)
             pieces.append(piece)
         place.repeat = None
         old = _now_ms() - at > _OLD_MS
         # So old that Doris may have forgotten the labels: new ones, since the sequence keeps a repeated row
         # from doing harm.
         place.committed = not old
-        self._counts.repeated += 1
+        self._counts.repeated += not place.trouble  # else it is one of its own that was let go
         return Range(
             place.topic,
             place.partition,
@@ -506,7 +592,7 @@ class Sink:
             ready = place.joined and place.landing is None and now >= place.retry_at
             if ready and place.pending is not None and place.committed:
                 place.landing = self._threads.submit(
-                    self._lander.land, place.pending, self._mappings[place.topic], place.cancel
+                    self._lander.land, place.pending, self._mappings[place.topic], place.cancel, place.waits
                 )
 
     def _commit(self, commits: Sequence[tuple[str, int, int, str]], concerned: Iterable[_Place]) -> bool:
@@ -529,14 +615,44 @@ class Sink:
 
     def _note(self, place: _Place, pending: Range | None) -> Note:
         p50, p99 = self._percentiles()
+        end, at = (pending.end, pending.at) if pending is not None else place.repeat or (None, 0)
         return Note(
-            end=pending.end if pending is not None else None,
-            at=pending.at if pending is not None else 0,
+            end=end,
+            at=at,
             committed_ms=place.note.committed_ms,
             visible_ms=place.note.visible_ms,
             p50_ms=round(1000 * p50) if p50 is not None else place.note.p50_ms,
             p99_ms=round(1000 * p99) if p99 is not None else place.note.p99_ms,
+            since_ms=place.troubled_ms,
+            attempts=place.attempts,
+            told_ms=_now_ms(),
+            held=place.held,
+            trouble=place.trouble,
         )
+
+    def _tell(self) -> None:
+        """Commit beside each range that does not land why, so that whoever asks the brokers sees it."""
+        now = time.monotonic()
+        news = [
+            place
+            for place in self._places.values()
+            if place.joined
+            and place.trouble
+            and place.told != (place.trouble, place.attempts)
+            and now - place.told_at >= (_TELL_S if place.told[0] != place.trouble else _TELL_AGAIN_S)
+            and (place.committed if place.pending is not None else place.repeat is not None)
+        ]
+        if not news:
+            return
+        for place in news:
+            place.told, place.told_at = (place.trouble, place.attempts), now
+        commits = [TopicPartition(*p.key, p.start, self._note(p, p.pending).text()) for p in news]
+        try:
+            self._consumer.commit(commits, _ANSWER_S)
+        except (AuthenticationError, KafkaFatalError, ClosedError):
+            raise
+        except Error as error:
+            self._note_trouble(str(error))
 
     def _collect(self) -> None:
         """See what has become of the ranges that were being landed."""
@@ -565,7 +681,8 @@ class Sink:
                 place.name,
                 later.reason,
             )
-        place.trouble, place.held = later.reason, later.held
+        place.waits(later.reason)
+        place.held = later.held
         place.put_off()
         if later.columns:
             self._renew_mappings()
@@ -588,7 +705,7 @@ class Sink:
     def _count(self, place: _Place, landed: Landed) -> None:
         assert place.pending is not None  # noqa: S101 - it was landed
         place.start, place.pending, place.confirmed = place.pending.end, None, False
-        place.failures, place.trouble, place.held, place.retry_at = 0, "", False, 0.0
+        place.is_well()
         if landed.committed_ms is not None:
             place.note = Note(committed_ms=landed.committed_ms, visible_ms=landed.visible_ms)
             with self._lock:
@@ -617,29 +734,93 @@ class Sink:
 
     # -- memory, lag
 
+    def _limits(self) -> tuple[float, float]:
+        """Messages and bytes with which a range is full."""
+        nbytes = self._config.batch_bytes * min(self._pace, _MAX_BYTES_PACE)
+        return self._config.batch_rows * self._pace, min(nbytes, self._memory / 2)
+
+    def _used(self) -> int:
+        return sum(place.memory for place in self._places.values())
+
     def _pause(self) -> None:
-        """Read no more of a partition that has a whole range waiting, nor of any when memory is short."""
-        pace = min(self._pace, _MAX_BYTES_PACE)
-        rows, nbytes = self._config.batch_rows * self._pace, self._config.batch_bytes * pace
-        used = sum(place.nbytes for place in self._places.values())
-        used += sum(p.pending.nbytes for p in self._places.values() if p.pending is not None)
-        short = used >= _MEMORY_BATCHES * self._config.batch_bytes * pace
-        pause: list[_Place] = []
-        resume: list[_Place] = []
+        """Read no more of a partition that has a whole range waiting, nor of any while memory is short.
+
+        A range that was begun has to be read to its end, or memory would never be given back: one partition
+        at a time may do that.
+        """
+        now = time.monotonic()
+        rows, nbytes = self._limits()
+        self._short = self._used() >= self._memory * (_ENOUGH if self._short else 1)
+        if self._short:
+            self._let_go(now)
+        halt: list[_Place] = []
+        go: list[_Place] = []
+        reader: _Place | None = None
         for place in self._places.values():
-            full = place.messages >= rows or place.nbytes >= nbytes or (short and place.messages > 0)
-            if full and place.repeat is None and not place.paused:
-                pause.append(place)
-            elif place.paused and not place.pieces:
-                resume.append(place)
-        for places, call, paused in (
-            (pause, self._consumer.pause, True),
-            (resume, self._consumer.resume, False),
+            if place.repeat is not None and now >= place.retry_at and reader is None:
+                reader, stays = place, False
+            elif place.repeat is not None:
+                stays = self._short or now < place.retry_at
+            else:
+                share = 0.5 if place.paused else 1.0
+                stays = self._short or place.messages >= rows * share or place.nbytes >= nbytes * share
+            if stays:
+                halt.append(place)
+            elif place.paused:
+                go.append(place)
+        self._halt(halt)
+        self._go_on(go)
+
+    def _let_go(self, now: float) -> None:
+        """Where partitions without trouble cannot be read, what others only keep for their next try is
+        forgotten.
+        """
+        places = self._places.values()
+        if not any(
+            p.joined and not p.trouble and p.pending is None and not p.pieces and (p.high or 0) > p.next
+            for p in places
         ):
-            if places:
-                call([place.key for place in places])
-                for place in places:
-                    place.paused = paused
+            return
+        waiting = [
+            p
+            for p in places
+            if p.trouble
+            and p.landing is None
+            and now < p.retry_at
+            and p.pending is not None
+            and p.pending.pieces
+        ]
+        for place in sorted(waiting, key=lambda p: p.memory, reverse=True):
+            if self._used() < self._memory * _ENOUGH:
+                break
+            log.info("%s gives its messages back: %s", place.name, place.trouble)
+            self._halt([place])
+            place.let_go()
+        self._short = self._used() >= self._memory * _ENOUGH
+
+    def _halt(self, places: Iterable[_Place]) -> None:
+        running = [place for place in places if not place.paused]
+        if running:
+            self._consumer.pause([place.key for place in running])
+        for place in running:
+            place.paused = True
+
+    def _go_on(self, places: Sequence[_Place]) -> None:
+        """Read on, and what was let go from its start: librdkafka itself goes on behind what it gave."""
+        if not places:
+            return
+        self._consumer.resume([place.key for place in places])
+        for place in places:
+            place.paused = False
+        back = [place for place in places if place.again is not None]
+        try:
+            if back:
+                self._consumer.seek([TopicPartition(*place.key, place.start) for place in back], _ANSWER_S)
+        except (AuthenticationError, KafkaFatalError, ClosedError):
+            raise
+        except Error as error:
+            self._note_trouble(str(error))
+            self._halt(back)
 
     def _measure(self) -> None:
         """How much waits in Kafka."""
@@ -696,7 +877,7 @@ class Sink:
                 loaded=place.start if place.joined else None,
                 lag=max(0, place.high - place.start) if place.joined and place.high is not None else None,
                 state="held" if place.held else "loading" if place.landing is not None else _idle(place),
-                reason=place.trouble,
+                reason=place.reason,
             )
             for place in places
         )
@@ -704,10 +885,11 @@ class Sink:
         lag = None if not lags or None in lags else sum(known for known in lags if known is not None)
         p50, p99 = self._percentiles()
         behind = max(0.0, time.time() - self._newest_ms / 1000) if lag and self._newest_ms else None
-        troubles = [place.trouble for place in places if place.trouble]
+        troubles = [place.reason for place in places if place.trouble]
         return SinkSnapshot(
             **asdict(self._counts),
             pace=self._pace,
+            memory=sum(place.memory for place in places),
             lag_rows=lag,
             freshness_p50=p50,
             freshness_p99=p99,

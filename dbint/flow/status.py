@@ -225,6 +225,8 @@ class _Look:
     progress: list[TableProgress] = field(default_factory=list)
     topics: list[TopicStatus] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    waiting: dict[str, list[Note]] = field(default_factory=dict)
+    """What the sink waits for, by its reason."""
     connector: ConnectorStatus | None = None
     offset: Mapping[str, Any] | None = None
     """What the connector has noted last, of engine "connect"."""
@@ -411,6 +413,8 @@ class _Look:
                 if high > begin:
                     waiting[topic, number] = begin
             found.append(TopicStatus(topic, table, len(ids), rows, loading, 0.0))
+        for trouble, notes in self.waiting.items():
+            self._tell_waiting(trouble, notes)
         oldest = self._oldest(consumer, waiting)
         for status in found:
             of_topic = [place for place in waiting if place[0] == status.topic]
@@ -446,6 +450,8 @@ class _Look:
             note = Note.parse(place.metadata)
             if note.visible_ms:
                 self.notes.append(note)
+            if note.trouble:
+                self.waiting.setdefault(note.trouble, []).append(note)
             at = place.offset if isinstance(place.offset, int) and place.offset >= 0 else None
             places[place.partition] = (at, note.end)
         return places
@@ -473,6 +479,15 @@ class _Look:
             if fresh:
                 consumer.pause(fresh)
         return found
+
+    def _tell_waiting(self, trouble: str, notes: Sequence[Note]) -> None:
+        since = datetime.fromtimestamp(min(note.since_ms for note in notes) / 1000, UTC)
+        told = datetime.fromtimestamp(max(note.told_ms for note in notes) / 1000, UTC)
+        self.find(
+            "error" if any(note.held for note in notes) else "warning",
+            f"{trouble}; partitions of the sink that wait: {len(notes)}, since {since:%Y-%m-%d %H:%M:%S} "
+            f"UTC, attempt {max(note.attempts for note in notes)}, as it said at {told:%H:%M:%S}",
+        )
 
     def _judge_partitions(self, there: dict[str, int]) -> None:
         for table, count in there.items():

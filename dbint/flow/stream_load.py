@@ -85,6 +85,17 @@ _ACCESS_DENIED = re.compile(r"no valid Basic authorization|[Aa]ccess denied|Unau
 Credentials = tuple[str, str] | Callable[[], tuple[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt of a load that failed and will be repeated. ``number`` counts from 1; ``unreachable`` says
+    that there was no connection to the server with whose host and port ``reason`` then begins.
+    """
+
+    number: int
+    reason: str
+    unreachable: bool
+
+
 @dataclass(slots=True)
 class _Attempt:
     """What is known about one ``load()`` call so far."""
@@ -93,6 +104,7 @@ class _Attempt:
     label: str
     deadline: float
     body: Body
+    on_retry: Callable[[FailedAttempt], None] = lambda _failed: None
     count: int = 0
     maybe_loaded: bool = False
     """A body, or a part of it, went out and no answer came back."""
@@ -105,6 +117,9 @@ class _Attempt:
     crowded: bool = False
     """The last answer asks for a longer pause."""
     was_crowded: bool = False
+
+    def tell(self, *, unreachable: bool = False) -> None:
+        self.on_retry(FailedAttempt(self.count, self.trouble, unreachable))
 
 
 class _UnreachableBackendError(BrokenExchangeError):
@@ -228,6 +243,7 @@ class StreamLoadClient:
         deadline: float | None = None,
         first_attempt: dt.datetime | None = None,
         cancel: threading.Event | None = None,
+        on_retry: Callable[[FailedAttempt], None] | None = None,
         **options: Unpack[LoadOptions],
     ) -> LoadResult:
         """Load ``body`` into ``database.table`` and return when it is committed.
@@ -238,7 +254,8 @@ class StreamLoadClient:
         further headers, unchecked. When Doris finds bad rows, the first ``error_lines`` lines of its error
         log join the error: they quote row data, so give 0 where that must not reach a log. A caller that
         repeats a load of an earlier run says by ``first_attempt`` (aware) when it first tried: once Doris may
-        have forgotten the label, the load is refused.
+        have forgotten the label, the load is refused. ``on_retry`` is called, on this thread, after each
+        attempt that another one follows.
 
         Raises LoadError (Doris refused; nothing is loaded), LoadOutcomeUnknownError (repeat with the same
         label), UnreachableError (no server took the load), AuthenticationError, ConfigurationError and
@@ -248,6 +265,8 @@ class StreamLoadClient:
         request_headers = load_headers(check_label(label), format, options, headers)
         self._check_age(label, first_attempt, seconds)
         attempt = _Attempt(f"Stream Load {label}", label, time.monotonic() + seconds, Body(body))
+        if on_retry is not None:
+            attempt.on_retry = on_retry
         return self._run(_path(database, table), request_headers, attempt, seconds, error_lines, cancel)
 
     def load_in_group(
@@ -316,6 +335,7 @@ class StreamLoadClient:
                 result = self._judge(answer, attempt, error_lines, stopped)
                 if result is not None:
                     return result
+                attempt.tell()
             except StoppedError as stop:
                 attempt.maybe_loaded |= stop.sent > 0
                 if attempt.maybe_loaded and not attempt.label:
@@ -330,6 +350,8 @@ class StreamLoadClient:
                     # Cut short by the deadline, it may say less than what was before.
                     trouble = f"{attempt.trouble}; then {trouble}"
                 attempt.trouble = trouble
+                is_redirected = isinstance(broken, _UnreachableBackendError)
+                attempt.tell(unreachable=broken.unreachable and not is_redirected)
                 if isinstance(broken, _UnreachableBackendError) and broken.address not in attempt.unreachable:
                     attempt.unreachable.add(broken.address)
                     attempt.redirected = True

@@ -125,6 +125,17 @@ class Flow:
         )
         self.sent += 1
 
+    def place(self) -> dict[str, Any]:
+        """The arguments of flow_config for another process."""
+        target = self.config.target
+        return {
+            "name": self.config.name,
+            "bootstrap": self.config.kafka(None)["bootstrap.servers"],
+            "sql": target.sql_addresses[0],
+            "http": target.http_urls[0],
+            "account": target.credentials(),
+        }
+
     def flush(self) -> None:
         assert self.producer.flush(20) == 0
 
@@ -201,6 +212,48 @@ def wait_for(
         time.sleep(0.05)
 
 
+def flow_config(
+    name: str,
+    *,
+    bootstrap: str,
+    sql: tuple[str, int],
+    http: str,
+    account: tuple[str, str],
+    source: SourceAccess | None = None,
+    **options: Any,
+) -> FlowConfig:
+    """A flow of one table, as all processes of a test see it."""
+    nowhere = SourceAccess("nowhere", lambda: {"host": "127.0.0.1", "port": 1, "connect_timeout": 2})
+    return FlowConfig(
+        name=name,
+        source=source or nowhere,
+        target=TargetAccess(
+            name="emulator",
+            database=name,
+            sql_addresses=[sql],
+            http_urls=[http],
+            credentials=lambda: account,
+        ),
+        kafka=lambda role: {"bootstrap.servers": bootstrap},
+        tables=("public.orders",),
+        **{"partitions": 1, "batch_seconds": 0.2, "load_timeout": 60.0, "drain_timeout": 30.0, **options},
+    )
+
+
+def flow_mapping(config: FlowConfig) -> TableMapping:
+    """Its table."""
+    return TableMapping(
+        source="public.orders",
+        topic=config.topic("public.orders"),
+        target_database=config.name,
+        target_table="orders",
+        columns=COLUMNS,
+        key=("id",),
+        buckets=1,
+        properties={"replication_num": "1"},
+    )
+
+
 @contextmanager
 def a_flow(kafka: Any, doris: Any, *, source: SourceAccess | None = None, **options: Any) -> Iterator[Flow]:
     """A flow with an empty topic and table of its own; both are gone at the end."""
@@ -216,31 +269,16 @@ def a_flow(kafka: Any, doris: Any, *, source: SourceAccess | None = None, **opti
             return cursor.fetchall()
 
     bootstrap = f"{kafka.host}:{kafka.ports['bootstrap']}"
-    nowhere = SourceAccess("nowhere", lambda: {"host": "127.0.0.1", "port": 1, "connect_timeout": 2})
-    config = FlowConfig(
-        name=name,
-        source=source or nowhere,
-        target=TargetAccess(
-            name="emulator",
-            database=name,
-            sql_addresses=[(doris.host, doris.ports["query"])],
-            http_urls=[f"http://{doris.host}:{doris.ports['http']}"],
-            credentials=lambda: account,
-        ),
-        kafka=lambda role: {"bootstrap.servers": bootstrap},
-        tables=("public.orders",),
-        **{"partitions": 1, "batch_seconds": 0.2, "load_timeout": 60.0, "drain_timeout": 30.0, **options},
+    config = flow_config(
+        name,
+        bootstrap=bootstrap,
+        sql=(doris.host, doris.ports["query"]),
+        http=f"http://{doris.host}:{doris.ports['http']}",
+        account=account,
+        source=source,
+        **options,
     )
-    mapping = TableMapping(
-        source="public.orders",
-        topic=config.topic("public.orders"),
-        target_database=name,
-        target_table="orders",
-        columns=COLUMNS,
-        key=("id",),
-        buckets=1,
-        properties={"replication_num": "1"},
-    )
+    mapping = flow_mapping(config)
     sql(f"CREATE DATABASE {name}")
     sql(mapping.create_table())
     with KafkaAdmin(bootstrap) as admin:

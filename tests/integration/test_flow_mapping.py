@@ -162,7 +162,8 @@ def test_a_partial_update_that_comes_again_does_not_undo_a_delete(everything, ta
     load(target, everything, lines(message("c", None, ROW, (1, 2))))
     load(target, everything, update, everything.partial(["long"]))
     load(target, everything, lines(message("d", {n: ROW[n] for n in everything.key}, None, (4, 1))))
-    load(target, everything, update, everything.partial(["long"]))
+    with pytest.raises(LoadError, match="E-7003"):
+        load(target, everything, update, everything.partial(["long"]))
     assert rows(target, everything) == []
 
 

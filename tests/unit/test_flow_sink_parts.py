@@ -1,11 +1,12 @@
 """The parts of the sink that need no server: notes, labels, what a message says of itself."""
 
+import io
 import json
 
 import pytest
 
 from dbint.flow.dead_letters import DeadLetter
-from dbint.flow.ranges import Note, Range, commit_time, field_names, sequence_of
+from dbint.flow.ranges import Lines, Note, Piece, Range, commit_time, field_names, sequence_of
 from dbint.flow.toast import PLACEHOLDERS, missing_columns
 from dbint.kafka import Message
 from tests.integration.sink_messages import PLACEHOLDER, change
@@ -23,6 +24,7 @@ def message(value: bytes | None, headers: tuple[tuple[str, bytes], ...] = (), of
         Note(end=12, at=1_700_000_000_000),
         Note(committed_ms=5, visible_ms=9, p50_ms=1, p99_ms=2),
         Note(end=2**62, at=2**43, committed_ms=2**43, visible_ms=2**43, p50_ms=2**31, p99_ms=2**31),
+        Note(end=3, at=2**43, since_ms=2**43, attempts=7, told_ms=2**43, held=True, trouble="a=1: ü 'x'"),
     ],
 )
 def test_a_note_is_read_as_it_was_written(note: Note) -> None:
@@ -30,8 +32,14 @@ def test_a_note_is_read_as_it_was_written(note: Note) -> None:
     assert len(note.text()) < 200
 
 
+def test_a_note_keeps_within_what_brokers_take() -> None:
+    note = Note(end=3, since_ms=2**43, trouble="x" * 5000 + "\n")
+    assert Note.parse(note.text()).trouble == "x" * 400
+    assert Note.parse(Note(end=1, trouble="two\n  lines").text()).trouble == "two lines"
+
+
 @pytest.mark.parametrize(
-    "text", [None, "", "range 25-27", "dbint1", "dbint1 end=x", "dbint2 end=5", "dbint1 end=5\n"]
+    "text", [None, "", "range 25-27", "dbint1", "dbint1 end=x", "dbint2 end=5", "dbint1 end=5\n", "dbint1: x"]
 )
 def test_what_others_have_committed_is_no_note(text: str | None) -> None:
     assert Note.parse(text) == Note()
@@ -54,6 +62,41 @@ def test_labels_differ_where_ranges_do() -> None:
     assert len(labels) == 8
     assert label(0, 5, 1) in labels
     assert all(len(name) <= 128 for name in labels)
+
+
+class Values:
+    """The part of a batch that Lines asks for."""
+
+    def __init__(self, *values: bytes) -> None:
+        self.values = values
+
+    def concat(self, separator: bytes, topic: str, partition: int, *, only: list[int]) -> bytes:
+        return separator.join(self.values[number] for number in only)
+
+    def concat_size(self, *arguments: object, **which: list[int]) -> int:
+        return len(self.concat(*arguments, **which))
+
+
+def test_lines_are_made_while_they_are_read_and_again() -> None:
+    def piece(*values: bytes) -> Piece:
+        return Piece(Values(*values), 0, len(values), len(values), 0, 0)  # type: ignore[arg-type]
+
+    chosen = [
+        (piece(b"a", b"bc"), {"only": [0, 1]}),
+        (piece(b""), {"only": [0]}),
+        (piece(b"def"), {"only": [0]}),
+    ]
+    lines = Lines("t", 0, chosen)
+    assert lines.size == len(b"a\nbc\ndef")
+    assert lines.seekable()
+    assert [lines.read(3), lines.read(3), lines.read(100), lines.tell()] == [b"a\nb", b"c", b"\n", 5]
+    assert lines.seek(0, io.SEEK_END) == lines.size
+    assert lines.read() == b""
+    assert lines.seek(0) == 0
+    assert lines.read() == b"a\nbc\ndef"
+    with pytest.raises(io.UnsupportedOperation):
+        lines.seek(2)
+    assert Lines("t", 0, []).size == 0
 
 
 def test_missing_columns_by_header_and_by_placeholder() -> None:

@@ -105,6 +105,7 @@ def test_the_load_and_routine_load_say_the_same() -> None:
 def test_a_partial_load_names_what_is_there_alone() -> None:
     options = MAPPING.partial(["a b", "paid"])
     assert options["partial_columns"] is True
+    assert options["partial_update_new_key_behavior"] == "ERROR"
     assert not any("paid" in column or "a b" in column for column in options["columns"])
     assert not any("op" in path for path in options["jsonpaths"])
     assert list(options["columns"])[-1] == f"`dbint_sequence` = {SEQUENCE}"

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from dbint.errors import AuthenticationError, ClosedError, ConfigurationError, UnreachableError
-from dbint.flow.stream_load import LoadError, LoadOutcomeUnknownError, StreamLoadClient
+from dbint.flow.stream_load import FailedAttempt, LoadError, LoadOutcomeUnknownError, StreamLoadClient
 
 USER, PASSWORD = "loader", "s3cr3t-p@ss"
 AUTHORIZATION = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -415,7 +415,9 @@ def test_huge_error_log_is_cut(be):
 
 def test_fail_that_passes_is_tried_again(be):
     be.script = [takes(result("Fail", Message="[E-235]failed: err=-235, too many versions")), takes(result())]
-    assert load(direct(be)).attempts == 2
+    told: list[FailedAttempt] = []
+    assert load(direct(be), on_retry=told.append).attempts == 2
+    assert told == [FailedAttempt(1, "[E-235]failed: err=-235, too many versions", unreachable=False)]
 
 
 def test_no_answer_is_tried_again_with_the_same_label(be):
@@ -534,8 +536,12 @@ def test_nobody_listens():
     dead = f"http://127.0.0.1:{down.getsockname()[1]}"
     down.close()
     c = StreamLoadClient([dead], credentials=(USER, PASSWORD), deadline=0.5)
+    told: list[FailedAttempt] = []
     with pytest.raises(UnreachableError, match="8030"):
-        load(c)
+        load(c, on_retry=told.append)
+    assert [failed.number for failed in told] == list(range(1, len(told) + 1))
+    assert all(failed.unreachable and failed.reason.startswith(dead[7:]) for failed in told)
+    assert told
 
 
 def test_garbage(be):
