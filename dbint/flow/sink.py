@@ -302,6 +302,8 @@ class Sink:
                 "queued.min.messages": _AHEAD_MESSAGES,
                 "queued.max.messages.kbytes": _AHEAD_KBYTES,
                 "fetch.max.bytes": _FETCH_BYTES,
+                # What is asked of a broker meanwhile (offsets, watermarks) waits behind it.
+                "fetch.wait.max.ms": 50,
                 **config.kafka("consumer"),
             },
         )
