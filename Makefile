@@ -68,7 +68,7 @@ build/collected: .venv/ready $(shell find tests -name '*.py')
 test-full: test test-rest ## the same, and what takes long
 
 .PHONY: test-rest
-test-rest:
+test-rest: .venv/drivers
 	@$(PHASE) "Sanitizers" $(MAKE) sanitize
 	@$(PHASE) "C tests, more rounds" $(MAKE) -C csrc test DBINT_TEST_ROUNDS=10
 	DBINT_TEST_ROUNDS=10 $(PY) -m pytest tests/unit/test_journal_tool.py tests/django/doris/test_round_trips.py
