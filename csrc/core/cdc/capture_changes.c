@@ -84,11 +84,7 @@ static void refusal_write(const dbi_capture *capture, const dbi_relation *relati
 /* A change that is too large: it ends the capture, or the note takes its place. */
 static dbi_rc change_refused(void *arg, const void *key, size_t key_len, const char *text, dbi_err *err) {
     dbi_capture *capture = arg;
-    const dbi_message note = {.key = key,
-                              .key_len = key_len,
-                              .value = text,
-                              .value_len = strlen(text),
-                              .partition = RD_KAFKA_PARTITION_UA};
+    const dbi_message note = dbi_sorter_note(key, key_len, text);
     dbi_outlet_topic *topic;
     dbi_rc rc;
 

@@ -398,11 +398,7 @@ typedef struct reading {
 /* A row that is too large: it ends the chunk, or the note takes its place. */
 static dbi_rc row_refused(void *arg, const void *key, size_t key_len, const char *text, dbi_err *err) {
     const reading *now = arg;
-    const dbi_message note = {.key = key,
-                              .key_len = key_len,
-                              .value = text,
-                              .value_len = strlen(text),
-                              .partition = RD_KAFKA_PARTITION_UA};
+    const dbi_message note = dbi_sorter_note(key, key_len, text);
     dbi_outlet_topic *topic;
     dbi_rc rc;
 

@@ -58,6 +58,14 @@ void dbi_sorter_free(dbi_sorter *sorter) {
     dbi_free(sorter);
 }
 
+dbi_message dbi_sorter_note(const void *key, size_t key_len, const char *text) {
+    return (dbi_message){.key = key,
+                         .key_len = key_len,
+                         .value = text,
+                         .value_len = strlen(text),
+                         .partition = RD_KAFKA_PARTITION_UA};
+}
+
 bool dbi_sorter_needed(dbi_outlet *outlet) {
     return dbi_outlet_poll(outlet, NULL) == DBI_ETOOBIG;
 }

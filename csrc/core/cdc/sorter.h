@@ -31,6 +31,9 @@ typedef struct dbi_sorter_calls {
     void *arg;
 } dbi_sorter_calls;
 
+/* What may be sent in place of a message that is too large: its key, and `text`. Borrows both. */
+dbi_message dbi_sorter_note(const void *key, size_t key_len, const char *text);
+
 /* @thread any */
 DBI_NODISCARD dbi_rc dbi_sorter_new(dbi_sorter **sorter, dbi_outlet *outlet, dbi_err *err);
 void dbi_sorter_free(dbi_sorter *sorter);
