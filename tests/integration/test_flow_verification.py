@@ -23,16 +23,29 @@ INSERT INTO {schema}.everything VALUES (
 """
 
 
-def test_every_type_compares_as_the_same(stack, source, target):
+@pytest.fixture
+def everything(source, target) -> TableMapping:
+    """A table with a column of every type, empty."""
     connection, schema = source
     connection.execute(EVERY_TYPE.format(schema=schema))
-    connection.execute(INSERT.format(schema=schema, zeros="0" * 50))
     mapping = mapped(source, "everything", target)
     run(target, mapping.create_table())
-    load(target, mapping, lines(message("c", None, ROW, (1, 2))))
+    return mapping
+
+
+def insert(source: Any) -> None:
+    """ROW, into PostgreSQL's."""
+    connection, schema = source
+    connection.execute(INSERT.format(schema=schema, zeros="0" * 50))
+
+
+def test_every_type_compares_as_the_same(stack, source, target, everything):
+    connection, schema = source
+    insert(source)
+    load(target, everything, lines(message("c", None, ROW, (1, 2))))
     connection.execute(f"INSERT INTO {schema}.everything (id, day, label) VALUES (8, '2026-01-01', 'null')")
     nothing = dict.fromkeys(ROW) | {"id": 8, "day": "2026-01-01Z", "label": "null"}
-    load(target, mapping, lines(message("c", None, nothing, (1, 3))))
+    load(target, everything, lines(message("c", None, nothing, (1, 3))))
     (found,) = verify(config(stack, source, target, "everything"), settle=0)
     assert found.differences == ()
     assert (found.rows_source, found.rows_target, found.same) == (2, 2, True)
@@ -40,14 +53,10 @@ def test_every_type_compares_as_the_same(stack, source, target):
     assert found.ranges_read == 0  # both databases make the same checksums of all of them
 
 
-def test_what_has_another_text_and_the_same_value_is_read_and_the_same(stack, source, target):
-    connection, schema = source
-    connection.execute(EVERY_TYPE.format(schema=schema))
-    connection.execute(INSERT.format(schema=schema, zeros="0" * 50))
-    mapping = mapped(source, "everything", target)
-    run(target, mapping.create_table())
+def test_what_has_another_text_and_the_same_value_is_read_and_the_same(stack, source, target, everything):
+    insert(source)
     other = ROW | {"doc": '{"b": {"c": 1.50}, "a": [1, null, "x"]}'}
-    load(target, mapping, lines(message("c", None, other, (1, 2))))
+    load(target, everything, lines(message("c", None, other, (1, 2))))
     (found,) = verify(config(stack, source, target, "everything"), settle=0)
     assert (found.ranges_read, found.suspicious_ranges, found.same) == (1, 0, True)
 
@@ -113,18 +122,15 @@ OTHER = {
 }
 
 
-def test_a_difference_in_any_type_is_found_with_its_column(stack, source, target):
+def test_a_difference_in_any_type_is_found_with_its_column(stack, source, target, everything):
     connection, schema = source
-    connection.execute(EVERY_TYPE.format(schema=schema))
-    mapping = mapped(source, "everything", target)
-    run(target, mapping.create_table())
     columns, changed = list(OTHER), []
     for number, column in enumerate(columns):
-        connection.execute(INSERT.format(schema=schema, zeros="0" * 50))
+        insert(source)
         connection.execute(f"UPDATE {schema}.everything SET id = %s WHERE id = 7", (100 + number,))
         row = ROW | {"id": 100 + number, column: OTHER[column]}
         changed.append(message("c", None, row, (1, number)))
-    load(target, mapping, lines(*changed))
+    load(target, everything, lines(*changed))
     (found,) = verify(config(stack, source, target, "everything"), settle=0)
     assert {d.key[0]: d.columns for d in found.differences} == {
         str(100 + number): (column,) for number, column in enumerate(columns)
