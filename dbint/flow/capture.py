@@ -16,6 +16,7 @@ from dbint.flow.config import FlowConfig
 from dbint.flow.positions import format_lsn, parse_lsn
 from dbint.flow.slots import LagWatch, SlotLostError, SlotState, drop_slot, read_slot
 from dbint.flow.snapshot import read_progress
+from dbint.flow.topics import open_outlet
 
 logger = logging.getLogger("dbint.flow")
 
@@ -280,17 +281,8 @@ class Capture:
     def start(self) -> None:
         """Begin to read. Topics that are missing are made, with the first change of their table."""
         config = self.config
-        properties = {name: str(value) for name, value in config.kafka("producer").items()}
-        outlet = _core.Outlet(
-            properties,
-            max_messages=config.window_messages,
-            max_bytes=config.window_bytes,
-            partitions=config.partitions,
-            replication=config.replication,
-            topic_properties=dict(config.topic_properties),
-        )
         self._core = _core.Capture(
-            outlet,
+            open_outlet(config),
             name=config.name,
             conninfo=config.source.conninfo(),
             slot=config.slot,

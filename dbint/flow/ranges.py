@@ -254,10 +254,11 @@ class Range:
 
     def body(self, stage: Stage, only: Sequence[int] | None = None) -> Lines:
         """The values of a stage's messages, or ``only`` of these offsets, one a line."""
-        leave_out = only is None and stage.kind == "rows"
-        return Lines(
-            self.topic, self.partition, list(self._choose(only or stage.offsets, leave_out=leave_out))
-        )
+        if only is not None:
+            chosen = self._choose(only, leave_out=False)
+        else:
+            chosen = self._choose(stage.offsets, leave_out=stage.kind == "rows")
+        return Lines(self.topic, self.partition, list(chosen))
 
     def _choose(
         self, offsets: Sequence[int], *, leave_out: bool

@@ -28,6 +28,7 @@ from dbint import errors
 from dbint._core import Outlet, Pool, TableSnapshot
 from dbint.flow.config import FlowConfig
 from dbint.flow.positions import format_lsn, parse_lsn
+from dbint.flow.topics import open_outlet
 
 logger = logging.getLogger("dbint.flow")
 
@@ -296,15 +297,7 @@ class Snapshot:
 
     def _send(self, control: _Connection, tables: Sequence[str], point: int | None) -> None:
         config = self._config
-        properties = {name: _text(value) for name, value in config.kafka("producer").items()}
-        outlet = Outlet(
-            properties,
-            max_messages=config.window_messages,
-            max_bytes=config.window_bytes,
-            partitions=config.partitions,
-            replication=config.replication,
-            topic_properties=dict(config.topic_properties),
-        )
+        outlet = open_outlet(config)
         with Pool(config.source.conninfo(), name=f"flow {config.name} snapshot", max_size=1) as pool:
             for table in tables:
                 for _ in range(RESTARTS):
@@ -569,7 +562,3 @@ def _estimate(control: _Connection, source: _Source) -> int | None:
     )
     row = control.execute(query).fetchone()
     return int(row[0][0]["Plan"]["Plan Rows"]) if row else None
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

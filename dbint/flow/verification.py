@@ -24,13 +24,14 @@ import pymysql.cursors
 
 import dbint
 from dbint import errors
-from dbint._core import Outlet, Pool, TableSnapshot
+from dbint._core import Pool, TableSnapshot
 from dbint.flow.comparison import Compared, TableComparison
 from dbint.flow.config import FlowConfig
 from dbint.flow.mapping import TableMapping
 from dbint.flow.plan import load_mappings
 from dbint.flow.snapshot import fresh_point
 from dbint.flow.source import SourceTable, read_table
+from dbint.flow.topics import open_outlet
 from dbint.kafka import KafkaProducer
 
 logger = logging.getLogger("dbint.flow")
@@ -353,14 +354,7 @@ class _Repair:
         """Rows as the source has them now: op r, with a sequence that is above all that went before."""
         config, mapping = self._config, self._mapping
         schema, _, name = mapping.source.partition(".")
-        outlet = Outlet(
-            {key: _text(value) for key, value in config.kafka("producer").items()},
-            max_messages=config.window_messages,
-            max_bytes=config.window_bytes,
-            partitions=config.partitions,
-            replication=config.replication,
-            topic_properties=dict(config.topic_properties),
-        )
+        outlet = open_outlet(config)
         sent = 0
         with Pool(config.source.conninfo(), name=f"flow {config.name} repair", max_size=1) as pool:
             for some in _batches(keys, _KEYS_AT_ONCE):
@@ -434,10 +428,6 @@ class _Repair:
 
 def _dumps(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _json_value(column: Compared, text: str) -> Any:
